@@ -1,0 +1,52 @@
+"""Writing a file so that a killed process leaves the old one or the new one, never half."""
+
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from geoloc.errors import GeolocError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` to write to; on leaving it takes `path`'s place, synced.
+
+    On any error the temporary file is removed and `path` stays as it was. A full disk or a folder
+    that cannot be written raises GeolocError.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        sync(temporary)
+        temporary.replace(path)
+        sync(path.parent)
+    except OSError as cause:
+        raise cannot_write(path, cause) from cause
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by `text`, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def sync(path: Path) -> None:
+    """Flush a file or a folder's entries to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def cannot_write(path: Path, cause: OSError) -> GeolocError:
+    """The error for a write that the system refused."""
+    if cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        return GeolocError(f"The disk is full: {path} was not written; free some space and run again.")
+    return GeolocError(f"{path} cannot be written: {cause.strerror or cause}.")

@@ -1,0 +1,76 @@
+"""A model on disk: weights.safetensors, spec.json and README.md, its card."""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from geoloc.atomic import atomic_path, write_text
+from geoloc.encoder import TwinEncoder
+from geoloc.errors import ModelError
+from geoloc.spec import EncoderSpec
+
+WEIGHTS, SPEC, CARD = "weights.safetensors", "spec.json", "README.md"
+MAX_WEIGHTS_BYTES = 8 * 2**30
+
+
+def read_spec(folder: Path) -> EncoderSpec:
+    """The spec of a model folder. Raises ModelError."""
+    try:
+        return EncoderSpec.from_json((folder / SPEC).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as cause:
+        raise ModelError(
+            f"{folder} is no model: it lacks a readable {SPEC}; train one with `geoloc train` or take data/model."
+        ) from cause
+
+
+def load_encoder(folder: Path) -> TwinEncoder:
+    """The encoder of a model folder, in evaluation mode on the CPU.
+
+    Raises ModelError for a folder that is incomplete, damaged, or whose weights are not the ones
+    that its spec names or do not fit it.
+    """
+    spec = read_spec(folder)
+    try:
+        path = folder / WEIGHTS
+        if path.stat().st_size > MAX_WEIGHTS_BYTES:
+            raise ModelError(f"{path} is over {MAX_WEIGHTS_BYTES >> 30} GiB; that is no geoloc model.")
+        blob = path.read_bytes()
+    except OSError as cause:
+        raise ModelError(f"{folder} lacks a readable {WEIGHTS}; take the model again from its source.") from cause
+    if hashlib.sha256(blob).hexdigest() != spec.weights_sha256:
+        raise ModelError(f"{path} is not what {SPEC} was written for; take the model again from its source.")
+    encoder = TwinEncoder(spec)
+    try:
+        encoder.load_state_dict({name: value.float() for name, value in load_tensors(blob).items()})
+    except (SafetensorError, RuntimeError) as cause:
+        raise ModelError(f"{path} does not fit its {SPEC}; take the model again from its source.") from cause
+    return encoder.eval()
+
+
+def save_encoder(encoder: TwinEncoder, folder: Path, card: str) -> EncoderSpec:
+    """Write a model folder, weights in float16, and return its spec with the weights' sha256.
+
+    Each file is replaced atomically, the spec last: a folder caught between two models refuses to
+    load rather than mixing them.
+    """
+    weights = {
+        name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
+        for name, value in _own_tensors(encoder).items()
+    }
+    blob = save_tensors(weights)
+    spec = dataclasses.replace(encoder.spec, weights_sha256=hashlib.sha256(blob).hexdigest())
+    with atomic_path(folder / WEIGHTS) as temporary:
+        temporary.write_bytes(blob)
+    write_text(folder / CARD, card)
+    write_text(folder / SPEC, spec.to_json())
+    return spec
+
+
+def _own_tensors(encoder: TwinEncoder) -> dict[str, torch.Tensor]:
+    state = encoder.state_dict()
+    return {name: value.clone() if encoder.spec.shared else value for name, value in state.items()}

@@ -1,0 +1,92 @@
+"""The table of pairs: all that training and evaluation see of a dataset."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from geoloc.errors import DataError
+from geoloc.places import LonLat
+from geoloc.spec import EncoderSpec
+from geoloc.street_view import StreetView, read_rgb, read_street_view
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A street view and the tile that shows its place.
+
+    heading_deg: of the street view's centre, clockwise from true north. hfov_deg: its field of view.
+    lonlat, tile_lonlat: of the camera and of the tile's centre, where known. footprint_m: the
+    tile image's side, None where the dataset does not say.
+    """
+
+    street: Path
+    satellite: Path
+    heading_deg: float
+    hfov_deg: float
+    lonlat: LonLat | None = None
+    tile_lonlat: LonLat | None = None
+    footprint_m: float | None = None
+
+
+@dataclass(frozen=True)
+class PairTable:
+    """The pairs of one split of one dataset.
+
+    missing: files that the dataset's list names and the disk lacks; their pairs are not in `pairs`.
+    missing_pairs: how many pairs that dropped. seeds: of synthetic towns, to keep training and
+    evaluation apart; empty for photographs.
+    """
+
+    name: str
+    split: str
+    pairs: Sequence[Pair]
+    missing: Sequence[Path] = ()
+    missing_pairs: int = 0
+    seeds: frozenset[int] = frozenset()
+
+    def complete(self, allow_missing: bool) -> "PairTable":
+        """This table, if nothing is missing or that is allowed, and something is left."""
+        listed = len(self.pairs) + self.missing_pairs
+        if self.missing_pairs and not allow_missing:
+            named = ", ".join(str(path) for path in self.missing[:3])
+            raise DataError(
+                f"{self.name} ({self.split}): {self.missing_pairs:,} of {listed:,} pairs are missing "
+                f"(first missing files: {named}); fetch them, or go on without with --allow-missing."
+            )
+        if not self.pairs:
+            raise DataError(f"{self.name} ({self.split}): not one of {listed:,} pairs is there; check the path.")
+        return self
+
+
+def read_pair_street(pair: Pair) -> StreetView:
+    """The street view with the heading and field of view that the dataset states. Raises ImageError."""
+    return read_street_view(pair.street, hfov_deg=pair.hfov_deg, heading_deg=pair.heading_deg)
+
+
+def read_pair_tile(
+    pair: Pair, spec: EncoderSpec, shift_m: tuple[float, float] = (0.0, 0.0)
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The tile's pixels over the spec's footprint, its centre moved by shift_m (east, north).
+
+    A tile image larger than the footprint is cropped; one of unknown footprint is taken whole, and
+    so is one that is smaller by up to 10 %. Raises DataError where a smaller one would mislead.
+    """
+    rgb = read_rgb(pair.satellite)
+    if pair.footprint_m is None:
+        return rgb
+    side_px = min(rgb.shape[:2])
+    want_px = round(side_px * spec.footprint_m / pair.footprint_m)
+    if want_px > side_px * 1.1:
+        raise DataError(
+            f"{pair.satellite} covers {pair.footprint_m:g} m; the model wants {spec.footprint_m:g} m: "
+            "make the tiles larger or take another model."
+        )
+    want_px = min(want_px, side_px)
+    spare_px = side_px - want_px
+    px_per_m = side_px / pair.footprint_m
+    left = int(np.clip(round(spare_px / 2 + shift_m[0] * px_per_m), 0, spare_px))
+    top = int(np.clip(round(spare_px / 2 - shift_m[1] * px_per_m), 0, spare_px))
+    return rgb[top : top + want_px, left : left + want_px]

@@ -1,0 +1,95 @@
+"""Exact ranks in bounded memory, and the figures made of them."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Float32, Int64
+
+from geoloc.errors import GeolocError
+
+CHUNK = 256
+TIE = 1e-6
+
+
+def ranks(
+    queries: Float32[np.ndarray, "q d"],
+    gallery: Float32[np.ndarray, "g d"],
+    truth: Int64[np.ndarray, " q"],
+    *,
+    ties: Literal["against", "optimistic"] = "against",
+    rolls: int = 1,
+) -> tuple[Int64[np.ndarray, " q"], Int64[np.ndarray, " q"], Int64[np.ndarray, " q"]]:
+    """The rank of every query's match (0 is best), its best tile, and the roll that suits the match.
+
+    The rank is the number of other gallery items that score at least as high, to within a float's
+    rounding (1e-6): ties count against us. `optimistic` counts strictly better ones, as the peers'
+    published code does. rolls > 1 scores each query by its best circular shift over that many
+    azimuth bins. Never holds more than 256 x g scores. Raises GeolocError on shapes that do not fit.
+    """
+    if queries.shape[1:] != gallery.shape[1:] or len(truth) != len(queries):
+        raise GeolocError(f"Queries {queries.shape} do not fit a gallery {gallery.shape}.")
+    rank = np.empty(len(queries), np.int64)
+    best = np.empty(len(queries), np.int64)
+    turn = np.zeros(len(queries), np.int64)
+    for rows, scores, match_roll in _scores(queries, gallery, truth, rolls):
+        match = truth[rows]
+        own = scores[np.arange(len(scores)), match][:, None]
+        beats = scores >= own - TIE if ties == "against" else scores > own
+        beats[np.arange(len(scores)), match] = False
+        rank[rows], best[rows], turn[rows] = beats.sum(axis=1), scores.argmax(axis=1), match_roll
+    return rank, best, turn
+
+
+def _scores(
+    queries: Float32[np.ndarray, "q d"],
+    gallery: Float32[np.ndarray, "g d"],
+    truth: Int64[np.ndarray, " q"],
+    rolls: int,
+) -> Iterator[tuple[slice, Float32[np.ndarray, "n g"], Int64[np.ndarray, " n"]]]:
+    for start in range(0, len(queries), CHUNK):
+        rows = slice(start, start + CHUNK)
+        bins = queries[rows].reshape(len(queries[rows]), rolls, -1)
+        scores = queries[rows] @ gallery.T
+        own = scores[np.arange(len(bins)), truth[rows]].copy()
+        match_roll = np.zeros(len(bins), np.int64)
+        for roll in range(1, rolls):
+            rolled = np.roll(bins, roll, axis=1).reshape(len(bins), -1) @ gallery.T
+            np.maximum(scores, rolled, out=scores)
+            better = rolled[np.arange(len(bins)), truth[rows]] > own
+            match_roll[better] = roll
+            own = np.maximum(own, rolled[np.arange(len(bins)), truth[rows]])
+        yield rows, scores, match_roll
+
+
+def one_percent(gallery: int) -> int:
+    """The k of recall@1%: gallery // 100, as in Sample4Geo, TransGeo and SAFA, but at least 1."""
+    return max(1, gallery // 100)
+
+
+def recall(rank: Int64[np.ndarray, " q"], k: int) -> float:
+    """The fraction of queries whose match is among the k best."""
+    return float((rank < k).mean())
+
+
+def figures(rank: Int64[np.ndarray, " q"], gallery: int) -> dict[str, float | int]:
+    """The figures every evaluation reports; recalls are fractions, median_rank counts from 1."""
+    return {
+        "n": len(rank),
+        "gallery": gallery,
+        "recall@1": recall(rank, 1),
+        "recall@5": recall(rank, 5),
+        "recall@10": recall(rank, 10),
+        "recall@1%": recall(rank, one_percent(gallery)),
+        "recall@1%_k": one_percent(gallery),
+        "median_rank": float(np.median(rank)) + 1,
+    }
+
+
+def position_figures(error_m: Float[np.ndarray, " q"]) -> dict[str, float]:
+    """How far the best tile's centre lies from the camera."""
+    return {
+        "recall@1<25m": float((error_m < 25).mean()),
+        "recall@1<50m": float((error_m < 50).mean()),
+        "median_error_m": float(np.median(error_m)),
+    }

@@ -1,0 +1,93 @@
+"""What an encoder is and how its inputs are made: the part of a model that is not weights."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from geoloc.errors import ModelError
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """Everything needed to rebuild the encoders and to prepare their inputs; stored beside every
+    checkpoint, embedding file and gallery manifest. Two specs that differ do not mix: ModelError.
+
+    backbone: a timm name. stage: which of its feature maps to use, from 0. shared: one set of
+    weights for both views. azimuth_bins x channels = dim, the embedding's length; 1 bin is an
+    ordinary pooled embedding. street_hw: the canvas, pixels; it spans 360 degrees, north in the
+    middle, and street_elevation_deg (bottom, top). satellite_px: a tile's side. polar: whether
+    tiles are brought to polar form of street_hw first. footprint_m: a tile's side in metres.
+    mean, std: per channel, of 0..1 RGB. weights_sha256: of weights.safetensors, "" before training.
+    """
+
+    backbone: str
+    stage: int
+    shared: bool
+    azimuth_bins: int
+    channels: int
+    street_hw: tuple[int, int]
+    street_elevation_deg: tuple[float, float]
+    satellite_px: int
+    polar: bool
+    footprint_m: float
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    interpolation: str = "bilinear"
+    weights_sha256: str = ""
+
+    def __post_init__(self) -> None:
+        low, high = self.street_elevation_deg
+        problems = {
+            "azimuth_bins and channels must be 1 or more": min(self.azimuth_bins, self.channels) < 1,
+            "azimuth_bins must divide the canvas width": self.street_hw[1] % max(1, self.azimuth_bins) != 0,
+            "sizes must lie between 8 and 4096 px": not all(
+                8 <= side <= 4096 for side in (*self.street_hw, self.satellite_px)
+            ),
+            "street_elevation_deg must rise within -90..90": not -90 <= low < high <= 90,
+            "footprint_m must lie between 1 and 10,000": not 1 <= self.footprint_m <= 10_000,
+            "std must be positive": min(self.std) <= 0,
+            "interpolation must be 'bilinear'": self.interpolation != "bilinear",
+            "dim must be at most 65,536": self.dim > 65_536,
+        }
+        wrong = [problem for problem, holds in problems.items() if holds]
+        if wrong:
+            raise ModelError(f"This encoder spec is impossible: {'; '.join(wrong)}.")
+
+    @property
+    def dim(self) -> int:
+        """Length of an embedding, d."""
+        return self.azimuth_bins * self.channels
+
+    def to_json(self) -> str:
+        """As text, for spec.json."""
+        return json.dumps({"schema": SCHEMA, **dataclasses.asdict(self)}, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "EncoderSpec":
+        """Read back to_json's text. Raises ModelError on anything unknown, missing or mistyped."""
+        try:
+            raw: Any = json.loads(text)
+        except (ValueError, RecursionError) as cause:
+            raise ModelError("spec.json is not JSON; take the model's folder again from its source.") from cause
+        if not isinstance(raw, dict) or raw.pop("schema", None) != SCHEMA:
+            raise ModelError(f"spec.json is not of schema {SCHEMA}; this geoloc cannot read that model.")
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        if set(raw) != set(fields):
+            odd = sorted(set(raw) ^ set(fields))
+            raise ModelError(f"spec.json has missing or unknown entries: {', '.join(map(str, odd))}.")
+        return cls(**{name: _typed(name, str(fields[name].type), raw[name]) for name in fields})
+
+
+def _typed(name: str, kind: str, value: Any) -> Any:
+    parts = kind.removeprefix("tuple[").removesuffix("]").split(", ") if kind.startswith("tuple") else []
+    if parts:
+        if isinstance(value, list) and len(value) == len(parts):
+            return tuple(_typed(name, part, item) for part, item in zip(parts, value, strict=True))
+    elif kind == "float" and type(value) in (int, float):
+        return float(value)
+    elif type(value).__name__ == kind:
+        return value
+    raise ModelError(f"spec.json: {name} should be {kind}, is {value!r}.")

@@ -1,0 +1,249 @@
+"""Step 1: a photo or panorama from a file, upright, with all that its metadata truly says."""
+
+import io
+import math
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from geoloc.errors import GeolocError, ImageError
+from geoloc.places import LonLat
+
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP")
+MAX_BYTES = 256 * 2**20
+MAX_PIXELS = 100_000_000
+MAX_SIDE_PX = 4096
+MIN_HW_PX = (16, 32)
+DEFAULT_HFOV_DEG = 70.0
+FILM_WIDTH_MM = 36.0
+
+
+@dataclass(frozen=True)
+class StreetView:
+    """A street-level image, upright.
+
+    rgb: pixels. source: the file's name. lonlat: where the camera says it stood, or None.
+    heading_deg: of the image centre, clockwise from true north, 0 <= h < 360, or None.
+    hfov_deg: horizontal field of view, 0 < f <= 360. is_panorama: equirectangular, so that columns
+    are azimuths; otherwise a pinhole image under 180 degrees. elevation_deg: of the image centre
+    above the horizon. Raises ImageError where these are nonsense.
+    """
+
+    rgb: UInt8[np.ndarray, "h w 3"]
+    source: str
+    lonlat: LonLat | None
+    heading_deg: float | None
+    hfov_deg: float
+    is_panorama: bool
+    elevation_deg: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.rgb.dtype != np.uint8 or self.rgb.ndim != 3 or self.rgb.shape[2] != 3:
+            raise ImageError(f"{self.source}: want 8-bit RGB pixels, got {self.rgb.dtype} {self.rgb.shape}.")
+        if self.rgb.shape[0] < MIN_HW_PX[0] or self.rgb.shape[1] < MIN_HW_PX[1]:
+            raise ImageError(
+                f"{self.source} is {self.rgb.shape[1]} x {self.rgb.shape[0]} px, too small to locate; "
+                f"use an image of at least {MIN_HW_PX[1]} x {MIN_HW_PX[0]} px."
+            )
+        widest = 360.0 if self.is_panorama else 179.0
+        if not 1 <= self.hfov_deg <= widest:
+            raise ImageError(
+                f"{self.source}: a field of view of {self.hfov_deg:g} degrees is impossible here; "
+                f"give --hfov-deg between 1 and {widest:g}."
+            )
+        if self.heading_deg is not None and not 0 <= self.heading_deg < 360:
+            raise ImageError(
+                f"{self.source}: heading {self.heading_deg:g} is not in 0..360 degrees; give --heading-deg."
+            )
+        if not -90 <= self.elevation_deg <= 90:
+            raise ImageError(f"{self.source}: the image centre cannot be {self.elevation_deg:g} degrees up.")
+
+
+def read_street_view(
+    source: Path | IO[bytes],
+    *,
+    name: str | None = None,
+    hfov_deg: float | None = None,
+    heading_deg: float | None = None,
+) -> StreetView:
+    """Decode a street view and its metadata; what the caller states overrules the file.
+
+    The heading comes from GPano PoseHeadingDegrees or EXIF GPSImgDirection (true north only), the
+    field of view from GPano's CroppedArea* or the EXIF 35 mm focal length; without either, an image
+    of panorama shape (2:1, or 3:1 and wider) is taken for 360 degrees and any other for 70.
+    Images over 4096 px a side are reduced. Raises ImageError for a file that is no sound image, is
+    too large, or whose metadata cannot be true.
+    """
+    name = name or (str(source) if isinstance(source, Path) else "the upload")
+    image, exif, gpano = _decode(source, name)
+    wh = image.size
+    crop = None if hfov_deg is not None else _gpano_crop(gpano, wh, name)
+    focal_mm = _number(exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.FocalLengthIn35mmFilm))
+    if crop is not None:
+        field_deg, elevation_deg, is_panorama = *crop, True
+    elif hfov_deg is not None:
+        is_panorama = hfov_deg >= 180 or _says_equirectangular(gpano)
+        field_deg, elevation_deg = hfov_deg, 0.0
+    elif focal_mm:
+        field_deg, elevation_deg, is_panorama = _focal_hfov_deg(focal_mm, wh), 0.0, False
+    else:
+        is_panorama = _panorama_shape(wh)
+        field_deg, elevation_deg = (360.0 if is_panorama else DEFAULT_HFOV_DEG), 0.0
+    return StreetView(
+        rgb=np.asarray(image),
+        source=name,
+        lonlat=_gps_lonlat(exif, name),
+        heading_deg=heading_deg % 360 if heading_deg is not None else _heading_deg(exif, gpano, name),
+        hfov_deg=field_deg,
+        is_panorama=is_panorama,
+        elevation_deg=elevation_deg,
+    )
+
+
+def read_rgb(path: Path) -> UInt8[np.ndarray, "h w 3"]:
+    """Decode a bare image, such as a satellite tile of a dataset. Raises ImageError."""
+    return np.asarray(_decode(path, str(path))[0])
+
+
+def _decode(source: Path | IO[bytes], name: str) -> tuple[Image.Image, Image.Exif, dict[str, Any]]:
+    try:
+        blob = source.read_bytes() if isinstance(source, Path) and _small(source) else None
+        if blob is None:
+            blob = source.read(MAX_BYTES + 1) if not isinstance(source, Path) else b""
+    except OSError as cause:
+        raise ImageError(f"{name} cannot be read: {cause.strerror or cause}.") from cause
+    if not blob:
+        raise ImageError(f"{name} is empty; take the file again from its source.")
+    if len(blob) > MAX_BYTES:
+        raise ImageError(f"{name} is over {MAX_BYTES >> 20} MiB; reduce it first.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(blob), formats=FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise ImageError(
+                        f"{name} has {image.width} x {image.height} px; reduce it below 100 megapixels."
+                    )
+                exif, gpano = image.getexif(), _gpano(image)
+                if image.format in ("JPEG", "MPO"):
+                    image.draft("RGB", (MAX_SIDE_PX, MAX_SIDE_PX))
+                upright = ImageOps.exif_transpose(image).convert("RGB")
+    except ImageError:
+        raise
+    except UnidentifiedImageError as cause:
+        raise ImageError(f"{name} is no image that geoloc reads; give a JPEG, PNG or WebP.") from cause
+    except (OSError, ValueError, SyntaxError, TypeError, MemoryError, Image.DecompressionBombError) as cause:
+        raise ImageError(f"{name} is damaged ({cause}); take the file again from its source.") from cause
+    factor = math.ceil(max(upright.size) / MAX_SIDE_PX)
+    return (upright.reduce(factor) if factor > 1 else upright), exif, gpano
+
+
+def _small(path: Path) -> bool:
+    if not path.is_file():
+        raise ImageError(f"{path} is not a file; check the path.")
+    if path.stat().st_size > MAX_BYTES:
+        raise ImageError(f"{path} is over {MAX_BYTES >> 20} MiB; reduce it first.")
+    return True
+
+
+def _gpano(image: Image.Image) -> dict[str, Any]:
+    """The XMP description's attributes, flat; empty where there is no readable XMP."""
+    try:
+        description = image.getxmp()["xmpmeta"]["RDF"]["Description"]
+    except Exception:  # XMP is arbitrary XML from outside; unreadable is the same as absent
+        return {}
+    parts = description if isinstance(description, list) else [description]
+    return {key: value for part in parts if isinstance(part, dict) for key, value in part.items()}
+
+
+def _number(value: object) -> float | None:
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _says_equirectangular(gpano: dict[str, Any]) -> bool:
+    return gpano.get("ProjectionType") == "equirectangular"
+
+
+def _panorama_shape(wh: tuple[int, int]) -> bool:
+    aspect = wh[0] / wh[1]
+    return abs(aspect - 2) < 0.04 or aspect >= 3
+
+
+def _focal_hfov_deg(focal_mm: float, wh: tuple[int, int]) -> float:
+    film_mm = FILM_WIDTH_MM * min(1.0, wh[0] / wh[1])
+    return math.degrees(2 * math.atan(film_mm / 2 / focal_mm))
+
+
+def _gpano_crop(gpano: dict[str, Any], wh: tuple[int, int], name: str) -> tuple[float, float] | None:
+    """Horizontal field of view and elevation of the image centre, in degrees, from GPano."""
+    if not _says_equirectangular(gpano):
+        return None
+    full_w = _number(gpano.get("FullPanoWidthPixels")) or float(wh[0])
+    full_h = _number(gpano.get("FullPanoHeightPixels")) or full_w / 2
+    crop_w = _number(gpano.get("CroppedAreaImageWidthPixels")) or full_w
+    crop_h = _number(gpano.get("CroppedAreaImageHeightPixels")) or crop_w * wh[1] / wh[0]
+    top = _number(gpano.get("CroppedAreaTopPixels"))
+    top = (full_h - crop_h) / 2 if top is None else top
+    fits = (
+        0 < crop_w <= full_w
+        and 0 < crop_h <= full_h
+        and 0 <= top <= full_h - crop_h + 1
+        and abs(full_w / full_h - 2) < 0.1
+        and abs(crop_w / crop_h * wh[1] / wh[0] - 1) < 0.1
+    )
+    if not fits:
+        raise ImageError(
+            f"{name}: its GPano metadata (a {crop_w:g} x {crop_h:g} px part of a {full_w:g} x {full_h:g} px "
+            f"panorama) cannot be true of a {wh[0]} x {wh[1]} px image; state the field of view with --hfov-deg."
+        )
+    return 360 * crop_w / full_w, 90 - 180 * (top + crop_h / 2) / full_h
+
+
+def _heading_deg(exif: Image.Exif, gpano: dict[str, Any], name: str) -> float | None:
+    """Of the image centre. A GPano heading of exactly 0 is what cameras write when they do not know."""
+    gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
+    compass = _number(gps.get(ExifTags.GPS.GPSImgDirection))
+    if gps.get(ExifTags.GPS.GPSImgDirectionRef, "T") != "T":
+        compass = None
+    pose = _number(gpano.get("PoseHeadingDegrees"))
+    heading = pose if pose or compass is None else compass
+    if heading is not None and not 0 <= heading <= 360:
+        raise ImageError(
+            f"{name}: its metadata claims a heading of {heading:g} degrees; state it with --heading-deg."
+        )
+    return None if heading is None else heading % 360
+
+
+def _gps_lonlat(exif: Image.Exif, name: str) -> LonLat | None:
+    gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
+    lon = _dms(gps.get(ExifTags.GPS.GPSLongitude), gps.get(ExifTags.GPS.GPSLongitudeRef), "EW")
+    lat = _dms(gps.get(ExifTags.GPS.GPSLatitude), gps.get(ExifTags.GPS.GPSLatitudeRef), "NS")
+    if lon is None or lat is None:
+        return None
+    try:
+        return LonLat(lon, lat)
+    except GeolocError as cause:
+        raise ImageError(
+            f"{name}: its EXIF claims longitude {lon:g}, latitude {lat:g}, which is not on the earth; "
+            "remove the position from the file."
+        ) from cause
+
+
+def _dms(value: object, ref: object, signs: str) -> float | None:
+    """Degrees from EXIF's degrees, minutes, seconds and reference letter; None where incomplete."""
+    if not isinstance(value, tuple) or len(value) != 3 or not isinstance(ref, str) or ref not in tuple(signs):
+        return None
+    parts = [_number(part) for part in value]
+    if None in parts:
+        return None
+    degrees = sum(part / 60**power for power, part in enumerate(parts) if part is not None)
+    return degrees if ref == signs[0] else -degrees

@@ -1,0 +1,93 @@
+"""Step 2: pixels to tensors, by the spec that travels with the weights."""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float32, UInt8
+from PIL import Image
+from torch import Tensor
+
+from geoloc.spec import EncoderSpec
+from geoloc.street_view import StreetView
+
+
+def street_tensor(view: StreetView, spec: EncoderSpec) -> Float32[Tensor, "4 h w"]:
+    """A street view on the spec's canvas: normalised RGB, and a mask of what the view shows.
+
+    The canvas is equirectangular and 360 degrees wide, azimuth growing to the right, its centre
+    looking north; a view without a heading lies as if it looked north. Rows run from
+    street_elevation_deg's top to its bottom. Pixels outside the view are 0 in all four channels.
+    """
+    pixels = _at_canvas_resolution(view, spec)
+    h, w = pixels.shape[:2]
+    x_px, y_px, seen = _source_px(view, spec, (h, w))
+    ring = view.is_panorama and view.hfov_deg >= 360
+    border = "wrap" if ring else "edge"
+    padded = np.pad(pixels, ((0, 0), (1, 1), (0, 0)), mode=border)  # type: ignore[call-overload]
+    image = torch.from_numpy(np.ascontiguousarray(padded)).permute(2, 0, 1)[None].float() / 255
+    grid = torch.stack([(x_px + 1.5) / (w + 2) * 2 - 1, (y_px + 0.5) / h * 2 - 1], dim=-1)[None]
+    sampled = F.grid_sample(image, grid.float(), padding_mode="border", align_corners=False)[0]
+    return torch.cat([_normalise(sampled, spec) * seen, seen[None]])
+
+
+def tile_tensor(rgb: UInt8[np.ndarray, "h w 3"], spec: EncoderSpec) -> Float32[Tensor, "3 s s"]:
+    """A north-up tile of the spec's footprint: resized (antialiased) and normalised."""
+    side = spec.satellite_px
+    if rgb.shape[:2] != (side, side):
+        rgb = np.asarray(Image.fromarray(rgb).resize((side, side), Image.Resampling.BILINEAR))
+    return _normalise(torch.from_numpy(rgb.copy()).permute(2, 0, 1).float() / 255, spec)
+
+
+def _normalise(rgb: Tensor, spec: EncoderSpec) -> Tensor:
+    mean = torch.tensor(spec.mean)[:, None, None]
+    std = torch.tensor(spec.std)[:, None, None]
+    return (rgb - mean) / std
+
+
+def _at_canvas_resolution(view: StreetView, spec: EncoderSpec) -> UInt8[np.ndarray, "h w 3"]:
+    """Box-reduce the view while it is at least twice as fine as the canvas, against aliasing."""
+    h, w = view.rgb.shape[:2]
+    view_px_per_deg = w / view.hfov_deg if view.is_panorama else math.radians(_focal_px(view, w))
+    low, high = spec.street_elevation_deg
+    across = int(view_px_per_deg / (spec.street_hw[1] / 360))
+    down = int(view_px_per_deg / (spec.street_hw[0] / (high - low)))
+    across, down = max(1, min(across, w)), max(1, min(down, h))
+    if across == down == 1:
+        return view.rgb
+    return np.asarray(Image.fromarray(view.rgb).reduce((across, down)))
+
+
+def _focal_px(view: StreetView, w: int) -> float:
+    return w / 2 / math.tan(math.radians(view.hfov_deg) / 2)
+
+
+def _source_px(
+    view: StreetView, spec: EncoderSpec, hw: tuple[int, int]
+) -> tuple[Tensor, Tensor, Float32[Tensor, "H W"]]:
+    """For every canvas pixel, where it lies in the view (x, y from pixel 0's centre) and if it does."""
+    (h, w), (rows, columns) = hw, spec.street_hw
+    low, high = spec.street_elevation_deg
+    full_h, full_w = view.rgb.shape[:2]
+    up_deg = high - (torch.arange(rows, dtype=torch.float64) + 0.5) / rows * (high - low)
+    azimuth_deg = (torch.arange(columns, dtype=torch.float64) + 0.5) / columns * 360 - 180
+    across_deg = torch.remainder(azimuth_deg - (view.heading_deg or 0.0) + 180, 360) - 180
+    up_deg, across_deg = torch.meshgrid(up_deg, across_deg, indexing="ij")
+    if view.is_panorama:
+        deg_per_px = view.hfov_deg / full_w
+        x = across_deg / view.hfov_deg
+        y = (view.elevation_deg - up_deg) / (deg_per_px * full_h)
+        ahead = torch.ones_like(x, dtype=torch.bool)
+    else:
+        up, across = torch.deg2rad(up_deg), torch.deg2rad(across_deg)
+        pitch = math.radians(view.elevation_deg)
+        forward, right, top = up.cos() * across.cos(), up.cos() * across.sin(), up.sin()
+        depth = forward * math.cos(pitch) + top * math.sin(pitch)
+        rise = top * math.cos(pitch) - forward * math.sin(pitch)
+        ahead = depth > 1e-6
+        focal = _focal_px(view, full_w)
+        x = torch.where(ahead, right / depth * focal / full_w, 2.0)
+        y = torch.where(ahead, -rise / depth * focal / full_h, 2.0)
+    seen = ahead & (x.abs() <= 0.5) & (y.abs() <= 0.5)
+    return (x + 0.5) * w - 0.5, (y + 0.5) * h - 0.5, seen.float()

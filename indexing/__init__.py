@@ -1,0 +1,1 @@
+"""Tiles to a gallery of embeddings, and search in it."""

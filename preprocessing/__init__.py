@@ -1,0 +1,1 @@
+"""Raw sources to tables of tiles and street views."""
