@@ -1,0 +1,179 @@
+"""The plan of a town: where it lies, its streets, its districts and all that stands in them."""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from jaxtyping import Float64
+from shapely.geometry import MultiPoint, Point, Polygon, box
+from shapely.geometry.base import BaseGeometry
+
+from geoloc.errors import DataError
+from preprocessing.towns.centre import fill_centre, fill_industry, parking
+from preprocessing.towns.park import draw_pitch, fill_park
+from preprocessing.towns.roads import KERB_M, Streets, cut_streets, draw_streets
+from preprocessing.towns.scene import Surface
+from preprocessing.towns.shapes import Vector, blob, polygons, rectangle, unit
+from preprocessing.towns.sketch import Building, Sketch, Slot, Tree
+from preprocessing.towns.suburb import fill_suburb, scatter
+
+BLOCK_M = {"suburb": (62.0, 110.0), "centre": (55.0, 90.0), "industry": (110.0, 190.0), "park": (130.0, 230.0)}
+PLAN_STREAM, ID_LIMIT = 1, 1_000_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A town in metres east and north of its south-western corner.
+
+    seed: decides everything. side_m: the town is a square. gsd_m: metres per pixel of its rasters.
+    crs, west_m, north_m: a UTM zone and the town's north-western corner in it.
+    ground, markings, walls: what is painted or raised on the ground, in painting order.
+    tracks: (n, 3) x, y and bearing in degrees of places where a camera may stand.
+    """
+
+    seed: int
+    side_m: float
+    gsd_m: float
+    crs: str
+    west_m: float
+    north_m: float
+    ground: tuple[tuple[Surface, BaseGeometry], ...]
+    markings: tuple[tuple[Surface, BaseGeometry], ...]
+    walls: tuple[tuple[Surface, BaseGeometry, float], ...]
+    buildings: tuple[Building, ...]
+    trees: tuple[Tree, ...]
+    lamps: tuple[Vector, ...]
+    slots: tuple[Slot, ...]
+    tracks: Float64[np.ndarray, "n 3"]
+
+    @property
+    def size_px(self) -> int:
+        """The side of the town's rasters."""
+        return round(self.side_m / self.gsd_m)
+
+
+@functools.lru_cache(maxsize=2)
+def draw_plan(seed: int, side_m: float = 640.0, gsd_m: float = 0.3) -> Plan:
+    """Draw the town of a seed. Raises DataError for a side or a resolution that no town can have."""
+    if seed < 0 or not 160 <= side_m <= 2400 or not 0.1 <= gsd_m <= 1.0:
+        raise DataError(
+            f"A town of seed {seed}, {side_m} m a side at {gsd_m} m per pixel cannot be drawn; "
+            "want a seed >= 0, 160 to 2400 m, and 0.1 to 1 m per pixel."
+        )
+    side_m = round(side_m / gsd_m) * gsd_m
+    rng = np.random.default_rng(np.random.SeedSequence([seed, PLAN_STREAM]))
+    crs, west_m, south_m = _place(rng)
+    town = box(0, 0, side_m, side_m)
+    middle = (side_m / 2, side_m / 2)
+    land = rectangle(middle, unit(float(rng.uniform(0, 90))), 1.7 * side_m, 1.6 * side_m)
+    seeds, kinds = _districts(rng, side_m)
+
+    def kind_at(point: Point) -> str:
+        return kinds[int(np.argmin([point.distance(s) for s in seeds]))]
+
+    scale = float(rng.uniform(0.9, 1.15))
+    sway = float(rng.choice([0.03, 0.1, 0.2, 0.3]))
+    streets = cut_streets(rng, land, town, lambda p: _scaled(BLOCK_M[kind_at(p)], scale), sway)
+    sketch = Sketch()
+    _fill_blocks(rng, sketch, streets, kind_at)
+    draw_streets(rng, sketch, streets)
+    return Plan(
+        seed, side_m, gsd_m, crs, west_m, south_m + side_m,
+        tuple(sketch.ground) + (
+            (Surface.PAVEMENT, streets.corridor.difference(_driveways(sketch))),
+            (Surface.KERB, streets.carriageway.buffer(KERB_M)),
+            (Surface.ASPHALT, streets.carriageway),
+        ),
+        tuple(sketch.markings), tuple(sketch.walls), tuple(sketch.buildings),
+        tuple(_rooted(sketch, streets, town)), tuple(sketch.lamps), tuple(sketch.slots), np.array(sketch.tracks),
+    )  # fmt: skip
+
+
+def _scaled(pair: tuple[float, float], scale: float) -> tuple[float, float]:
+    return pair[0] * scale, pair[1] * scale
+
+
+def _place(rng: np.random.Generator) -> tuple[str, float, float]:
+    """A UTM zone of the north and the town's south-western corner, near the zone's central meridian."""
+    zone = int(rng.integers(1, 61))
+    west = 500_000 + round(float(rng.uniform(-1000, 400)), 1)
+    south = round(float(rng.uniform(4_210_000, 6_420_000)), 1)
+    return f"EPSG:{32600 + zone}", west, south
+
+
+def _districts(rng: np.random.Generator, side_m: float) -> tuple[list[Point], list[str]]:
+    """Voronoi seeds and what each district is; a town has at least a suburb and one other kind."""
+    count = int(rng.integers(4, 8))
+    seeds = [Point(p) for p in rng.uniform(-0.1 * side_m, 1.1 * side_m, (count, 2))]
+    names = ["suburb", "centre", "industry", "park"]
+    kinds = ["suburb"] + [str(k) for k in rng.choice(names, count - 1, p=[0.42, 0.28, 0.16, 0.14])]
+    if len(set(kinds)) == 1:
+        kinds[-1] = "centre"
+    return seeds, kinds
+
+
+def _fill_blocks(rng: np.random.Generator, sketch: Sketch, streets: Streets, kind_at: object) -> None:
+    leafy = float(rng.uniform(0.5, 1.5))
+    for cell in streets.cells:
+        kind = kind_at(cell.centroid)  # type: ignore[operator]
+        for block in polygons(cell.difference(streets.corridor)):
+            if block.area < 250:
+                sketch.ground.append((Surface.PAVEMENT if rng.uniform() < 0.5 else Surface.GRASS, block))
+            elif kind == "park" or rng.uniform() < 0.035:
+                fill_park(rng, sketch, block)
+            elif kind == "centre":
+                fill_centre(rng, sketch, block)
+            elif kind == "industry":
+                fill_industry(rng, sketch, block)
+            else:
+                _suburb_block(rng, sketch, block, leafy)
+
+
+def _suburb_block(rng: np.random.Generator, sketch: Sketch, block: Polygon, leafy: float) -> None:
+    """Mostly houses; now and then a school with its pitch, a shop with its lot, or waste ground."""
+    luck = rng.uniform()
+    west, south, east, north = block.bounds
+    for _ in range(int(rng.integers(0, 3))):
+        spot = blob(rng, (rng.uniform(west, east), rng.uniform(south, north)), rng.uniform(2, 7), 0.4)
+        sketch.ground.append((Surface.DIRT, spot.intersection(block)))
+    if luck > 0.12 or block.area < 2500:
+        fill_suburb(rng, sketch, block, leafy)
+    elif luck < 0.04:
+        sketch.ground.append((Surface.DIRT if rng.uniform() < 0.5 else Surface.GRASS, block))
+        scatter(rng, sketch, block, 40 * leafy, 0.2, 0.8)
+    elif luck < 0.08:
+        draw_pitch(rng, sketch, block, block.centroid, Polygon())
+        scatter(rng, sketch, block, 25 * leafy, 0.2, 0.8)
+    else:
+        fill_industry(rng, sketch, block)
+
+
+def _driveways(sketch: Sketch) -> BaseGeometry:
+    return shapely.union_all([shape for surface, shape in sketch.ground if surface is Surface.DRIVEWAY])
+
+
+def _rooted(sketch: Sketch, streets: Streets, town: Polygon) -> list[Tree]:
+    """The trees that stand on nothing else and not on each other's trunk."""
+    solid = [b.outline.buffer(1.6) for b in sketch.buildings]
+    paved = [shape for surface, shape in sketch.ground if surface in _TREELESS]
+    paint = [shape.buffer(1.0) for _, shape in sketch.markings]
+    off_road = shapely.STRtree(solid + paved + paint + polygons(streets.corridor))
+    off_house = shapely.STRtree(solid + polygons(streets.carriageway.buffer(KERB_M + 0.2)))
+    kept: list[Tree] = []
+    for trees, obstacles in ((sketch.trees, off_road), (sketch.street_trees, off_house)):
+        if trees:
+            points = shapely.points([(t.x, t.y) for t in trees])
+            hit = set(obstacles.query(points, predicate="intersects")[0].tolist())
+            kept += [t for i, t in enumerate(trees) if i not in hit and town.contains(points[i])]
+    if len(kept) < 2:
+        return kept
+    near = shapely.STRtree(MultiPoint([(t.x, t.y) for t in kept]).geoms)
+    first, second = near.query([Point(t.x, t.y) for t in kept], predicate="dwithin", distance=1.6)
+    crowded = set(first[second < first].tolist())
+    return [t for i, t in enumerate(kept) if i not in crowded]
+
+
+_TREELESS = (
+    Surface.WATER, Surface.PARKING, Surface.DRIVEWAY, Surface.PATH, Surface.ASPHALT, Surface.PAVEMENT,
+)  # fmt: skip

@@ -1,0 +1,176 @@
+"""The streets: cells cut from the land by bent lines, wider ones first, and what is painted on them."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from shapely.geometry import LineString, Point, Polygon
+from shapely.geometry.base import BaseGeometry
+from shapely.ops import split
+
+from preprocessing.towns.scene import Surface
+from preprocessing.towns.shapes import bent_line, bearing_deg, lines, long_axis, offset, polygons, rectangle, walk
+from preprocessing.towns.sketch import Sketch, Slot, plant
+
+KERB_M = 0.3
+
+
+@dataclass(frozen=True)
+class Road:
+    """A centre line and the widths of its carriageway and of each pavement. level: 0 the main roads."""
+
+    line: LineString
+    width_m: float
+    pavement_m: float
+    level: int
+
+
+@dataclass(frozen=True)
+class Streets:
+    """The roads, the land between them, and the carriageway with rounded corners."""
+
+    roads: tuple[Road, ...]
+    cells: tuple[Polygon, ...]
+    carriageway: BaseGeometry
+    corridor: BaseGeometry
+    junctions: BaseGeometry
+
+
+def cut_streets(
+    rng: np.random.Generator, land: Polygon, town: Polygon, block_m: Callable[[Point], tuple[float, float]], sway: float
+) -> Streets:
+    """Cut `land` into cells until each is as long as `block_m` (low, high) wants it at its middle."""
+    roads: list[Road] = []
+    cells: list[Polygon] = []
+
+    def cut(cell: Polygon) -> None:
+        if not cell.intersects(town):
+            return
+        low, high = block_m(cell.centroid)
+        center, along, length, width = long_axis(cell)
+        parts = [] if length < rng.uniform(low, high) * 1.45 else _halves(rng, cell, sway)
+        if not parts:
+            cells.append(cell)
+            return
+        line, halves = parts
+        roads.append(_road(rng, line, length))
+        for half in halves:
+            cut(half)
+
+    cut(land)
+    carriageway = shapely.union_all([r.line.buffer(r.width_m / 2) for r in roads])
+    corridor = shapely.union_all([r.line.buffer(r.width_m / 2 + KERB_M + r.pavement_m) for r in roads])
+    ends = [Point(p) for r in roads for p in (r.line.coords[0], r.line.coords[-1])]
+    reach = [max(r.width_m for r in roads if r.line.distance(p) < 0.5) / 2 + 3.0 for p in ends]
+    return Streets(
+        tuple(roads),
+        tuple(cells),
+        carriageway.buffer(4.0).buffer(-4.0),
+        corridor.buffer(3.0).buffer(-3.0),
+        shapely.union_all([p.buffer(r) for p, r in zip(ends, reach, strict=True)]),
+    )
+
+
+def _halves(rng: np.random.Generator, cell: Polygon, sway: float) -> tuple[LineString, list[Polygon]] | list[Polygon]:
+    center, along, length, width = long_axis(cell)
+    for _ in range(4):
+        middle = offset(center, along, rng.uniform(-0.14, 0.14) * length, 0)
+        skew = rng.normal(0, 0.05) * width
+        a = offset(middle, along, skew, 0.55 * width + 5)
+        b = offset(middle, along, -skew, -0.55 * width - 5)
+        line = bent_line(rng, a, b, sway)
+        halves = polygons(split(cell, line))
+        inside = lines(line.intersection(cell))
+        if len(halves) == 2 and len(inside) == 1 and min(h.area for h in halves) > 0.2 * cell.area:
+            return inside[0], halves
+    return []
+
+
+def _road(rng: np.random.Generator, line: LineString, cell_length_m: float) -> Road:
+    if cell_length_m > 430:
+        return Road(line, float(rng.uniform(11, 14)), float(rng.uniform(2.4, 3.4)), 0)
+    if cell_length_m > 210:
+        return Road(line, float(rng.uniform(7.5, 9.5)), float(rng.uniform(1.8, 2.6)), 1)
+    return Road(line, float(rng.uniform(5.2, 7.2)), float(rng.uniform(1.2, 2.0)), 2)
+
+
+def draw_streets(rng: np.random.Generator, sketch: Sketch, streets: Streets) -> None:
+    """Markings, crossings, kerbside cars, lamps, street trees and camera tracks of every road."""
+    for road in streets.roads:
+        open_road = lines(road.line.difference(streets.junctions), 6.0)
+        trees_every_m = float(rng.choice([0, 0, 9, 13, 18, 25]))
+        conifers = float(rng.choice([0.0, 0.0, 0.0, 0.6]))
+        parked = float(rng.uniform(0.05, 0.75))
+        for part in open_road:
+            _mark(sketch, road, part)
+            _park_along(rng, sketch, road, part, parked)
+            _furnish(rng, sketch, road, part, trees_every_m, conifers)
+            if road.level < 2 or rng.uniform() < 0.15:
+                for piece in _zebras(road, part):
+                    sketch.markings.append((Surface.ZEBRA, piece))
+        _drive(sketch, road)
+
+
+def _mark(sketch: Sketch, road: Road, part: LineString) -> None:
+    if road.width_m < 6.2:
+        return
+    dash, gap = ((4.0, 4.0), (3.0, 6.0), (2.0, 4.0))[road.level]
+    for x, y, ux, uy in walk(part, 1.5, dash + gap, dash):
+        sketch.markings.append((Surface.LANE_MARKING, LineString([(x, y), offset((x, y), (ux, uy), dash, 0)])))
+    if road.level == 0:
+        for side in (-1, 1):
+            edge = part.offset_curve(side * (road.width_m / 2 - 2.3))
+            sketch.markings.append((Surface.LANE_MARKING, edge))
+
+
+def _zebras(road: Road, part: LineString) -> Iterator[Polygon]:
+    for at in (2.0, part.length - 2.0):
+        for x, y, ux, uy in walk(part, at, 1e9):
+            count = int(road.width_m / 1.2)
+            for i in range(count):
+                left = (i - (count - 1) / 2) * 1.2
+                yield rectangle(offset((x, y), (ux, uy), 0, left), (ux, uy), 3.4, 0.6)
+
+
+def _park_along(rng: np.random.Generator, sketch: Sketch, road: Road, part: LineString, odds: float) -> None:
+    if road.width_m < 6.4:
+        return
+    side_m = road.width_m / 2 - 1.05
+    for x, y, ux, uy in walk(part, 8.0, 6.3, 8.0):
+        right = offset((x, y), (ux, uy), 0, -side_m)
+        sketch.slots.append(Slot(*right, (ux, uy), odds))
+        if road.width_m > 7.4:
+            left = offset((x, y), (ux, uy), 0, side_m)
+            sketch.slots.append(Slot(*left, (-ux, -uy), odds * 0.8))
+
+
+def _furnish(
+    rng: np.random.Generator, sketch: Sketch, road: Road, part: LineString, trees_every_m: float, conifers: float
+) -> None:
+    edge = road.width_m / 2 + KERB_M + 0.5
+    lamps_every = 24.0 + 4 * road.level
+    for i, (x, y, ux, uy) in enumerate(walk(part, 4.0, lamps_every)):
+        side = edge if i % 2 or road.level == 2 else -edge
+        sketch.lamps.append(offset((x, y), (ux, uy), 0, side))
+    if not trees_every_m:
+        return
+    size = 0.55 + 0.12 * (2 - road.level)
+    for side in (-1, 1):
+        for x, y, ux, uy in walk(part, 7.0, trees_every_m, 3.0):
+            if rng.uniform() < 0.8:
+                at = offset((x, y), (ux, uy), rng.uniform(-1, 1), side * (edge + road.pavement_m * 0.6))
+                sketch.street_trees.append(plant(rng, at, size, conifers))
+
+
+def _drive(sketch: Sketch, road: Road) -> None:
+    """Traffic slots and camera tracks, on the right-hand lane of either direction."""
+    lane_m = road.width_m / 4 if road.width_m > 6.2 else 0.9
+    lane_m = min(lane_m, 1.9) if road.level else 2.1
+    odds = (0.09, 0.05, 0.02)[road.level]
+    for backward in (False, True):
+        line = road.line.reverse() if backward else road.line
+        for x, y, ux, uy in walk(line, 2.0, 9.0):
+            sketch.slots.append(Slot(*offset((x, y), (ux, uy), 0, -lane_m), (ux, uy), odds))
+        for x, y, ux, uy in walk(line, 1.0, 2.0):
+            sketch.tracks.append((*offset((x, y), (ux, uy), 0, -lane_m), bearing_deg((ux, uy))))
