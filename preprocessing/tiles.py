@@ -1,0 +1,227 @@
+"""The grid of tiles: which squares imagery is cut into, and the numbers they are known by.
+
+The grid lies in UTM, where a metre is a metre, on whole multiples of the stride counted from the
+zone's origin. So a tile's place follows from its id alone, and neither building again nor adding
+imagery moves or renumbers any tile.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from jaxtyping import Float64, Int16, Int64, UInt8
+
+from geoloc.errors import ImageryError
+from geoloc.places import Tile, to_lonlat
+from preprocessing.imagery import MIN_TILE_PX, Imagery, outline, read_square
+
+COVERED = 0.8
+"""A tile is kept if at least this share of its pixels is valid."""
+
+BLOCK = 32
+"""Tiles are cut, embedded and stored by blocks of 32 x 32, so that neighbours share reads and rows."""
+
+_MOST_TILES = 50_000_000
+_MOST_BLOCK_PX = 1 << 26
+_COLUMN_BITS, _ROW_BITS = 21, 25
+_COLUMN_ZERO, _ROW_ZERO = 1 << 19, 1 << 24
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where tiles lie. A tile's pixel is footprint_m / size_px; the stride is whole pixels of it.
+
+    crs_of_zone: (zone, CRS) pairs; a zone is 1..60 north, 61..120 south (see Imagery).
+    An id packs zone, row and column into 53 bits, so that it survives JSON and JavaScript.
+    """
+
+    footprint_m: float
+    size_px: int
+    stride_px: int
+    crs_of_zone: tuple[tuple[int, str], ...]
+
+    @property
+    def stride_m(self) -> float:
+        """Distance between the centres of neighbouring tiles."""
+        return self.stride_px * self.footprint_m / self.size_px
+
+    def crs(self, zone: int) -> str:
+        """The CRS that tiles of this zone lie in. Raises ImageryError for a zone the grid lacks."""
+        found = dict(self.crs_of_zone).get(zone)
+        if found is None:
+            raise ImageryError(f"Zone {zone} is not in this gallery; its tile id is of another gallery.")
+        return found
+
+    def ids(
+        self, zone: int, columns: Int64[np.ndarray, "n"], rows: Int64[np.ndarray, "n"]
+    ) -> Int64[np.ndarray, "n"]:
+        """The ids of cells; a cell's column counts strides eastwards, its row northwards."""
+        return zone << _ROW_BITS + _COLUMN_BITS | rows + _ROW_ZERO << _COLUMN_BITS | columns + _COLUMN_ZERO
+
+    def cells(self, ids: Int64[np.ndarray, "n"]) -> tuple[Int64[np.ndarray, "n"], ...]:
+        """Zones, columns and rows of ids."""
+        columns = (ids & (1 << _COLUMN_BITS) - 1) - _COLUMN_ZERO
+        rows = (ids >> _COLUMN_BITS & (1 << _ROW_BITS) - 1) - _ROW_ZERO
+        return ids >> _ROW_BITS + _COLUMN_BITS, columns, rows
+
+    def bounds(
+        self, columns: Int64[np.ndarray, "n"], rows: Int64[np.ndarray, "n"]
+    ) -> Float64[np.ndarray, "n 4"]:
+        """(left, bottom, right, top) in metres of the zone's CRS."""
+        gsd = self.footprint_m / self.size_px
+        left, bottom = columns * self.stride_px * gsd, rows * self.stride_px * gsd
+        return np.stack([left, bottom, left + self.footprint_m, bottom + self.footprint_m], axis=-1)
+
+    def tile(self, id: int) -> Tile:
+        """The tile of an id. Raises ImageryError for an id of another grid."""
+        zone, column, row = (int(part[0]) for part in self.cells(np.array([id])))
+        left, bottom, right, top = self.bounds(np.array([column]), np.array([row]))[0].tolist()
+        return Tile(id, self.crs(zone), (left, bottom, right, top), self.size_px)
+
+
+@dataclass(frozen=True)
+class Block:
+    """At most 32 x 32 neighbouring cells that imagery covers, row by row from the south."""
+
+    zone: int
+    columns: Int64[np.ndarray, "n"]
+    rows: Int64[np.ndarray, "n"]
+
+
+def make_grid(
+    imagery: Sequence[Imagery], footprint_m: float, size_px: int, stride_m: float | None = None
+) -> Grid:
+    """The grid for a set of imagery. In each UTM zone the CRS of the imagery listed first is taken.
+
+    stride_m: rounded to whole pixels of a tile; by default a third of the footprint, so that no camera
+    is farther than a quarter of a tile from a tile's centre. Raises ImageryError for imagery too coarse.
+    """
+    for one in imagery:
+        tile_px = footprint_m / one.gsd_m
+        if tile_px < MIN_TILE_PX:
+            raise ImageryError(
+                f"{one.path} has {one.gsd_m:.4g} m per pixel, so a tile of this model, {footprint_m:g} m wide, "
+                f"has {tile_px:.3g} of its pixels; use imagery of {footprint_m / MIN_TILE_PX:.3g} m or finer."
+            )
+    stride_m = footprint_m / 3 if stride_m is None else stride_m
+    if not 1 <= stride_m <= 100_000:
+        raise ImageryError(f"A stride of {stride_m:g} m makes no sense; choose 1 m to 100 km.")
+    stride_px = max(1, round(stride_m * size_px / footprint_m))
+    first_of_zone = {one.zone: one.utm for one in reversed(imagery)}
+    return Grid(footprint_m, size_px, stride_px, tuple(sorted(first_of_zone.items())))
+
+
+def plan_blocks(
+    imagery: Sequence[Imagery], grid: Grid, region: shapely.Geometry | None = None
+) -> list[Block]:
+    """The cells that the imagery covers and whose centre lies in the region (lonlat), by blocks.
+
+    Judged by the imagery's edges; the pixels have the last word. Raises ImageryError where no cell is left.
+    """
+    blocks = [
+        block
+        for zone, crs in grid.crs_of_zone
+        for block in _plan_zone([outline(one, crs) for one in imagery if one.zone == zone], zone, grid, region)
+    ]
+    if not blocks:
+        raise ImageryError(_nothing_fits(imagery, grid, region))
+    return blocks
+
+
+def _nothing_fits(imagery: Sequence[Imagery], grid: Grid, region: shapely.Geometry | None) -> str:
+    sizes = [(one.hw[1] * one.gsd_m, one.hw[0] * one.gsd_m) for one in imagery]
+    named = ", ".join(f"{one.path} ({w:.0f} x {h:.0f} m)" for one, (w, h) in zip(imagery[:5], sizes, strict=False))
+    cause = f"Tiles of this model are {grid.footprint_m:g} m wide and stand every {grid.stride_m:.4g} m: "
+    if region is not None:
+        return f"{cause}none of them lies in both the region and {named}; give a region that meets the imagery."
+    if max(map(min, sizes)) < grid.footprint_m:
+        return f"{cause}not one fits in {named}; give larger imagery or a model of smaller footprint."
+    return f"{cause}not one on that grid fits in {named}; choose a smaller stride."
+
+
+def _plan_zone(
+    outlines: Sequence[shapely.Polygon], zone: int, grid: Grid, region: shapely.Geometry | None
+) -> Iterator[Block]:
+    span_m = BLOCK * grid.stride_m
+    covered = shapely.union_all([edge if edge.is_valid else edge.buffer(0) for edge in outlines])
+    if covered.area / grid.stride_m**2 > _MOST_TILES:
+        raise ImageryError(
+            f"The imagery spans {covered.area / 1e6:,.0f} km2, over {_MOST_TILES:,} tiles at a stride of "
+            f"{grid.stride_m:g} m; choose a larger stride, or check its geotransform."
+        )
+    starts: set[tuple[int, int]] = set()
+    for edge in outlines:
+        west, south, east, north = edge.bounds
+        columns = range(int((west - grid.footprint_m) // span_m), int(east // span_m) + 1)
+        rows = range(int((south - grid.footprint_m) // span_m), int(north // span_m) + 1)
+        starts.update((row, column) for row in rows for column in columns)
+    shapely.prepare(covered)
+    for block_row, block_column in sorted(starts):
+        rows_of, columns_of = np.divmod(np.arange(BLOCK * BLOCK), BLOCK)
+        block = Block(zone, columns_of + block_column * BLOCK, rows_of + block_row * BLOCK)
+        keep = _is_covered(block, grid, covered)
+        if region is not None:
+            keep[keep] = _is_inside(block, keep, grid, region)
+        if keep.any():
+            yield Block(zone, block.columns[keep], block.rows[keep])
+
+
+def _is_covered(block: Block, grid: Grid, covered: shapely.Geometry) -> np.ndarray:
+    bounds = grid.bounds(block.columns, block.rows)
+    around = shapely.box(*bounds[:, :2].min(axis=0), *bounds[:, 2:].max(axis=0))
+    if covered.contains(around):
+        return np.ones(len(bounds), bool)
+    near = shapely.intersection(covered, around)
+    share = shapely.area(shapely.intersection(shapely.box(*bounds.T), near)) / grid.footprint_m**2
+    return np.asarray(share >= COVERED - 0.05)
+
+
+def _is_inside(block: Block, keep: np.ndarray, grid: Grid, region: shapely.Geometry) -> np.ndarray:
+    bounds = grid.bounds(block.columns[keep], block.rows[keep])
+    lon, lat = to_lonlat(grid.crs(block.zone)).transform(bounds[:, ::2].mean(axis=1), bounds[:, 1::2].mean(axis=1))
+    return np.asarray(shapely.contains_xy(region, lon, lat))
+
+
+def cut_block(
+    block: Block, grid: Grid, imagery: Sequence[Imagery]
+) -> Iterator[tuple[int, int, UInt8[np.ndarray, "s s 3"]]]:
+    """Every tile of a block with enough valid pixels: (id, index into imagery, pixels), by row.
+
+    Imagery is read once for as many rows of tiles as fit in memory, and overlapping tiles are cut from that.
+    """
+    crs = grid.crs(block.zone)
+    width_px = (BLOCK - 1) * grid.stride_px + grid.size_px
+    strip = max(1, (_MOST_BLOCK_PX // width_px - grid.size_px) // grid.stride_px + 1)
+    first_row = int(block.rows.min())
+    for start in range(first_row, int(block.rows.max()) + 1, strip):
+        here = (block.rows >= start) & (block.rows < start + strip)
+        if here.any():
+            yield from _cut_strip(block.zone, block.columns[here], block.rows[here], grid, imagery, crs)
+
+
+def _cut_strip(
+    zone: int,
+    columns: Int64[np.ndarray, "n"],
+    rows: Int64[np.ndarray, "n"],
+    grid: Grid,
+    imagery: Sequence[Imagery],
+    crs: str,
+) -> Iterator[tuple[int, int, UInt8[np.ndarray, "s s 3"]]]:
+    bounds = grid.bounds(columns, rows)
+    left, bottom, right, top = *bounds[:, :2].min(axis=0).tolist(), *bounds[:, 2:].max(axis=0).tolist()
+    lefts, tops = (columns - columns.min()) * grid.stride_px, (rows.max() - rows) * grid.stride_px
+    near = [i for i, one in enumerate(imagery) if outline(one, crs).intersects(shapely.box(left, bottom, right, top))]
+    hw = int(tops.max()) + grid.size_px, int(lefts.max()) + grid.size_px
+    rgb, owner = read_square([imagery[i] for i in near], crs, (left, bottom, right, top), hw)
+    for id, x, y in zip(grid.ids(zone, columns, rows).tolist(), lefts.tolist(), tops.tolist(), strict=True):
+        square = slice(y, y + grid.size_px), slice(x, x + grid.size_px)
+        source = _main_source(owner[square])
+        if source is not None:
+            yield id, near[source], rgb[square]
+
+
+def _main_source(owner: Int16[np.ndarray, "s s"]) -> int | None:
+    """Whose pixels most of a tile are, None where too few are anyone's."""
+    counts = np.bincount(owner.ravel() + 1)
+    return int(counts[1:].argmax()) if counts[1:].sum() >= COVERED * owner.size else None
