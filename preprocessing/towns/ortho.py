@@ -1,0 +1,85 @@
+"""The town from far above: an orthophoto, and the GeoTIFF that carries it."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from jaxtyping import Float32, UInt8
+from rasterio.enums import Resampling
+from rasterio.transform import from_origin
+from scipy import ndimage
+
+from preprocessing.towns import noise
+from preprocessing.towns.colours import leaves
+from preprocessing.towns.painted import WHITE, Painted, light
+from preprocessing.towns.scene import Scene
+from preprocessing.towns.street import develop
+
+BLUR_PX = 0.45
+BAND = 512
+
+
+def orthophoto(painted: Painted, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
+    """The painted town seen straight down, crowns over ground, through a sensor that blurs and hisses."""
+    h, w = painted.scene.surface.shape
+    photo = np.empty((h, w, 3), np.uint8)
+    for top in range(0, h, BAND):
+        margin = min(top, 4)
+        rows = slice(top - margin, min(top + BAND + 4, h))
+        colours = painted.texture[0][rows].copy().view(np.uint8).reshape(-1, w, 4)[..., :3] * np.float32(WHITE / 255)
+        _add_crowns(painted, colours, rows)
+        blurred = ndimage.gaussian_filter(colours, (BLUR_PX, BLUR_PX, 0), truncate=3)
+        photo[top : top + BAND] = develop(painted.weather, blurred[margin : margin + BAND], 1.0, rng)
+    return photo
+
+
+def _add_crowns(painted: Painted, colours: Float32[np.ndarray, "h w 3"], rows: slice) -> None:
+    """Round crowns in the sun, with gaps through which the ground shows."""
+    tops = painted.crown_top_m[max(rows.start - 1, 0) : rows.stop + 1]
+    first = rows.start - max(rows.start - 1, 0)
+    row, column = np.nonzero(painted.crown_top_m[rows])
+    gsd_m, (east, north, up) = painted.scene.gsd_m, painted.weather.sun
+    inner = row + first
+    above, below = tops[np.maximum(inner - 1, 0), column], tops[np.minimum(inner + 1, len(tops) - 1), column]
+    left, right = tops[inner, np.maximum(column - 1, 0)], tops[inner, np.minimum(column + 1, tops.shape[1] - 1)]
+    to_east, to_north = ((slope / np.float32(2 * gsd_m)).clip(-1.5, 1.5) for slope in (right - left, above - below))
+    cosine = (up - to_east * east - to_north * north) / np.sqrt(1 + to_east * to_east + to_north * to_north)
+    lit_m = tops[inner, column] - painted.shadow_m[rows][row, column]
+    facing = (0.15 + 0.75 * np.clip(cosine, 0, 1)) * np.clip(lit_m + 0.5, 0.05, 1)
+
+    speck = noise.sample(3, column, row + rows.start)
+    bottom = painted.crown_bottom_m[rows][row, column]
+    thickness_m = tops[inner, column] - bottom
+    openness = 0.5 + 0.3 * np.clip(thickness_m / 6, 0, 1)
+    crown = leaves(painted.scene.crown_id[rows][row, column], painted.weather.season)
+    crown *= light(painted.weather, facing.astype(np.float32), openness.astype(np.float32))
+    crown *= (0.8 + 0.4 * speck)[:, None]
+    cover = np.clip(0.4 + thickness_m * 0.6, 0, 1) * (1 - painted.weather.season.bare * (0.4 + speck).clip(0, 1))
+    colours[row, column] += cover.astype(np.float32)[:, None] * (crown - colours[row, column])
+
+
+def write_orthophoto(path: Path, rgb: UInt8[np.ndarray, "h w 3"], scene: Scene) -> None:
+    """A GeoTIFF in the scene's CRS: tiled, with overviews, JPEG inside. Atomic; raises OSError."""
+    h, w, _ = rgb.shape
+    profile = {
+        "driver": "GTiff", "width": w, "height": h, "count": 3, "dtype": "uint8", "crs": scene.crs,
+        "transform": from_origin(scene.west_m, scene.north_m, scene.gsd_m, scene.gsd_m),
+        "tiled": True, "blockxsize": 256, "blockysize": 256,
+        "compress": "jpeg", "photometric": "ycbcr", "jpeg_quality": 88,
+    }  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".ortho-") as folder:
+        draft = Path(folder) / path.name
+        with rasterio.Env(JPEG_QUALITY_OVERVIEW=85), rasterio.open(draft, "w", **profile) as tiff:
+            tiff.write(np.ascontiguousarray(rgb.transpose(2, 0, 1)))
+            factors = [2**level for level in range(1, 6) if max(h, w) >> level >= 128]
+            tiff.build_overviews(factors, Resampling.average)
+        _flush(draft)
+        os.replace(draft, path)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as written:
+        os.fsync(written.fileno())

@@ -1,0 +1,79 @@
+"""Street views: what a camera at eye level sees of a painted town."""
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from preprocessing.towns.crowns import crowns
+from preprocessing.towns.lens import Camera, lens_of
+from preprocessing.towns.march import Ground, march, ranges_m, rays_of
+from preprocessing.towns.painted import Painted
+from preprocessing.towns.scene import Scene, Surface
+from preprocessing.towns.sky import horizon_colour, sky
+from preprocessing.towns.solids import solids
+from preprocessing.towns.traffic import pass_by
+from preprocessing.towns.weather import Weather
+
+__all__ = ["Camera", "render"]
+
+
+def render(
+    painted: Painted, camera: Camera, rng: np.random.Generator
+) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
+    """One view: colours and, per pixel, its `Surface`.
+
+    rng draws what belongs to this photo alone: passing vehicles, exposure, sensor noise.
+    """
+    lens = lens_of(camera, painted.convergence_deg)
+    ground = _ground(painted.scene, camera)
+    heights = painted.scene.height_m.ravel()
+    eye_m = float(heights[ground.index(np.zeros(1), lens.east[:1], lens.north[:1])[0]]) + camera.height_m
+    step, index = march(heights, ground, lens, eye_m)
+
+    step = step.ravel()
+    colours = np.empty((step.size, 3), np.float32)
+    surface = np.full(step.size, Surface.SKY, np.uint8)
+    range_m = np.full(step.size, np.inf, np.float32)
+    far = step == len(ranges_m())
+    colours[far] = sky(painted.weather, rays_of(lens, np.flatnonzero(far)))
+    met = np.flatnonzero(~far)
+    found = solids(painted, ground, rays_of(lens, met), step[met], eye_m)
+    colours[met], surface[met], range_m[met] = found.colours, found.surface, found.range_m
+    leafy, leaf_colours, leaf_range_m = crowns(painted, ground, lens, eye_m, index, range_m)
+    colours[leafy], surface[leafy], range_m[leafy] = leaf_colours, Surface.CROWN, leaf_range_m
+    if rng.uniform() < painted.weather.traffic:
+        pass_by(painted, ground, lens, camera.height_m, colours, surface, range_m, rng)
+    _haze(painted, colours, range_m)
+
+    w, h = lens.tangent.shape
+    rgb = develop(painted.weather, colours.reshape(w, h, 3).transpose(1, 0, 2), rng.uniform(0.95, 1.05), rng)
+    return rgb, surface.reshape(w, h).T.copy()
+
+
+def _ground(scene: Scene, camera: Camera) -> Ground:
+    h, w = scene.height_m.shape
+    column, row = (camera.x_m - scene.west_m) / scene.gsd_m, (scene.north_m - camera.y_m) / scene.gsd_m
+    return Ground((h, w), scene.gsd_m, column, row)
+
+
+def _haze(painted: Painted, colours: np.ndarray, range_m: np.ndarray) -> None:
+    """The further, the more of the horizon's colour; rational, for an exponential is not exact everywhere."""
+    met = np.isfinite(range_m)
+    depth = np.where(met, range_m, 0) / np.float32(painted.weather.visibility_m)
+    veil = (1 - 1 / (1 + depth + depth * depth / 2))[:, None]
+    colours += veil * (horizon_colour(painted.weather) - colours)
+
+
+def develop(
+    weather: Weather, colours: Float32[np.ndarray, "h w 3"], gain: float, rng: np.random.Generator
+) -> UInt8[np.ndarray, "h w 3"]:
+    """What the camera makes of light: exposure, white balance, a soft shoulder for highlights, noise."""
+    gains = np.sqrt(weather.exposure) * gain * np.array(weather.white_balance)
+    h, w, _ = colours.shape
+    exposed = colours * gains.astype(np.float32)
+    over = np.maximum(exposed - np.float32(0.8), 0)
+    exposed -= over * over / (over + np.float32(0.35))
+    spread = np.float32(weather.noise * 2.45 / 255)
+    grain = rng.integers(0, 256, (2, h, w, 3), np.uint8)
+    exposed += (grain[0].astype(np.float32) - grain[1].astype(np.float32)) * spread
+    exposed *= 255
+    return np.clip(exposed, 0, 255, out=exposed).astype(np.uint8)
