@@ -1,0 +1,151 @@
+"""The demo without its page: the sample town's gallery, and how far off its street views are found."""
+
+import dataclasses
+import hashlib
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from geoloc.encoder import TwinEncoder
+from geoloc.errors import GalleryError
+from indexing.build import build_gallery
+from indexing.gallery import Gallery
+from indexing.verify import verify
+from ui.answer import Answer, answer, open_gallery
+from ui.samples import DATA, MODEL, ORTHO, STREET_VIEWS, Sample, read_sample, read_samples, require_data
+
+CACHE = DATA.parent / ".geoloc"
+STRIDE_M = 20.0
+NEAR_M = 25.0
+LEAST_NEAR = 0.9
+LEAST_TILES = 1000
+DEPTH = 100
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sample's result, with its heading given and without.
+
+    rank: of the first tile within 25 m of the truth among the best 100, None if there is none.
+    """
+
+    sample: Sample
+    error_m: float
+    score: float
+    rank: int | None
+    unknown_error_m: float
+    unknown_heading_error_deg: float | None
+
+    @property
+    def near(self) -> bool:
+        """Whether the fix is within 25 m of the truth."""
+        return self.error_m <= NEAR_M
+
+
+def demo_gallery() -> Path:
+    """The sample town's gallery: reused where it is sound, else built. Raises DataError."""
+    require_data()
+    path = CACHE / f"demo-{_fingerprint()}"
+    try:
+        verify(path)
+    except GalleryError:
+        Console(stderr=True).print(f"Building the demo's gallery in {path}", highlight=False)
+        build_gallery([ORTHO], MODEL, path, stride_m=STRIDE_M)
+    return path
+
+
+def _fingerprint() -> str:
+    """Of all that makes the gallery; the imagery's place is part of it, as tiles are read from there."""
+    digest = hashlib.sha256(f"{ORTHO} {STRIDE_M}".encode())
+    for path in (ORTHO, MODEL / "weights.safetensors", MODEL / "spec.json"):
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:12]
+
+
+def check_demo(path: Path) -> bool:
+    """Locate every sample, print the table of errors, and say whether it is within bounds."""
+    samples = read_samples(STREET_VIEWS)
+    gallery, encoder = open_gallery(path)
+    with gallery:
+        watched = track(samples, "Locating", console=Console(stderr=True), transient=True)
+        rows = [_row(sample, *_answers(sample, gallery, encoder)) for sample in watched]
+        tiles = len(gallery)
+    console = Console(highlight=False)
+    console.print(errors_table(rows))
+    for line in summary(rows, tiles):
+        console.print(line)
+    return within_bounds(rows, tiles)
+
+
+def _answers(sample: Sample, gallery: Gallery, encoder: TwinEncoder) -> tuple[Answer, Answer]:
+    view = read_sample(sample)
+    return (
+        answer(view, gallery, encoder, k=DEPTH),
+        answer(dataclasses.replace(view, heading_deg=None), gallery, encoder, k=1),
+    )
+
+
+def _row(sample: Sample, known: Answer, unknown: Answer) -> Row:
+    return Row(
+        sample=sample,
+        error_m=known.fix.lonlat.distance_m(sample.lonlat),
+        score=known.fix.score,
+        rank=next((hit.rank for hit in known.fix.alternatives if hit.lonlat.distance_m(sample.lonlat) <= NEAR_M), None),
+        unknown_error_m=unknown.fix.lonlat.distance_m(sample.lonlat),
+        unknown_heading_error_deg=_turn_deg(unknown.fix.heading_deg, sample.heading_deg),
+    )
+
+
+def _turn_deg(a: float | None, b: float) -> float | None:
+    """The angle between two headings, 0 to 180 degrees."""
+    return None if a is None else abs((a - b + 180) % 360 - 180)
+
+
+def errors_table(rows: Sequence[Row]) -> Table:
+    """A line for each sample."""
+    table = Table(title="Where the sample street views are found", title_justify="left")
+    table.add_column("street view", no_wrap=True)
+    for name in ("field of view", "error", "rank", "score", "error, heading unknown", "heading error"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(
+            row.sample.name,
+            f"{row.sample.hfov_deg:.0f}°",
+            f"{row.error_m:.1f} m",
+            str(row.rank or f"> {DEPTH}"),
+            f"{row.score:.3f}",
+            f"{row.unknown_error_m:.1f} m",
+            "-" if row.unknown_heading_error_deg is None else f"{row.unknown_heading_error_deg:.0f}°",
+            style=None if row.near else "yellow",
+        )
+    return table
+
+
+def summary(rows: Sequence[Row], tiles: int) -> list[str]:
+    """What the table comes to, and the bounds it is held to."""
+    lines = [f"Gallery: {tiles:,} tiles, {STRIDE_M:g} m apart (bound: at least {LEAST_TILES:,})"]
+    for name, is_panorama in (("Panoramas", True), ("Photos", False)):
+        group = [row for row in rows if row.sample.is_panorama == is_panorama]
+        if not group:
+            continue
+        near = sum(row.near for row in group)
+        blind = sum(row.unknown_error_m <= NEAR_M for row in group)
+        median_m = statistics.median(row.error_m for row in group)
+        bound = f" (bound: at least {LEAST_NEAR:.0%})" if is_panorama else ""
+        lines.append(
+            f"{name}: {near} of {len(group)} within {NEAR_M:g} m = {near / len(group):.0%}{bound}; "
+            f"median error {median_m:.1f} m; heading unknown: {blind} of {len(group)}"
+        )
+    lines.append("Within bounds." if within_bounds(rows, tiles) else "OUT OF BOUNDS.")
+    return lines
+
+
+def within_bounds(rows: Sequence[Row], tiles: int) -> bool:
+    """At least 1,000 tiles, and 90 % of the panoramas within 25 m at known heading."""
+    panoramas = [row.near for row in rows if row.sample.is_panorama]
+    return tiles >= LEAST_TILES and bool(panoramas) and sum(panoramas) >= LEAST_NEAR * len(panoramas)

@@ -1,0 +1,120 @@
+"""Answers as text: a table to read; JSON, GeoJSON and CSV for other programs."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from geoloc.hits import Fix
+from geoloc.places import LonLat, Tile
+from ui.answer import Answer, Match
+
+COLUMNS = ("photo", "rank", "lon", "lat", "score", "heading_deg", "tile_id", "source")
+
+
+def to_json(gallery: str, answers: Sequence[Answer]) -> str:
+    """One object: the gallery, and for each photo its hits, best first, and its fix."""
+    queries = [
+        {
+            "photo": answer.view.source,
+            "hits": [_hit(match) for match in answer.matches],
+            "fix": _fix(answer.fix),
+        }
+        for answer in answers
+    ]
+    return _dump({"gallery": gallery, "queries": queries})
+
+
+def to_geojson(answers: Sequence[Answer]) -> str:
+    """A FeatureCollection (RFC 7946): for each photo a point, its fix, then a polygon for each tile."""
+    features = [feature for answer in answers for feature in _features(answer)]
+    return _dump({"type": "FeatureCollection", "features": features})
+
+
+def to_csv(answers: Sequence[Answer]) -> str:
+    """A line for each hit of each photo, after a header."""
+    text = io.StringIO()
+    rows = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    rows.writeheader()
+    for answer in answers:
+        rows.writerows({"photo": answer.view.source, **_hit(match)} for match in answer.matches)
+    return text.getvalue()
+
+
+def to_table(answer: Answer) -> Table:
+    """One photo's hits, for a terminal."""
+    table = Table(title=Text(answer.view.source, style="bold"), title_justify="left", caption_justify="left")
+    for name in ("rank", "longitude", "latitude", "score", "heading", "tile"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("imagery", overflow="fold")
+    for match in answer.matches:
+        place = match.place
+        heading = "-" if place.heading_deg is None else f"{place.heading_deg:.0f}°"
+        where = (f"{place.lonlat.lon:.6f}", f"{place.lonlat.lat:.6f}")
+        cells = (str(place.rank), *where, f"{place.score:.3f}", heading, str(place.tile_id))
+        table.add_row(*cells, Text(match.source.rsplit("/", 1)[-1]))
+    fix = answer.fix
+    table.caption = f"best fix {fix.lonlat.lon:.6f}, {fix.lonlat.lat:.6f} ± {fix.radius_m:.0f} m"
+    return table
+
+
+def _dump(value: dict[str, Any]) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _hit(match: Match) -> dict[str, Any]:
+    place = match.place
+    return {
+        "rank": place.rank,
+        **_lonlat(place.lonlat),
+        "score": round(place.score, 6),
+        "heading_deg": _rounded(place.heading_deg),
+        "tile_id": place.tile_id,
+        "source": match.source,
+    }
+
+
+def _fix(fix: Fix) -> dict[str, Any]:
+    return {
+        **_lonlat(fix.lonlat),
+        "radius_m": round(fix.radius_m, 2),
+        "heading_deg": _rounded(fix.heading_deg),
+        "score": round(fix.score, 6),
+        "tile_id": fix.tile_id,
+        "in_gallery": _rounded(fix.in_gallery, 4),
+    }
+
+
+def _features(answer: Answer) -> list[dict[str, Any]]:
+    point = {"type": "Point", "coordinates": list(_lonlat(answer.fix.lonlat).values())}
+    photo = answer.view.source
+    fix = _feature(point, {"role": "fix", "photo": photo, **_fix(answer.fix)})
+    tiles = [
+        _feature(_polygon(match.tile), {"role": "tile", "photo": photo, **_hit(match)})
+        for match in answer.matches
+    ]
+    return [fix, *tiles]
+
+
+def _feature(geometry: dict[str, Any], properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "Feature", "geometry": geometry, "properties": properties}
+
+
+def _polygon(tile: Tile) -> dict[str, Any]:
+    """The tile's footprint, counter-clockwise and closed, as RFC 7946 wants it."""
+    bottom_left, top_left, top_right, bottom_right = tile.corners
+    ring = (bottom_left, bottom_right, top_right, top_left, bottom_left)
+    return {"type": "Polygon", "coordinates": [[list(_lonlat(corner).values()) for corner in ring]]}
+
+
+def _lonlat(place: LonLat) -> dict[str, float]:
+    """Degrees to 8 decimals, a millimetre."""
+    return {"lon": round(place.lon, 8), "lat": round(place.lat, 8)}
+
+
+def _rounded(value: float | None, digits: int = 2) -> float | None:
+    return None if value is None else round(value, digits)

@@ -1,0 +1,248 @@
+"""The map as deck.gl layers, bottom to top. Everything is drawn from memory: no tile server, no internet."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pydeck as pdk
+import shapely
+from pydeck.types import String
+from shapely.geometry.base import BaseGeometry
+
+from geoloc.hits import Fix
+from geoloc.places import WGS84, LonLat
+from ui.answer import Answer, Match
+
+TILES = "tiles"
+CATCHER = "catcher"
+FIX_RGB = (214, 40, 57)
+TRUTH_RGB = (24, 100, 214)
+REGION_RGB = (11, 110, 105)
+SCORE_RAMP = ((72, 31, 112), (38, 130, 142), (94, 201, 98), (253, 231, 37))
+CATCHER_CELLS = 56
+RGB = tuple[int, int, int]
+Bounds = tuple[float, float, float, float]
+Corners = tuple[LonLat, LonLat, LonLat, LonLat]
+
+
+def score_rgb(score: float, low: float, high: float) -> RGB:
+    """The colour of a score between the lowest and the highest shown (viridis, four stops)."""
+    share = 1.0 if high <= low else min(1.0, max(0.0, (score - low) / (high - low)))
+    position = share * (len(SCORE_RAMP) - 1)
+    below = min(int(position), len(SCORE_RAMP) - 2)
+    rest = position - below
+    red, green, blue = (
+        round(a + (b - a) * rest) for a, b in zip(SCORE_RAMP[below], SCORE_RAMP[below + 1], strict=True)
+    )
+    return red, green, blue
+
+
+def view_state(bounds: Bounds, side_px: float) -> pdk.ViewState:
+    """The view that fits (west, south, east, north) into a square of `side_px`; web mercator."""
+    west, south, east, north = bounds
+    down, up = (math.asinh(math.tan(math.radians(lat))) / (2 * math.pi) for lat in (south, north))
+    span = max((east - west) / 360, up - down, 1e-7)
+    middle = math.degrees(math.atan(math.sinh(math.pi * (down + up))))
+    zoom = math.log2(side_px / 512 / span)
+    return pdk.ViewState(longitude=(west + east) / 2, latitude=middle, zoom=zoom, max_zoom=23, pitch=0)
+
+
+def around(place: LonLat, reach_m: float) -> Bounds:
+    """(west, south, east, north) of the square that reaches `reach_m` from its middle."""
+    north, east, south, west = (_ahead(place, azimuth, reach_m) for azimuth in (0, 90, 180, 270))
+    return west[0], south[1], east[0], north[1]
+
+
+def image_layer(layer_id: str, data_uri: str, corners: Corners, **style: Any) -> pdk.Layer:
+    """An image at its true bounds. corners: bottom left, top left, top right, bottom right."""
+    bounds = [[corner.lon, corner.lat] for corner in corners]
+    return pdk.Layer("BitmapLayer", id=layer_id, image=String(data_uri), bounds=bounds, **style)
+
+
+def extent_layer(extents: Sequence[Bounds]) -> pdk.Layer:
+    """The outline of the gallery, one rectangle for each of its images."""
+    rings = [{"ring": [list(point) for point in shapely.box(*extent).exterior.coords]} for extent in extents]
+    return _outline("extent", rings, (60, 72, 78, 200), width_px=1.5)
+
+
+def tile_layer(matches: Sequence[Match], turn: int) -> pdk.Layer:
+    """The matches' outlines, coloured by score, to be clicked: each object carries its tile_id.
+
+    turn: any number that changes after a click. With it changes the layer's id, and Streamlit lets
+    go of its own selection, which would fade every other layer and swallow a second click.
+    """
+    scores = [match.place.score for match in matches]
+    rows = [
+        {
+            "ring": _ring(match.tile.corners),
+            "color": [*score_rgb(match.place.score, min(scores), max(scores)), 255],
+            "tile_id": match.place.tile_id,
+            "label": f"Match {match.place.rank} · score {match.place.score:.3f}",
+        }
+        for match in reversed(matches)
+    ]
+    return pdk.Layer(
+        "PolygonLayer",
+        rows,
+        id=f"{TILES}-{turn}",
+        get_polygon="ring",
+        get_fill_color=[255, 255, 255, 0],
+        get_line_color="color",
+        get_line_width=3,
+        line_width_units=String("pixels"),
+        pickable=True,
+    )
+
+
+def selected_layer(match: Match) -> pdk.Layer:
+    """A white frame around the tile that is being looked at."""
+    return _outline("selected", [{"ring": _ring(match.tile.corners)}], (255, 255, 255, 255), width_px=5)
+
+
+def fix_layers(fix: Fix, hfov_deg: float, reach_m: float) -> list[pdk.Layer]:
+    """The best fix: its radius, a wedge where the camera looked, and a dot."""
+    circle = [_ahead(fix.lonlat, turn_deg, fix.radius_m) for turn_deg in range(0, 361, 10)]
+    layers = [_area("fix-radius", circle, (*FIX_RGB, 40), (*FIX_RGB, 160))]
+    if fix.heading_deg is not None:
+        ring = wedge(fix.lonlat, fix.heading_deg, hfov_deg, reach_m)
+        layers.append(_area("fix-wedge", ring, (*FIX_RGB, 110), (255, 255, 255, 220)))
+    return [*layers, _dot("fix", fix.lonlat, FIX_RGB)]
+
+
+def truth_layer(truth: LonLat) -> pdk.Layer:
+    """Where the street view was really taken."""
+    return _dot("truth", truth, TRUTH_RGB)
+
+
+def region_layers(region: BaseGeometry | None, corners: Sequence[LonLat]) -> list[pdk.Layer]:
+    """The region searched, and the corners of one that is being drawn."""
+    rings = [] if region is None else [part for part in shapely.get_parts(region) if part.geom_type == "Polygon"]
+    shapes = [{"ring": [list(point) for point in part.exterior.coords]} for part in rings]
+    dots = [{"at": [corner.lon, corner.lat]} for corner in corners]
+    return [
+        _outline("region", shapes, (*REGION_RGB, 255), width_px=3),
+        _scatter("corners", dots, REGION_RGB, radius_px=5),
+    ]
+
+
+def catcher_layer(bounds: Bounds, turn: int) -> pdk.Layer:
+    """An invisible grid over the gallery that turns a click on the map into a place.
+
+    deck.gl reports objects only, so each cell is one, a 56th of the gallery wide. turn: as for tiles.
+    """
+    west, south, east, north = bounds
+    side_x, side_y = (east - west) / CATCHER_CELLS, (north - south) / CATCHER_CELLS
+    cells = []
+    for row in range(CATCHER_CELLS):
+        for column in range(CATCHER_CELLS):
+            left, bottom = west + column * side_x, south + row * side_y
+            ring = [[left, bottom], [left + side_x, bottom], [left + side_x, bottom + side_y], [left, bottom + side_y]]
+            lon, lat = left + side_x / 2, bottom + side_y / 2
+            cells.append({"ring": ring, "lon": lon, "lat": lat, "label": f"{lon:.5f}, {lat:.5f}"})
+    return pdk.Layer(
+        "PolygonLayer",
+        cells,
+        id=f"{CATCHER}-{turn}",
+        get_polygon="ring",
+        get_fill_color=[255, 255, 255, 0],
+        stroked=False,
+        opacity=0.001,
+        pickable=True,
+    )
+
+
+def wedge(apex: LonLat, heading_deg: float, hfov_deg: float, reach_m: float) -> list[list[float]]:
+    """The closed ring, in lon, lat, of what a camera at `apex` sees out to `reach_m`."""
+    steps = 12
+    arc = [
+        _ahead(apex, heading_deg + hfov_deg * (step / steps - 0.5), reach_m) for step in range(steps + 1)
+    ]
+    tip = [apex.lon, apex.lat]
+    return [tip, *arc, tip]
+
+
+def deck(layers: Sequence[pdk.Layer], state: pdk.ViewState) -> pdk.Deck:
+    """The layers without a base map, so that nothing is asked of the internet."""
+    tooltip: Any = {"text": "{label}"}
+    return pdk.Deck(
+        layers=list(layers), initial_view_state=state, map_provider=None, map_style=None, tooltip=tooltip
+    )
+
+
+def clicked_tile(selection: Any) -> int | None:
+    """The id of the tile that Streamlit says was clicked on the map, if any."""
+    clicked = _clicked(selection, TILES)
+    return None if clicked is None else int(clicked["tile_id"])
+
+
+def clicked_place(selection: Any) -> LonLat | None:
+    """The place that was clicked while a region is drawn, if any."""
+    clicked = _clicked(selection, CATCHER)
+    return None if clicked is None else LonLat(clicked["lon"], clicked["lat"])
+
+
+def seen_deg(answer: Answer) -> float:
+    """The width of the wedge on the map: the field of view, or a pointer for a panorama."""
+    return min(answer.view.hfov_deg, 40.0) if answer.view.is_panorama else answer.view.hfov_deg
+
+
+def _clicked(selection: Any, layer: str) -> dict[str, Any] | None:
+    objects = selection.get("objects", {}).items()
+    return next((found[0] for layer_id, found in objects if layer_id.startswith(layer) and found), None)
+
+
+def _ahead(place: LonLat, azimuth_deg: float, distance_m: float) -> list[float]:
+    lon, lat, _ = WGS84.fwd(place.lon, place.lat, azimuth_deg, distance_m)
+    return [lon, lat]
+
+
+def _ring(corners: Sequence[LonLat]) -> list[list[float]]:
+    return [[corner.lon, corner.lat] for corner in (*corners, corners[0])]
+
+
+def _outline(layer_id: str, rings: list[dict[str, Any]], rgba: tuple[int, ...], width_px: float) -> pdk.Layer:
+    return pdk.Layer(
+        "PathLayer",
+        rings,
+        id=layer_id,
+        get_path="ring",
+        get_color=list(rgba),
+        get_width=width_px,
+        width_units=String("pixels"),
+        joint_rounded=True,
+    )
+
+
+def _area(
+    layer_id: str, ring: list[list[float]], fill: tuple[int, ...], line: tuple[int, ...]
+) -> pdk.Layer:
+    return pdk.Layer(
+        "PolygonLayer",
+        [{"ring": ring}],
+        id=layer_id,
+        get_polygon="ring",
+        get_fill_color=list(fill),
+        get_line_color=list(line),
+        get_line_width=1.5,
+        line_width_units=String("pixels"),
+    )
+
+
+def _dot(layer_id: str, place: LonLat, rgb: RGB) -> pdk.Layer:
+    return _scatter(layer_id, [{"at": [place.lon, place.lat]}], rgb, radius_px=7)
+
+
+def _scatter(layer_id: str, dots: list[dict[str, Any]], rgb: RGB, radius_px: float) -> pdk.Layer:
+    return pdk.Layer(
+        "ScatterplotLayer",
+        dots,
+        id=layer_id,
+        get_position="at",
+        get_fill_color=list(rgb),
+        get_line_color=[255, 255, 255],
+        get_radius=radius_px,
+        radius_units=String("pixels"),
+        get_line_width=2.5,
+        line_width_units=String("pixels"),
+        stroked=True,
+    )

@@ -1,0 +1,166 @@
+"""The page's pictures and figures as HTML: pure functions, every word from outside escaped."""
+
+import base64
+import io
+import math
+from html import escape
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from geoloc.places import LonLat
+from geoloc.street_view import StreetView
+from ui.answer import Answer, Match
+from ui.layers import SCORE_RAMP, score_rgb
+
+WINDS = ("N", "NE", "E", "SE", "S", "SW", "W", "NW")
+
+
+def data_uri(pixels: UInt8[np.ndarray, "h w c"], max_px: int = 2048) -> str:
+    """RGB or RGBA pixels as a WebP data URI, reduced to at most `max_px` a side."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((max_px, max_px))
+    blob = io.BytesIO()
+    image.save(blob, "WEBP", quality=82, method=2)
+    return "data:image/webp;base64," + base64.b64encode(blob.getvalue()).decode()
+
+
+def masthead(title: str, facts: str) -> str:
+    """The page's first line."""
+    mark = (
+        '<svg viewBox="0 0 32 32" aria-hidden="true"><circle cx="16" cy="16" r="14"/>'
+        '<path d="M16 16 8.5 4.6A14 14 0 0 1 23.5 4.6Z"/><circle class="eye" cx="16" cy="16" r="3.2"/></svg>'
+    )
+    return f'<header class="mast">{mark}<h1>geoloc</h1><p>{escape(title)}</p><p class="facts">{escape(facts)}</p></header>'
+
+
+def street_figure(view: StreetView) -> str:
+    """The street view over a ruler of its azimuths, and a caption of what is known about it."""
+    heading = "heading unknown" if view.heading_deg is None else f"looks {bearing(view.heading_deg)}"
+    kind = "panorama" if view.is_panorama else "photo"
+    ticks = "".join(f'<i style="left:{100 * x:.2f}%">{label}</i>' for x, label in ruler(view))
+    h, w = view.rgb.shape[:2]
+    return (
+        f'<figure class="street" style="--aspect:{w / h:.4f}"><img src="{data_uri(view.rgb)}" '
+        f'alt="The street view {escape(view.source)}"><div class="ruler">{ticks}</div>'
+        f"<figcaption><b>{escape(view.source)}</b> <span>{kind}</span> <span>{heading}</span> "
+        f"<span>{view.hfov_deg:.0f}° field of view</span></figcaption></figure>"
+    )
+
+
+def tile_figure(match: Match, image_uri: str, hfov_deg: float) -> str:
+    """A tile, north up, with a wedge for the way the camera would look from its middle."""
+    place = match.place
+    heading = "" if place.heading_deg is None else f" · looking {bearing(place.heading_deg)}"
+    side_m = match.tile.gsd_m * match.tile.size_px
+    return (
+        f'<figure class="tile"><div><img src="{image_uri}" alt="Satellite tile {place.tile_id}">'
+        f'<svg viewBox="-50 -50 100 100" aria-hidden="true">{_wedge(place.heading_deg, hfov_deg)}'
+        '<circle r="2.4"/></svg><b class="north">N</b></div>'
+        f"<figcaption><b>Match {place.rank}</b> <span>{side_m:.0f} m wide{heading}</span></figcaption></figure>"
+    )
+
+
+def answer_figures(answer: Answer, reference: LonLat | None, reference_name: str) -> str:
+    """The fix in figures: where, how sure, which way, and how far from the reference."""
+    fix = answer.fix
+    cells = [
+        ("Best fix", lonlat_text(fix.lonlat), "longitude, latitude"),
+        ("Within", f"± {fix.radius_m:.0f} m", "grid and close rivals"),
+        ("Looking", "unknown" if fix.heading_deg is None else bearing(fix.heading_deg), "image centre"),
+        ("Score", f"{fix.score:.3f}", "cosine similarity"),
+    ]
+    if reference is not None:
+        cells.append(("Error", f"{fix.lonlat.distance_m(reference):.1f} m", f"from {reference_name}"))
+    body = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd><small>{escape(note)}</small></div>"
+        for name, value, note in cells
+    )
+    return f'<dl class="figures">{body}</dl>'
+
+
+def match_row(match: Match, image_uri: str, scores: tuple[float, float], reference: LonLat | None) -> str:
+    """One line of the ranked list."""
+    place = match.place
+    red, green, blue = score_rgb(place.score, *scores)
+    error = "" if reference is None else f"<em>{place.lonlat.distance_m(reference):.0f} m off</em>"
+    return (
+        f'<div class="match"><img src="{image_uri}" alt="" style="border-color:rgb({red},{green},{blue})">'
+        f"<div><b>{place.rank}</b> <span>{lonlat_text(place.lonlat)}</span>"
+        f"<small>score {place.score:.3f}{_heading(match)}</small></div>{error}</div>"
+    )
+
+
+def legend(scores: tuple[float, float] | None, reference_name: str | None) -> str:
+    """What the map's colours mean."""
+    items = ['<span class="line"></span>gallery']
+    if scores is not None:
+        stops = ",".join(f"rgb{colour}" for colour in SCORE_RAMP)
+        low, high = scores
+        items.append(f'{low:.2f}<span class="ramp" style="background:linear-gradient(90deg,{stops})"></span>{high:.2f} score')
+        items.append('<span class="dot fix"></span>best fix')
+    if reference_name is not None:
+        items.append(f'<span class="dot truth"></span>{escape(reference_name)}')
+    return '<div class="legend">' + "".join(f"<span>{item}</span>" for item in items) + "</div>"
+
+
+def empty_state() -> str:
+    """What the page says before there is a street view."""
+    return (
+        '<div class="empty"><h2>Where was this taken?</h2><p>Give a street-level photo or a 360° panorama. '
+        "geoloc compares it with every satellite tile of this gallery and shows the places that look "
+        "alike, the best of them first. The photo stays on this machine.</p></div>"
+    )
+
+
+def ruler(view: StreetView) -> list[tuple[float, str]]:
+    """Where to write which azimuth under the image: x from 0 (left) to 1 (right), and the label.
+
+    Compass directions where the heading is known, else degrees from the image centre.
+    """
+    half = view.hfov_deg / 2
+    step = 45 if view.hfov_deg > 180 else 30 if view.hfov_deg > 90 else 15
+    centre = view.heading_deg or 0.0
+    first = math.ceil((centre - half) / step) * step
+    marks = []
+    for azimuth in range(first, math.floor(centre + half) + 1, step):
+        across = azimuth - centre
+        x = across / view.hfov_deg + 0.5 if view.is_panorama else (_tan(across) / _tan(half) + 1) / 2
+        if 0.015 <= x <= 0.985:
+            marks.append((x, f"{across:+.0f}°" if view.heading_deg is None else _azimuth(azimuth)))
+    return marks
+
+
+def bearing(heading_deg: float) -> str:
+    """Degrees and the nearest of eight winds, as in "123° SE"."""
+    whole = round(heading_deg) % 360
+    return f"{whole}° {WINDS[round(whole / 45) % 8]}"
+
+
+def lonlat_text(place: LonLat) -> str:
+    """Longitude, latitude to a decimetre."""
+    return f"{place.lon:.6f}, {place.lat:.6f}"
+
+
+def _azimuth(azimuth_deg: int) -> str:
+    turned = azimuth_deg % 360
+    return WINDS[turned // 45] if turned % 45 == 0 else f"{turned}°"
+
+
+def _tan(degrees: float) -> float:
+    return math.tan(math.radians(degrees))
+
+
+def _heading(match: Match) -> str:
+    return "" if match.place.heading_deg is None else f" · {bearing(match.place.heading_deg)}"
+
+
+def _wedge(heading_deg: float | None, hfov_deg: float) -> str:
+    if heading_deg is None:
+        return ""
+    left, right = (math.radians(heading_deg + side * hfov_deg / 2) for side in (-1, 1))
+    reach = 44
+    a, b = ((reach * math.sin(turn), -reach * math.cos(turn)) for turn in (left, right))
+    large = int(hfov_deg > 180)
+    return f'<path d="M0 0L{a[0]:.2f} {a[1]:.2f}A{reach} {reach} 0 {large} 1 {b[0]:.2f} {b[1]:.2f}Z"/>'

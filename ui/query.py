@@ -1,0 +1,74 @@
+"""`geoloc query`: photos in, places out."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from geoloc.errors import ImageError
+from geoloc.street_view import read_street_view
+from ui.answer import Answer, answer, open_gallery
+from ui.formats import to_csv, to_geojson, to_json, to_table
+from ui.regions import read_region
+
+
+class Format(StrEnum):
+    """What `geoloc query` writes to standard output."""
+
+    table = "table"
+    json = "json"
+    geojson = "geojson"
+    csv = "csv"
+
+
+def query(
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Street views: JPEG, PNG or WebP.")],
+    gallery: Annotated[Path, typer.Option(help="The gallery to search, as `geoloc index build` made it.")],
+    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="Tiles to answer with, for each photo.")] = 10,
+    region: Annotated[Path | None, typer.Option(help="GeoJSON polygon to search in.")] = None,
+    heading_deg: Annotated[
+        float | None, typer.Option(help="Compass heading of the image centre; overrules the file's own.")
+    ] = None,
+    hfov_deg: Annotated[
+        float | None, typer.Option(help="Horizontal field of view; overrules the file's own.")
+    ] = None,
+    format: Annotated[Format, typer.Option(help="How to write the answers.")] = Format.table,
+) -> None:
+    """Say where street views were taken: the best tiles of a gallery, and a fix on the map."""
+    area = None if region is None else read_region(region, str(region))
+    answers: list[Answer] = []
+    tiles, encoder = open_gallery(gallery)
+    with tiles:
+        for photo in _watched(photos):
+            try:
+                view = read_street_view(photo, heading_deg=heading_deg, hfov_deg=hfov_deg)
+            except ImageError as error:
+                print(f"geoloc: {error}", file=sys.stderr)
+            else:
+                answers.append(answer(view, tiles, encoder, k=k, region=area))
+    _write(answers, str(gallery), format)
+    if len(answers) < len(photos):
+        raise typer.Exit(2)
+
+
+def _watched(photos: Sequence[Path]) -> Iterable[Path]:
+    return track(photos, "Locating", console=Console(stderr=True), transient=True, disable=len(photos) < 4)
+
+
+def _write(answers: Sequence[Answer], gallery: str, format: Format) -> None:
+    match format:
+        case Format.json:
+            sys.stdout.write(to_json(gallery, answers))
+        case Format.geojson:
+            sys.stdout.write(to_geojson(answers))
+        case Format.csv:
+            sys.stdout.write(to_csv(answers))
+        case Format.table:
+            console = Console(width=None if sys.stdout.isatty() else 120)
+            for item in answers:
+                console.print(to_table(item))
