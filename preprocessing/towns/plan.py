@@ -19,7 +19,7 @@ from preprocessing.towns.sketch import Building, Sketch, Slot, Tree
 from preprocessing.towns.suburb import fill_suburb, scatter
 
 BLOCK_M = {"suburb": (62.0, 110.0), "centre": (55.0, 90.0), "industry": (110.0, 190.0), "park": (130.0, 230.0)}
-PLAN_STREAM, ID_LIMIT = 1, 1_000_000
+PLAN_STREAM = 1
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float32, Int32, UInt8
+from jaxtyping import Float32, UInt8
 from rasterio.features import rasterize
 from rasterio.transform import Affine
 from shapely.geometry.base import BaseGeometry
 
-from preprocessing.towns.plan import ID_LIMIT, Plan
+from preprocessing.towns.plan import Plan
 from preprocessing.towns.roofs import raise_roofs
 from preprocessing.towns.scene import Scene, Surface
 from preprocessing.towns.stamps import stamp_cars, stamp_trees
 
-OWNER_STREAM, TREE_STREAM, CAR_STREAM = 2, 3, 4
+TREE_STREAM, CAR_STREAM = 2, 3
+RASTERS = ("height_m", "surface", "owner", "axis_deg", "crown_top_m", "crown_bottom_m", "crown_id")
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,7 @@ def _build(plan: Plan, surface: UInt8[np.ndarray, "h w"], height: Float32[np.nda
     raise_roofs(plan, index, height)
     return Scene(
         plan.gsd_m, plan.crs, plan.west_m, plan.north_m, height, np.where(built, roofs[index], surface),
-        _names(plan, len(plan.buildings), OWNER_STREAM, 0)[index], axes[index],
-        np.zeros_like(height), np.zeros_like(height), np.zeros_like(index),
+        index, axes[index], np.zeros_like(height), np.zeros_like(height), np.zeros_like(index),
     )  # fmt: skip
 
 
@@ -72,19 +72,14 @@ def dress(ground: Scene, plan: Plan, day: int, difficulty: str = "normal") -> Sc
     """
     half = GAPS[difficulty].trees_differ / 2
     first, last = (half, 2 * half) if day else (0.0, half)
-    scene = replace(
-        ground,
-        **{
-            name: getattr(ground, name).copy()
-            for name in ("height_m", "surface", "owner", "axis_deg", "crown_top_m", "crown_bottom_m", "crown_id")
-        },
-    )
-    names = _names(plan, len(plan.trees), TREE_STREAM, 0)[1:]
+    scene = replace(ground, **{name: getattr(ground, name).copy() for name in RASTERS})
+    names = np.random.default_rng(np.random.SeedSequence([plan.seed, TREE_STREAM])).permutation(1_000_000) + 1
     standing = [i for i, tree in enumerate(plan.trees) if not first <= tree.luck < last]
     stamp_trees(scene, plan, [plan.trees[i] for i in standing], names[standing])
     rng = np.random.default_rng(np.random.SeedSequence([plan.seed, CAR_STREAM, day]))
-    slots = [s for s in plan.slots if rng.uniform() < s.odds]
-    stamp_cars(rng, scene, plan, slots, _names(plan, len(slots), CAR_STREAM, day + 1)[1:] + ID_LIMIT)
+    slots = [slot for slot in plan.slots if rng.uniform() < slot.odds]
+    first_id = 1 + len(plan.buildings) + day * len(plan.slots)
+    stamp_cars(rng, scene, plan, slots, first_id)
     return scene
 
 
@@ -99,10 +94,3 @@ def _burn(
     if kept:
         rasterize(kept, out=grid, transform=transform)
     return grid
-
-
-def _names(plan: Plan, count: int, stream: int, day: int) -> Int32[np.ndarray, "n"]:
-    """0, then `count` different ids below ID_LIMIT: styles are drawn from them, so towns must not share them."""
-    rng = np.random.default_rng(np.random.SeedSequence([plan.seed, stream, day, 77]))
-    drawn = rng.choice(ID_LIMIT - 1, count, replace=False) + 1
-    return np.concatenate(([0], drawn)).astype(np.int32)

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Int64
 
 from preprocessing.towns.plan import Plan
 from preprocessing.towns.scene import Scene, Surface
 from preprocessing.towns.sketch import Slot, Tree
 
 
-def stamp_trees(scene: Scene, plan: Plan, trees: Sequence[Tree], names: Int32[np.ndarray, "n"]) -> None:
+def stamp_trees(scene: Scene, plan: Plan, trees: Sequence[Tree], names: Int64[np.ndarray, " n"]) -> None:
     """Crowns (an ellipsoid, or a cone for conifers, with a lobed edge) and trunks, in place."""
     for tree, name in zip(trees, names.tolist(), strict=True):
         window, east, north = _window(plan, tree.x, tree.y, 1.25 * tree.radius_m)
@@ -50,10 +50,10 @@ def _lobed(east: np.ndarray, north: np.ndarray, radius_m: float, name: int) -> n
 
 
 def stamp_cars(
-    rng: np.random.Generator, scene: Scene, plan: Plan, slots: Sequence[Slot], names: Int32[np.ndarray, "n"]
+    rng: np.random.Generator, scene: Scene, plan: Plan, slots: Sequence[Slot], first_id: int
 ) -> None:
-    """A car (or a van) in each slot, unless something stands there, in place."""
-    for slot, name in zip(slots, names.tolist(), strict=True):
+    """A car (or a van) in each slot, unless something stands there, in place; owners from `first_id` on."""
+    for name, slot in enumerate(slots, first_id):
         van = rng.uniform() < 0.13
         length, width = (5.3, 2.0) if van else (float(rng.uniform(3.7, 4.8)), float(rng.uniform(1.7, 1.85)))
         nudge = rng.normal(0, (0.35, 0.12))
