@@ -9,6 +9,8 @@ from pathlib import Path
 
 from geoloc.errors import GeolocError
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -47,6 +49,6 @@ def sync(path: Path) -> None:
 
 def cannot_write(path: Path, cause: OSError) -> GeolocError:
     """The error for a write that the system refused."""
-    if cause.errno in (errno.ENOSPC, errno.EDQUOT):
+    if cause.errno in DISK_FULL:
         return GeolocError(f"The disk is full: {path} was not written; free some space and run again.")
     return GeolocError(f"{path} cannot be written: {cause.strerror or cause}.")

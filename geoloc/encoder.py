@@ -1,6 +1,5 @@
 """Step 3: twin encoders, street view and satellite tile to unit vectors that can be compared."""
 
-import timm
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -9,6 +8,10 @@ from torch import Tensor, nn
 from geoloc.errors import ModelError
 from geoloc.polar import polar_form
 from geoloc.spec import EncoderSpec
+from geoloc.torchvision_mend import mend_torchvision
+
+mend_torchvision()
+import timm  # noqa: E402 (importable only after the mend)
 
 
 class RingConv(nn.Module):
@@ -58,17 +61,17 @@ class Encoder(nn.Module):
             raise ModelError(
                 f"timm has no feature maps of backbone {spec.backbone!r} at stage {spec.stage}: {cause}."
             ) from cause
-        info = self.backbone.feature_info
+        (layer,) = self.backbone.feature_info.get_dicts()  # type: ignore[operator, union-attr]
         if spec.polar:
             close_ring(self.backbone)
-        rows, columns = (side // info.reduction()[-1] for side in spec.street_hw)
+        rows, columns = (side // layer["reduction"] for side in spec.street_hw)
         if spec.polar and (rows < 1 or columns % spec.azimuth_bins):
             raise ModelError(
                 f"{spec.backbone} at stage {spec.stage} makes {columns} columns of {spec.street_hw[1]}, "
                 f"which {spec.azimuth_bins} azimuth bins do not divide."
             )
         self.rows = rows if spec.polar else 1
-        self.head = nn.Conv1d(info.channels()[-1] * self.rows, spec.channels, kernel_size=1)
+        self.head = nn.Conv1d(layer["num_chs"] * self.rows, spec.channels, kernel_size=1)
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c a"]:
         """Channels of every azimuth bin, not normalised. Rows keep their place: height means range."""

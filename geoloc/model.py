@@ -24,7 +24,7 @@ def read_spec(folder: Path) -> EncoderSpec:
         return EncoderSpec.from_json((folder / SPEC).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as cause:
         raise ModelError(
-            f"{folder} is no model: it lacks a readable {SPEC}; train one with `geoloc train` or take data/model."
+            f"{folder} is no model: it lacks a readable {SPEC}; train one or take data/model."
         ) from cause
 
 
@@ -41,7 +41,9 @@ def load_encoder(folder: Path) -> TwinEncoder:
             raise ModelError(f"{path} is over {MAX_WEIGHTS_BYTES >> 30} GiB; that is no geoloc model.")
         blob = path.read_bytes()
     except OSError as cause:
-        raise ModelError(f"{folder} lacks a readable {WEIGHTS}; take the model again from its source.") from cause
+        raise ModelError(
+            f"{folder} lacks a readable {WEIGHTS}; take the model again from its source."
+        ) from cause
     if hashlib.sha256(blob).hexdigest() != spec.weights_sha256:
         raise ModelError(f"{path} is not what {SPEC} was written for; take the model again from its source.")
     encoder = TwinEncoder(spec)

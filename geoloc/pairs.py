@@ -57,7 +57,9 @@ class PairTable:
                 f"(first missing files: {named}); fetch them, or go on without with --allow-missing."
             )
         if not self.pairs:
-            raise DataError(f"{self.name} ({self.split}): not one of {listed:,} pairs is there; check the path.")
+            raise DataError(
+                f"{self.name} ({self.split}): not one of {listed:,} pairs is there; check the path."
+            )
         return self
 
 

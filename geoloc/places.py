@@ -24,8 +24,7 @@ class LonLat:
             raise GeolocError(f"A position must be finite, got {self.lon}, {self.lat}.")
         if not (-180 <= self.lon <= 180 and -90 <= self.lat <= 90):
             raise GeolocError(
-                f"{self.lon}, {self.lat} is no longitude, latitude in degrees; "
-                "longitude comes first."
+                f"{self.lon}, {self.lat} is no longitude, latitude in degrees; longitude comes first."
             )
 
     def distance_m(self, other: "LonLat") -> float:

@@ -28,4 +28,6 @@ def polar_grid(hw: tuple[int, int]) -> Float[Tensor, "h w 2"]:
 def polar_form(tiles: Float[Tensor, "b c s s"], hw: tuple[int, int]) -> Float[Tensor, "b c h w"]:
     """North-up tiles to polar form, bilinear."""
     grid = polar_grid(hw).to(tiles)
-    return F.grid_sample(tiles, grid.expand(len(tiles), -1, -1, -1), padding_mode="border", align_corners=False)
+    return F.grid_sample(
+        tiles, grid.expand(len(tiles), -1, -1, -1), padding_mode="border", align_corners=False
+    )

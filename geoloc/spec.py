@@ -71,7 +71,9 @@ class EncoderSpec:
         try:
             raw: Any = json.loads(text)
         except (ValueError, RecursionError) as cause:
-            raise ModelError("spec.json is not JSON; take the model's folder again from its source.") from cause
+            raise ModelError(
+                "spec.json is not JSON; take the model's folder again from its source."
+            ) from cause
         if not isinstance(raw, dict) or raw.pop("schema", None) != SCHEMA:
             raise ModelError(f"spec.json is not of schema {SCHEMA}; this geoloc cannot read that model.")
         fields = {field.name: field for field in dataclasses.fields(cls)}

@@ -203,7 +203,7 @@ def _gpano_crop(gpano: dict[str, Any], wh: tuple[int, int], name: str) -> tuple[
     if not fits:
         raise ImageError(
             f"{name}: its GPano metadata (a {crop_w:g} x {crop_h:g} px part of a {full_w:g} x {full_h:g} px "
-            f"panorama) cannot be true of a {wh[0]} x {wh[1]} px image; state the field of view with --hfov-deg."
+            f"panorama) cannot be true of a {wh[0]} x {wh[1]} px image; state --hfov-deg."
         )
     return 360 * crop_w / full_w, 90 - 180 * (top + crop_h / 2) / full_h
 
@@ -245,5 +245,5 @@ def _dms(value: object, ref: object, signs: str) -> float | None:
     parts = [_number(part) for part in value]
     if None in parts:
         return None
-    degrees = sum(part / 60**power for power, part in enumerate(parts) if part is not None)
+    degrees: float = sum(part / 60.0**power for power, part in enumerate(parts) if part is not None)
     return degrees if ref == signs[0] else -degrees

@@ -1,0 +1,238 @@
+"""The training loop: pairs in, a model folder out, stoppable at any moment."""
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geoloc.atomic import write_text
+from geoloc.batches import Augmentation, PairDataset, batches
+from geoloc.card import model_card
+from geoloc.checkpoint import RunState, load_state, save_state
+from geoloc.embed import best_device, embed_pairs
+from geoloc.encoder import TwinEncoder
+from geoloc.errors import DataError
+from geoloc.losses import soft_margin_triplet
+from geoloc.model import load_encoder, save_encoder
+from geoloc.pairs import PairTable
+from geoloc.recall import figures, ranks
+from geoloc.spec import EncoderSpec
+
+SMALL = EncoderSpec(
+    backbone="test_resnet",
+    stage=3,
+    shared=False,
+    azimuth_bins=16,
+    channels=32,
+    street_hw=(64, 256),
+    street_elevation_deg=(-45.0, 45.0),
+    satellite_px=128,
+    polar=True,
+    footprint_m=64.0,
+)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All that decides a run. Learning rate: linear warm-up, then half a cosine to 0.
+
+    loss_weight: the soft margin's (10 in SAFA). precision: `auto` is bfloat16 where the device
+    computes in it, else float16 on a GPU, else float32. start_from: a model folder of the same
+    spec to go on from. save_every_s: seconds between checkpoints within an epoch.
+    """
+
+    model: EncoderSpec = SMALL
+    augmentation: Augmentation = field(
+        default_factory=lambda: Augmentation(shift_m=8.0, heading_noise_deg=2.0, narrow=0.25, colour=0.3)
+    )
+    epochs: int = 20
+    batch: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.05
+    loss_weight: float = 10.0
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    seed: int = 0
+    workers: int = 1
+    save_every_s: float = 60.0
+    start_from: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch < 2 or self.workers < 0 or not 0 <= self.warmup < 1:
+            raise DataError("A run wants epochs >= 1, batch >= 2, workers >= 0 and 0 <= warmup < 1.")
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0 and self.loss_weight > 0):
+            raise DataError("A run wants a learning_rate and a loss_weight above 0.")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands, reported after every step."""
+
+    epoch: int
+    step: int
+    steps: int
+    loss: float
+    pairs_per_s: float
+    recall_at_1: float | None
+
+
+Report = Callable[[Progress], None]
+
+
+def train(
+    config: TrainConfig,
+    pairs: PairTable,
+    validation: PairTable,
+    run: Path,
+    *,
+    resume: bool = False,
+    report: Report = lambda _: None,
+) -> Path:
+    """Train twin encoders and return the folder of the best model, RUN/model.
+
+    RUN holds config.json, log.jsonl, checkpoint.safetensors and model/. Best is by recall@1 over
+    the validation pairs at known heading, counted after every epoch; the later of equals. With
+    `resume`, goes on from the last checkpoint; on the CPU the weights are then those of an
+    unbroken run. Raises DataError for a RUN that exists, or that another config made.
+    """
+    if pairs.seeds & validation.seeds:
+        raise DataError(
+            f"Towns {sorted(pairs.seeds & validation.seeds)} are in training and validation both."
+        )
+    if len(pairs.pairs) < config.batch:
+        raise DataError(f"{len(pairs.pairs)} pairs do not fill a batch of {config.batch}; set batch lower.")
+    device = best_device()
+    torch.manual_seed(config.seed)
+    encoder = load_encoder(config.start_from) if config.start_from else TwinEncoder(config.model)
+    if dataclasses.replace(encoder.spec, weights_sha256="") != config.model:
+        raise DataError(f"{config.start_from} is a model of another spec than the config's.")
+    encoder.spec = config.model
+    encoder.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(
+        encoder.parameters(), config.learning_rate, weight_decay=config.weight_decay
+    )
+    _claim(run, config, resume)
+    state = load_state(run, encoder, optimizer) if resume else None
+    state = state or RunState()
+    steps_per_epoch = len(pairs.pairs) // config.batch
+    while state.step < config.epochs * steps_per_epoch:
+        saved_at = time.monotonic()
+        for now in _epoch(config, pairs, encoder, optimizer, state, report):
+            state = now
+            if time.monotonic() - saved_at >= config.save_every_s:
+                save_state(run, encoder, optimizer, state)
+                saved_at = time.monotonic()
+        state = _validate(config, pairs, validation, encoder, run, state)
+        save_state(run, encoder, optimizer, state)
+    return run / "model"
+
+
+def _claim(run: Path, config: TrainConfig, resume: bool) -> None:
+    path = run / "config.json"
+    text = json.dumps(dataclasses.asdict(config), indent=2, default=str) + "\n"
+    if path.exists() and not resume:
+        raise DataError(f"{run} holds a run already; go on with --resume or choose another --out.")
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise DataError(f"{run} was begun with other settings (see {path}); choose another --out.")
+    write_text(path, text)
+
+
+def _epoch(
+    config: TrainConfig,
+    table: PairTable,
+    encoder: TwinEncoder,
+    optimizer: torch.optim.Optimizer,
+    state: RunState,
+    report: Report,
+) -> Iterator[RunState]:
+    """The rest of the epoch that `state` stands in, one step at a time."""
+    steps = len(table.pairs) // config.batch
+    epoch, done = divmod(state.step, steps)
+    shuffled = np.random.default_rng([config.seed, epoch]).permutation(len(table.pairs))
+    order = shuffled[: steps * config.batch].reshape(steps, config.batch).tolist()[done:]
+    dataset = PairDataset(table.pairs, config.model, config.augmentation, config.seed * 100_003 + epoch)
+    device = next(encoder.parameters()).device
+    precision = _precision(config, device)
+    scaler = torch.amp.GradScaler(
+        device.type, enabled=precision == torch.float16, init_scale=state.loss_scale
+    )
+    encoder.train()
+    began, first = time.monotonic(), state.step
+    for street, satellite in batches(dataset, order, config.workers):
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * _rate(state.step, config.epochs * steps, config.warmup)
+        torch.manual_seed(config.seed + state.step)
+        loss = _step(config, encoder, optimizer, scaler, precision, street.to(device), satellite.to(device))
+        if not math.isfinite(loss):
+            raise DataError(
+                f"The loss became {loss} at step {state.step}; the last checkpoint is kept. "
+                "Start anew with a lower learning_rate, or with precision=float32."
+            )
+        state = state.stepped(loss, scaler.get_scale() if scaler.is_enabled() else state.loss_scale)
+        rate = (state.step - first) * config.batch / (time.monotonic() - began)
+        report(Progress(epoch, state.step, config.epochs * steps, state.mean_loss, rate, state.recall_at_1))
+        yield state
+
+
+def _step(
+    config: TrainConfig,
+    encoder: TwinEncoder,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    precision: torch.dtype,
+    street: Tensor,
+    satellite: Tensor,
+) -> float:
+    with torch.autocast(street.device.type, precision, enabled=precision != torch.float32):
+        street_vectors, satellite_vectors = encoder.embed_street(street), encoder.embed_satellite(satellite)
+    loss = soft_margin_triplet(street_vectors.float(), satellite_vectors.float(), config.loss_weight)
+    optimizer.zero_grad()
+    scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    scaler.step(optimizer)
+    scaler.update()
+    return float(loss.detach())
+
+
+def _rate(step: int, steps: int, warmup: float) -> float:
+    ramp = max(1, round(warmup * steps))
+    if step < ramp:
+        return (step + 1) / ramp
+    return (1 + math.cos(math.pi * (step - ramp) / max(1, steps - ramp))) / 2
+
+
+def _precision(config: TrainConfig, device: torch.device) -> torch.dtype:
+    if config.precision != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[
+            config.precision
+        ]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
+
+
+def _validate(
+    config: TrainConfig,
+    table: PairTable,
+    validation: PairTable,
+    encoder: TwinEncoder,
+    run: Path,
+    state: RunState,
+) -> RunState:
+    """Score the epoch just ended, keep the model if it is the best so far, and log the line."""
+    encoder.eval()
+    street, satellite = embed_pairs(encoder, validation.pairs, workers=config.workers)
+    rank, _, _ = ranks(street, satellite, np.arange(len(street)))
+    scores = figures(rank, len(satellite))
+    state = state.validated({"step": state.step, "loss": state.mean_loss, **scores})
+    if state.best:
+        save_encoder(encoder, run / "model", model_card(config, table, validation, scores, state.log))
+    write_text(run / "log.jsonl", "".join(json.dumps(line) + "\n" for line in state.log))
+    return state

@@ -1,0 +1,1 @@
+"""Datasets as downloaded, each read into the same table of pairs."""

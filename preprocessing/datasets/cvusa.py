@@ -1,0 +1,45 @@
+"""CVUSA in its authors' layout (Workman et al. 2015; the split of Zhai et al. 2017)."""
+
+import csv
+from pathlib import Path
+
+from geoloc.errors import DataError
+from geoloc.pairs import Pair, PairTable
+
+SPLITS = ("train", "val")
+
+
+def read_cvusa(root: Path, split: str = "val") -> PairTable:
+    """The pairs of one split: `splits/{split}-19zl.csv`, columns satellite, street, annotation.
+
+    The file has no header and paths are relative to `root`; panoramas are 360 degrees, north in
+    the middle. Annotations are not needed. Raises DataError for a split or list that is not there.
+    """
+    if split not in SPLITS:
+        raise DataError(f"CVUSA has the splits {' and '.join(SPLITS)}, not {split!r}; choose with --split.")
+    pairs, missing, dropped = [], [], 0
+    for satellite, street in _rows(root / "splits" / f"{split}-19zl.csv"):
+        absent = [path for path in (root / satellite, root / street) if not path.is_file()]
+        missing += absent
+        dropped += bool(absent)
+        if not absent:
+            pairs.append(Pair(root / street, root / satellite, heading_deg=0.0, hfov_deg=360.0))
+    return PairTable("cvusa", split, pairs, missing, dropped)
+
+
+def _rows(listing: Path) -> list[tuple[str, str]]:
+    try:
+        with listing.open(encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as cause:
+        raise DataError(
+            f"{listing} cannot be read; --data cvusa:PATH wants the folder above splits/."
+        ) from cause
+    for line, row in enumerate(rows, start=1):
+        if len(row) < 2 or any(_leaves_root(name) for name in row[:2]):
+            raise DataError(f"{listing}, line {line}: want satellite,street,annotation inside the dataset.")
+    return [(row[0], row[1]) for row in rows]
+
+
+def _leaves_root(name: str) -> bool:
+    return Path(name).is_absolute() or ".." in Path(name).parts

@@ -1,0 +1,76 @@
+"""The command line: `geoloc COMMAND`, and what becomes of its errors."""
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import typer
+
+from geoloc.atomic import DISK_FULL
+from geoloc.errors import GeolocError
+
+HELP = """Say where on the map a street view was taken.
+
+Imagery becomes a gallery of tiles (`geoloc index build`), a street view is matched against it
+(`geoloc query`, `geoloc ui`). Begin with `geoloc demo`.
+"""
+
+COMMANDS = {
+    "demo": ("ui.serve", "demo", "The whole job on the sample town: gallery, queries, map page."),
+    "doctor": ("ui.doctor", "doctor", "What is installed, what would be slow or broken, and the remedy."),
+    "synth": ("ui.synth", "synth", "Make synthetic towns: pairs, orthophotos, street views."),
+    "train": ("ui.train", "train", "Train twin encoders on a dataset of pairs."),
+    "evaluate": ("ui.evaluate", "evaluate", "Score a model: recall@k, ranks, metres."),
+    "index": ("ui.index", "index_app", "Build and look after galleries of satellite tiles."),
+    "query": ("ui.query", "query", "Say where photos were taken."),
+    "ui": ("ui.serve", "ui", "Serve the map page of a gallery."),
+}
+
+
+def command_line(words: Sequence[str]) -> typer.Typer:
+    """The application; only the command that `words` name is imported, so that help is quick."""
+    app = typer.Typer(
+        help=HELP, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, name="geoloc"
+    )
+    chosen = next((word for word in words if not word.startswith("-")), None)
+    for name, (module, attribute, summary) in COMMANDS.items():
+        if name != chosen:
+            app.command(name, help=summary)(_not_chosen)
+        elif isinstance(command := getattr(import_module(module), attribute), typer.Typer):
+            app.add_typer(command, name=name, help=summary)
+        else:
+            app.command(name)(command)
+    return app
+
+
+def _not_chosen() -> None:
+    raise AssertionError("a command that was not chosen cannot run")
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 a check failed, 2 the user's error, 130 interrupted."""
+    words = sys.argv[1:] if words is None else words
+    try:
+        command_line(words)(list(words), prog_name="geoloc")
+    except GeolocError as error:
+        _fail(str(error), 2)
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        if error.errno in DISK_FULL:
+            _fail("The disk is full; free some space and run again, what was finished is kept.", 2)
+        raise
+    except KeyboardInterrupt:
+        _fail("Interrupted; run the same command again to go on.", 130)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"geoloc: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""`geoloc train`: a dataset of pairs in, a model folder out."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from geoloc.config import read_config
+from geoloc.train import Progress, TrainConfig
+from geoloc.train import train as run_training
+from preprocessing.datasets.open import open_pairs
+
+
+def train(
+    data: Annotated[str, typer.Option(help="Pairs to train on, KIND:PATH, such as towns:OUT or cvusa:PATH.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder of the run: log, checkpoint, and the best model in model/.")
+    ],
+    config: Annotated[Path | None, typer.Option(help="TOML file of settings.")] = None,
+    set: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="One setting, such as epochs=5 or model.channels=48. Repeatable."
+        ),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
+    allow_missing: Annotated[bool, typer.Option(help="Train without the pairs that are missing.")] = False,
+) -> None:
+    """Train twin encoders with the soft-margin triplet loss.
+
+    The train split is trained on and the val split scored after each epoch; the best epoch by
+    recall@1 is kept in OUT/model. Stop it at any moment and go on with --resume.
+
+    Example: geoloc synth towns --towns 24 --seed 0, then geoloc train --data towns:towns --out run
+    """
+    settings = read_config(TrainConfig(), config, set or [])
+    pairs = open_pairs(data, "train").complete(allow_missing)
+    validation = open_pairs(data, "val").complete(allow_missing)
+    with Live(console=Console(stderr=True), refresh_per_second=4) as live:
+        began = time.monotonic()
+        first_step: list[int] = []
+
+        def show(now: Progress) -> None:
+            first_step[:] = first_step or [now.step - 1]
+            left_s = (time.monotonic() - began) / (now.step - first_step[0]) * (now.steps - now.step)
+            live.update(Text(progress_line(now, settings.epochs, left_s)))
+
+        model = run_training(settings, pairs, validation, out, resume=resume, report=show)
+    print(f"The best model is in {model}", file=sys.stderr)
+
+
+def progress_line(now: Progress, epochs: int, left_s: float) -> str:
+    """One line that says how a run stands."""
+    recall = "" if now.recall_at_1 is None else f"  val recall@1 {now.recall_at_1:.3f}"
+    minutes, seconds = divmod(round(left_s), 60)
+    return (
+        f"epoch {now.epoch + 1}/{epochs}  step {now.step:,}/{now.steps:,}  loss {now.loss:.4f}  "
+        f"{now.pairs_per_s:.0f} pairs/s  {minutes}:{seconds:02d} left{recall}"
+    )
