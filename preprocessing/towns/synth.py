@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from geoloc.atomic import write_text
+from geoloc.atomic import cannot_write, write_text
 from geoloc.errors import DataError
 from geoloc.places import LonLat, to_lonlat
 from preprocessing.towns.metadata import write_street_view
@@ -133,6 +133,13 @@ def _write_town_counted(config: SynthConfig, number: int, out: Path) -> None:
 
 def write_town(config: SynthConfig, number: int, out: Path, advance: Callable[[], None]) -> None:
     """Draw the town `number` (from 0) and write its files; its table of rows, which says it is whole, last."""
+    try:
+        _write_town(config, number, out, advance)
+    except OSError as cause:
+        raise cannot_write(out, cause) from cause
+
+
+def _write_town(config: SynthConfig, number: int, out: Path, advance: Callable[[], None]) -> None:
     plan = draw_plan(config.seed + number, config.town.side_m)
     ground = lay_ground(plan)
     pixels, scene = shoot_ortho(config.town, plan, ground)

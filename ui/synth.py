@@ -1,0 +1,79 @@
+"""`geoloc synth`: towns that nobody can withhold."""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from preprocessing.towns.synth import SynthConfig, synthesize
+from preprocessing.towns.town import TownConfig
+
+CVUSA_SIZES = {"tile_px": 750, "panorama_wh": (1232, 224)}
+
+
+class Difficulty(StrEnum):
+    """How far a street view's day lies from the orthophoto's."""
+
+    easy = "easy"
+    normal = "normal"
+    hard = "hard"
+
+
+class Like(StrEnum):
+    """A dataset whose image sizes to copy."""
+
+    cvusa = "cvusa"
+
+
+class Rate(TextColumn):
+    """Street views per second."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+    def render(self, task: Task) -> Text:
+        """Draw the rate, empty while it is unknown."""
+        return Text(f"{task.speed:.1f} views/s" if task.speed else "")
+
+
+def synth(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder, or one to resume.")],
+    towns: Annotated[int, typer.Option(min=1, help="How many; the last sixth (at least one) is the val split.")],
+    seed: Annotated[int, typer.Option(min=0, help="The first town's seed; the others follow. Held-out towns: other seeds.")],
+    difficulty: Annotated[
+        Difficulty, typer.Option(help="How far sun, season, weather, trees and cars differ between the views.")
+    ] = Difficulty.normal,
+    pairs_per_town: Annotated[int, typer.Option(min=0, help="Tiles with a panorama each.")] = 250,
+    side_m: Annotated[float, typer.Option(help="Side of a town, 160 to 2400 m.")] = 640.0,
+    jitter_m: Annotated[float, typer.Option(help="How far a tile's centre may be off the camera.")] = 2.0,
+    footprint_m: Annotated[float, typer.Option(help="Side of a tile on the ground.")] = 64.0,
+    like: Annotated[
+        Like | None, typer.Option(help="cvusa: tiles of 750 px and panoramas of 1232 x 224, else 256 and 512 x 128.")
+    ] = None,
+    photos: Annotated[int, typer.Option(min=0, help="Perspective photos per town, beside the pairs.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes, each with a town in hand; 0: one per core.")] = 0,
+) -> None:
+    """Draw synthetic towns: pairs of tile and panorama in the CVUSA layout, orthophotos, exact positions.
+
+    The same arguments give the same files on any machine. A killed run goes on where it stopped:
+    give the same command again.
+
+    Example: geoloc synth towns --towns 12 --seed 1, then geoloc train --data towns:towns --out run
+    """
+    sizes = CVUSA_SIZES if like else {}
+    town = TownConfig(
+        pairs=pairs_per_town, photos=photos, difficulty=difficulty.value,
+        side_m=side_m, jitter_m=jitter_m, footprint_m=footprint_m, **sizes,  # type: ignore[arg-type]
+    )  # fmt: skip
+    config = SynthConfig(towns, seed, town)
+    console = Console(stderr=True)
+    columns = (TextColumn("Street views"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("", total=config.views)
+        synthesize(config, out, lambda done: bar.update(task, completed=done), workers or os.cpu_count() or 1)
+    console.print(f"{towns} towns with {config.views} street views in {out}", highlight=False)
