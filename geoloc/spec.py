@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from dataclasses import dataclass
+from inspect import formatannotation
 from typing import Any
 
 from geoloc.errors import ModelError
@@ -80,7 +81,7 @@ class EncoderSpec:
         if set(raw) != set(fields):
             odd = sorted(set(raw) ^ set(fields))
             raise ModelError(f"spec.json has missing or unknown entries: {', '.join(map(str, odd))}.")
-        return cls(**{name: _typed(name, str(fields[name].type), raw[name]) for name in fields})
+        return cls(**{name: _typed(name, formatannotation(fields[name].type), raw[name]) for name in fields})
 
 
 def _typed(name: str, kind: str, value: Any) -> Any:
