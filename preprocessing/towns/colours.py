@@ -1,7 +1,7 @@
 """What the ground, the roofs and the leaves look like in even light: sRGB from 0 to 1."""
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 
 from preprocessing.towns import noise
 from preprocessing.towns.owners import Owners
@@ -23,17 +23,19 @@ GROUND: dict[Surface, RGB] = {
     Surface.FENCE: (136, 112, 86),
     Surface.LAMP_POST: (112, 116, 118),
 }
+EVERGREEN: tuple[RGB, RGB] = (44, 70, 46), (70, 94, 54)
+EVERGREEN_BELOW_M = 1.3
 FINE_GRAIN = {Surface.GRASS: 0.16, Surface.DIRT: 0.14, Surface.ASPHALT: 0.07, Surface.HEDGE: 0.3, Surface.WATER: 0.05}
 WIDE_GRAIN = {Surface.GRASS: 0.28, Surface.DIRT: 0.2, Surface.ASPHALT: 0.16, Surface.PARKING: 0.14, Surface.WATER: 0.1}
 PLAIN_GRAIN = 0.08
 
 
-def seen_from_above(scene: Scene, season: Season, owners: Owners, rows: slice) -> Float32[np.ndarray, "h w 3"]:
+def seen_from_above(scene: Scene, season: Season, owners: Owners, rows: slice) -> Float32[np.ndarray, "3 h w"]:
     """Colours of those rows of the scene without light or shadow, crowns left out."""
     surface, owner = scene.surface[rows], scene.owner[rows]
-    colours = _table(season)[surface]
+    colours = surface_colours(season)[:, surface]
     owned = owner > 0
-    colours[owned] = owners.top[owner[owned]]
+    colours[:, owned] = owners.top[:, owner[owned]]
     row, column = np.indices(surface.shape, np.float32)
     row += rows.start
     _add_glass(colours, scene, owners, rows)
@@ -43,18 +45,19 @@ def seen_from_above(scene: Scene, season: Season, owners: Owners, rows: slice) -
     wide = noise.sample(6, column * metres * np.float32(1.7), row * metres * np.float32(1.7)) - np.float32(0.5)
     grain = 1 + fine * _grain(FINE_GRAIN)[surface] + wide * _grain(WIDE_GRAIN)[surface]
     dry = np.where(surface == Surface.GRASS, wide, np.float32(0))
-    colours *= grain[..., None]
-    colours[..., 0] *= 1 + np.float32(0.25) * dry
+    colours *= grain
+    colours[0] *= 1 + np.float32(0.25) * dry
     return colours
 
 
-def _table(season: Season) -> Float32[np.ndarray, "n 3"]:
+def surface_colours(season: Season) -> Float32[np.ndarray, "3 n"]:
+    """One colour per `Surface`; roofs and cars get theirs from their owner."""
     table = np.full((len(Surface), 3), 150, np.float32)
     for surface, colour in GROUND.items():
         table[surface] = colour
     table[Surface.GRASS] = season.grass
-    table[Surface.HEDGE] = np.array(season.leaf_from) * (1 - 0.3 * season.bare)
-    return table / 255
+    table[Surface.HEDGE] = 0.6 * np.array(EVERGREEN[1]) + 0.4 * np.array(season.leaf_from)
+    return np.ascontiguousarray(table.T) / 255
 
 
 def _grain(amounts: dict[Surface, float]) -> Float32[np.ndarray, " n"]:
@@ -70,7 +73,7 @@ def _add_glass(colours: np.ndarray, scene: Scene, owners: Owners, rows: slice) -
     start, stop = owners.along_m[owner].T
     place = (x_m * owners.east[owner] + y_m * owners.north[owner] - start) / np.maximum(stop - start, 0.1)
     glass = ((place > 0.24) & (place < 0.36)) | ((place > 0.78) & (place < 0.88))
-    colours[row[glass], column[glass]] = (0.13, 0.15, 0.18)
+    colours[:, row[glass], column[glass]] = np.array([[0.13], [0.15], [0.18]])
 
 
 def _add_ridges(
@@ -80,14 +83,22 @@ def _add_ridges(
     surface, owner = scene.surface[rows], scene.owner[rows]
     striped = (surface == Surface.ROOF_TILE) | (surface == Surface.ROOF_METAL)
     owner = owner[striped]
-    x_m, y_m = column[striped] * scene.gsd_m, -row[striped] * scene.gsd_m
-    place = x_m * owners.north[owner] - y_m * owners.east[owner]
-    place += np.where(surface[striped] == Surface.ROOF_METAL, x_m, 0) * 0
-    colours[striped] *= np.where(place - np.floor(place) < 0.35, np.float32(0.93), np.float32(1))[:, None]
+    east_m, north_m = column[striped] * np.float32(scene.gsd_m), -row[striped] * np.float32(scene.gsd_m)
+    place = east_m * owners.north[owner] - north_m * owners.east[owner]
+    colours[:, striped] *= np.where(place - np.floor(place) < 0.35, np.float32(0.93), np.float32(1))
 
 
-def leaves(tree: np.ndarray, season: Season) -> Float32[np.ndarray, "*n 3"]:
-    """Each tree's own leaf colour."""
-    kind, shade = noise.chance(tree, 1)[..., None], noise.chance(tree, 2)[..., None]
-    first, last = np.array(season.leaf_from, np.float32), np.array(season.leaf_to, np.float32)
-    return (first + kind * (last - first)) * (0.85 + 0.3 * shade) / np.float32(255)
+def is_evergreen(bottom_m: np.ndarray) -> Bool[np.ndarray, "*n"]:
+    """Foliage that reaches down to the ground is a fir's or a shrub's, and stays."""
+    return bottom_m < EVERGREEN_BELOW_M
+
+
+def leaves(tree: np.ndarray, bottom_m: np.ndarray, season: Season) -> Float32[np.ndarray, "3 n"]:
+    """Each tree's own leaf colour. bottom_m: where the foliage starts, as in `Scene`."""
+    kind, shade = noise.chance(tree, 1), noise.chance(tree, 2)
+    green = is_evergreen(bottom_m)
+    first, last = (
+        np.where(green, *np.array((ever, now), np.float32)[..., None])
+        for ever, now in zip(EVERGREEN, (season.leaf_from, season.leaf_to), strict=True)
+    )
+    return (first + kind * (last - first)) * (np.float32(0.85) + np.float32(0.3) * shade) / np.float32(255)

@@ -4,14 +4,16 @@ import numpy as np
 from jaxtyping import Float32, Int32, Int64
 
 from preprocessing.towns import noise
-from preprocessing.towns.colours import leaves
+from preprocessing.towns.colours import is_evergreen, leaves
 from preprocessing.towns.march import Ground, Lens, Rays, ranges_m, rays_of
 from preprocessing.towns.painted import Painted, light
+
+LEAVES_PER_M = 7.0
 
 
 def crowns(
     painted: Painted, ground: Ground, lens: Lens, eye_m: float, index: Int32[np.ndarray, "w r"], range_m: np.ndarray
-) -> tuple[Int64[np.ndarray, " n"], Float32[np.ndarray, "n 3"], Float32[np.ndarray, " n"]]:
+) -> tuple[Int64[np.ndarray, " n"], Float32[np.ndarray, "3 n"], Float32[np.ndarray, " n"]]:
     """What leaves hide: pixels (flat in (w, h)), their colours and ranges; a pixel's last entry counts.
 
     index: map pixels of every column's steps. range_m: of the solid things already drawn, flat (w, h).
@@ -28,7 +30,7 @@ def crowns(
     visible = away_m[which] < range_m[pixel]
     which, pixel = which[visible][::-1], pixel[visible][::-1]
     rays = rays_of(lens, pixel)
-    kept, colours = _foliage(painted, ground, rays, there[which], away_m[which], eye_m)
+    kept, colours = _foliage(painted, ground, lens, rays, there[which], away_m[which], eye_m)
     return pixel[kept], colours, away_m[which[kept]]
 
 
@@ -49,27 +51,36 @@ def _newly_covered(
 
 
 def _foliage(
-    painted: Painted, ground: Ground, rays: Rays, there: np.ndarray, away_m: np.ndarray, eye_m: float
-) -> tuple[Int64[np.ndarray, " k"], Float32[np.ndarray, "k 3"]]:
+    painted: Painted, ground: Ground, lens: Lens, rays: Rays, there: np.ndarray, away_m: np.ndarray, eye_m: float
+) -> tuple[Int64[np.ndarray, " k"], Float32[np.ndarray, "3 k"]]:
     """Which rays meet leaves, rather than a gap between them, and the leaves' colours."""
     z_m = np.float32(eye_m) + away_m * rays.tangent
     top, bottom = np.take(painted.crown_top_m, there), np.take(painted.crown_bottom_m, there)
-    east_m, north_m = away_m * rays.east, away_m * rays.north
-    aside = east_m * rays.north - north_m * rays.east + ground.column * ground.gsd_m
-    speck = noise.sample(2, (east_m + ground.column) * 5 + aside, z_m * 6 + north_m * 5)
-    clump = noise.sample(4, east_m * 4 + north_m, z_m * 4 + north_m * 3)
+    starts_m = np.take(painted.scene.crown_bottom_m, there)
+    speck, clump = _twigs(rays, lens, away_m)
+    bare = np.where(is_evergreen(starts_m), 0, np.float32(painted.weather.season.bare))
     inside_m = np.minimum(top - z_m, z_m - bottom)
-    solid = 0.62 + np.minimum(inside_m * 0.5, 0.3) - 1.1 * painted.weather.season.bare * (0.5 + 0.5 * clump)
-    kept = np.flatnonzero(speck < solid.astype(np.float32))
+    solid = np.float32(0.56) + np.minimum(inside_m * np.float32(0.5), np.float32(0.4))
+    solid -= bare * (np.float32(0.25) + np.float32(0.7) * clump)
+    kept = np.flatnonzero(speck < solid)
 
-    there, rays = there[kept], rays[kept]
+    there, speck, clump = there[kept], speck[kept], clump[kept]
     height = (z_m[kept] - bottom[kept]) / np.maximum(top[kept] - bottom[kept], np.float32(0.2))
     facing = _facing(painted, ground, there, height)
-    ripple = np.float32(0.7) + np.float32(0.35) * clump[kept] + np.float32(0.45) * (speck[kept] - np.float32(0.3))
-    tree = np.take(painted.scene.crown_id, there)
+    ripple = np.float32(0.62) + np.float32(0.4) * clump + np.float32(0.4) * speck
     openness = np.float32(0.35) + np.float32(0.6) * height
-    colours = leaves(tree, painted.weather.season) * light(painted.weather, facing, openness)
-    return kept, colours * ripple[:, None]
+    colours = leaves(np.take(painted.scene.crown_id, there), starts_m[kept], painted.weather.season)
+    return kept, colours * light(painted.weather, facing * ripple, openness) * ripple
+
+
+def _twigs(rays: Rays, lens: Lens, away_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fine and coarse noise across the image, its grain the size of leaves at the range's power of two."""
+    column, row = np.divmod(rays.pixel, lens.tangent.shape[1])
+    scale = np.ldexp(np.float32(1), np.frexp(away_m)[1]) / lens.scale.min()
+    u, v = column * scale, row * scale
+    shift = np.floor(away_m / 8) * 57
+    fine = noise.sample(2, u * np.float32(LEAVES_PER_M) + shift, v * np.float32(LEAVES_PER_M))
+    return fine, noise.sample(3, u * np.float32(LEAVES_PER_M / 3) + shift, v * np.float32(LEAVES_PER_M / 3))
 
 
 def _facing(painted: Painted, ground: Ground, there: np.ndarray, height: np.ndarray) -> Float32[np.ndarray, " n"]:

@@ -10,6 +10,13 @@ from preprocessing.towns.owners import Owners
 from preprocessing.towns.scene import Surface
 
 FRAME_M = np.float32(0.09)
+SILL, CURTAIN, DOOR_FRAME, SKYLIGHT, DARK_GLASS, LAMP, RUBBER = np.array(
+    [
+        (0.72, 0.71, 0.69), (0.68, 0.65, 0.6), (0.85, 0.84, 0.82), (0.9, 1.0, 1.12),
+        (0.14, 0.17, 0.2), (0.75, 0.62, 0.5), (0.07, 0.07, 0.075),
+    ],
+    np.float32,
+)[..., None]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,18 +56,18 @@ def _place(owners: Owners, walls: Walls) -> tuple[np.ndarray, np.ndarray]:
     return place - extent[:, 0], np.maximum(extent[:, 1] - extent[:, 0], np.float32(0.5))
 
 
-def wall_colours(owners: Owners, walls: Walls) -> Float32[np.ndarray, "n 3"]:
+def wall_colours(owners: Owners, walls: Walls) -> Float32[np.ndarray, "3 n"]:
     """Colours in even light, sRGB from 0 to 1."""
-    colours = owners.side[walls.owner]
+    colours = owners.side[:, walls.owner]
     is_car = owners.kind[walls.owner] == Surface.CAR
     for chosen, paint in ((is_car, _car), (~is_car, _building)):
         some = np.flatnonzero(chosen)
         if len(some):
-            colours[some] = paint(owners, walls[some], colours[some])
+            colours[:, some] = paint(owners, walls[some], colours[:, some])
     return colours
 
 
-def _building(owners: Owners, walls: Walls, colours: np.ndarray) -> Float32[np.ndarray, "n 3"]:
+def _building(owners: Owners, walls: Walls, colours: np.ndarray) -> Float32[np.ndarray, "3 n"]:
     place, length = _place(owners, walls)
     luck = owners.luck[:, walls.owner]
     metal = owners.kind[walls.owner] == Surface.ROOF_METAL
@@ -72,7 +79,7 @@ def _building(owners: Owners, walls: Walls, colours: np.ndarray) -> Float32[np.n
     floor = np.floor(walls.z_m / floor_m)
     up_m = walls.z_m - floor * floor_m
 
-    _texture(colours, luck[1] * 7 % 1 < 0.4, place, walls, metal)
+    _texture(colours, luck[1] * 7 - np.floor(luck[1] * 7) < 0.4, place, walls, metal)
     half_m = np.where(luck[0] < 0.2, bay_m * np.float32(0.42), np.float32(0.45) + luck[0] * np.float32(0.4))
     sill_m = np.where(luck[3] < 0.25, np.float32(0.45), np.float32(0.95))
     head_m = floor_m - np.float32(0.45)
@@ -84,10 +91,10 @@ def _building(owners: Owners, walls: Walls, colours: np.ndarray) -> Float32[np.n
     bar = fine & ((across_m < FRAME_M / 2) | (np.abs(up_m - centre_m) < FRAME_M / 2)) & (luck[1] > 0.5)
     glass = window & ((inset_m > FRAME_M) | ~fine) & ~bar
     frame = np.where(luck[2] < 0.7, np.float32(0.88), np.float32(0.28))
-    colours[window] = frame[window, None]
-    colours[glass] = _glass(walls, floor, bay, up_m, head_m)[glass]
+    colours[:, window] = frame[window]
+    colours[:, glass] = _glass(walls, floor, bay, up_m, head_m)[:, glass]
     sill = room & fine & (across_m < half_m + FRAME_M) & (up_m <= sill_m) & (up_m > sill_m - 0.12)
-    colours[sill] = (0.72, 0.71, 0.69)
+    colours[:, sill] = SILL
     _doors(colours, walls, luck, bays, bay, across_m)
     return colours
 
@@ -96,23 +103,23 @@ def _texture(colours: np.ndarray, brick: Bool[np.ndarray, " n"], place: np.ndarr
     """Courses of brick, seams of metal, stains, a darker foot and a shadow under the eaves."""
     wide = noise.sample(6, place * 9 + walls.owner * 37, walls.z_m * 9) - np.float32(0.5)
     fine = noise.sample(1, place * 12, walls.z_m * 14) - np.float32(0.5)
-    gain = 1 + np.float32(0.2) * wide + np.where(brick, np.float32(0.16), np.float32(0.05)) * fine
+    gain = 1 + np.float32(0.2) * wide + np.where(brick, np.float32(0.11), np.float32(0.04)) * fine
     seams = place * 2.5
     gain -= np.where(metal & (seams - np.floor(seams) < 0.25), np.float32(0.09), 0)
     gain -= np.where(walls.z_m < 0.45, np.float32(0.2), 0)
     gain -= np.where(walls.top_m - walls.z_m < 0.3, np.float32(0.16), 0)
-    colours *= gain[:, None]
+    colours *= gain
 
 
 def _glass(
     walls: Walls, floor: np.ndarray, bay: np.ndarray, up_m: np.ndarray, head_m: np.ndarray
-) -> Float32[np.ndarray, "n 3"]:
+) -> Float32[np.ndarray, "3 n"]:
     """Panes that mirror some sky at the top, with curtains behind some of them."""
     room = noise.chance((floor * 131 + bay * 17 + walls.owner * 7 + walls.face * 3).astype(np.int32), 5)
     bright = np.float32(0.16) + np.float32(0.2) * up_m / head_m + np.float32(0.16) * room
-    panes = bright[:, None] * np.array((0.9, 1.0, 1.12), np.float32)
+    panes = bright * SKYLIGHT
     curtain = (room > 0.7) & (up_m > head_m * (1.5 - 0.8 * room))
-    panes[curtain] = (0.68, 0.65, 0.6)
+    panes[:, curtain] = CURTAIN
     return panes
 
 
@@ -123,12 +130,12 @@ def _doors(
     home = np.floor(luck[1] * bays)
     low = (walls.z_m < 2.25) & (bay == home) & ((walls.face & 1) == (luck[0] > 0.4))
     frame, door = low & (across_m < 0.62), low & (across_m < 0.52) & (walls.z_m < 2.1)
-    colours[frame] = (0.85, 0.84, 0.82)
-    wood = np.stack([0.25 + 0.4 * luck[2], 0.22 + 0.2 * luck[3], 0.2 + 0.3 * luck[0]], axis=-1)
-    colours[door] = wood[door]
+    colours[:, frame] = DOOR_FRAME
+    wood = np.stack([0.25 + 0.4 * luck[2], 0.22 + 0.2 * luck[3], 0.2 + 0.3 * luck[0]])
+    colours[:, door] = wood[:, door]
 
 
-def _car(owners: Owners, walls: Walls, colours: np.ndarray) -> Float32[np.ndarray, "n 3"]:
+def _car(owners: Owners, walls: Walls, colours: np.ndarray) -> Float32[np.ndarray, "3 n"]:
     place, length = _place(owners, walls)
     return car_side(place / length, length, walls.z_m, colours)
 
@@ -143,8 +150,8 @@ def car_side(place: np.ndarray, length_m: np.ndarray, z_m: np.ndarray, colours: 
     glass = (z_m > 0.95) & (z_m < 1.38) & (np.abs(place - 0.5) < np.where(lengthwise, 0.33, 0.42))
     pillar = lengthwise & (np.abs(np.abs(place - 0.5) - 0.04) < 0.015)
     lamp = ~lengthwise & (np.abs(z_m - 0.68) < 0.1) & (np.abs(place - 0.5) > 0.3)
-    shaded = colours * (np.float32(0.8) + np.float32(0.2) * np.clip(z_m, 0, 1))[:, None]
-    shaded[glass & ~pillar] = (0.14, 0.17, 0.2)
-    shaded[lamp] = (0.75, 0.62, 0.5)
-    shaded[(z_m < 0.24) | wheel] = (0.07, 0.07, 0.075)
+    shaded = colours * (np.float32(0.8) + np.float32(0.2) * np.clip(z_m, 0, 1))
+    shaded[:, glass & ~pillar] = DARK_GLASS
+    shaded[:, lamp] = LAMP
+    shaded[:, (z_m < 0.24) | wheel] = RUBBER
     return shaded

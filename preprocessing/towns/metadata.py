@@ -1,8 +1,6 @@
 """A street view as a file: JPEG with EXIF position and heading, and Photo Sphere (GPano) or field of view in XMP."""
 
 import math
-import os
-import tempfile
 from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +10,7 @@ from jaxtyping import UInt8
 from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import IFDRational
 
+from geoloc.atomic import atomic_path
 from geoloc.places import LonLat
 
 QUALITY = 90
@@ -36,34 +35,29 @@ def write_street_view(
 
     heading_deg: of the image centre, from true north. EXIF 2.32: GPS position to 1e-7 degrees,
     GPSImgDirection, and for a perspective photo FocalLengthIn35mmFilm. XMP: GPano for a panorama (a
-    crop in height whose horizon is at mid-height), `Camera:HorizontalFOV` else. Atomic; raises OSError.
+    crop in height whose horizon is at mid-height), `Camera:HorizontalFOV` else. Atomic; raises GeolocError where it cannot be written.
     """
     h, w, _ = rgb.shape
     xmp = _panorama_xmp(w, h, heading_deg, hfov_deg) if is_panorama else _photo_xmp(heading_deg, hfov_deg)
-    exif = _exif(lonlat, heading_deg, None if is_panorama else hfov_deg, taken_at)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            Image.fromarray(rgb).save(file, "JPEG", quality=QUALITY, subsampling=2, exif=exif, xmp=xmp.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(draft, 0o644)
-        os.replace(draft, path)
-    except BaseException:
-        os.unlink(draft)
-        raise
+    exif = _exif(lonlat, heading_deg, None if is_panorama else _focal_mm(hfov_deg, w, h), taken_at)
+    with atomic_path(path) as draft:
+        Image.fromarray(rgb).save(draft, "JPEG", quality=QUALITY, subsampling=2, exif=exif, xmp=xmp.encode())
 
 
-def _exif(lonlat: LonLat, heading_deg: float, hfov_deg: float | None, taken_at: datetime) -> Image.Exif:
+def _focal_mm(hfov_deg: float, w: int, h: int) -> int:
+    """The 35 mm equivalent, whole millimetres: the film's long side, 36 mm, is the image's."""
+    film_mm = FILM_WIDTH_MM * min(1.0, w / h)
+    return max(1, round(film_mm / 2 / math.tan(math.radians(hfov_deg) / 2)))
+
+
+def _exif(lonlat: LonLat, heading_deg: float, focal_mm: int | None, taken_at: datetime) -> Image.Exif:
     exif = Image.Exif()
     stamp = taken_at.strftime("%Y:%m:%d %H:%M:%S")
     exif[ExifTags.Base.Make], exif[ExifTags.Base.Model] = "geoloc", "synthetic town"
     exif[ExifTags.Base.DateTime] = stamp
-    details = {ExifTags.Base.DateTimeOriginal: stamp}
-    if hfov_deg is not None:
-        focal_mm = FILM_WIDTH_MM / 2 / math.tan(math.radians(hfov_deg) / 2)
-        details[ExifTags.Base.FocalLengthIn35mmFilm] = max(1, round(focal_mm))
+    details: dict[int, str | int] = {ExifTags.Base.DateTimeOriginal: stamp}
+    if focal_mm is not None:
+        details[ExifTags.Base.FocalLengthIn35mmFilm] = focal_mm
     exif.get_ifd(ExifTags.IFD.Exif).update(details)
     exif.get_ifd(ExifTags.IFD.GPSInfo).update(
         {

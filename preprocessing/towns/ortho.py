@@ -1,7 +1,5 @@
 """The town from far above: an orthophoto, and the GeoTIFF that carries it."""
 
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +9,9 @@ from rasterio.enums import Resampling
 from rasterio.transform import from_origin
 from scipy import ndimage
 
+from geoloc.atomic import atomic_path
 from preprocessing.towns import noise
-from preprocessing.towns.colours import leaves
+from preprocessing.towns.colours import is_evergreen, leaves
 from preprocessing.towns.painted import WHITE, Painted, light
 from preprocessing.towns.scene import Scene
 from preprocessing.towns.street import develop
@@ -28,14 +27,15 @@ def orthophoto(painted: Painted, rng: np.random.Generator) -> UInt8[np.ndarray, 
     for top in range(0, h, BAND):
         margin = min(top, 4)
         rows = slice(top - margin, min(top + BAND + 4, h))
-        colours = painted.texture[0][rows].copy().view(np.uint8).reshape(-1, w, 4)[..., :3] * np.float32(WHITE / 255)
+        packed = painted.texture[0][rows]
+        colours = np.stack([packed >> np.uint32(shift) & np.uint32(255) for shift in (0, 8, 16)]) * np.float32(WHITE / 255)
         _add_crowns(painted, colours, rows)
-        blurred = ndimage.gaussian_filter(colours, (BLUR_PX, BLUR_PX, 0), truncate=3)
-        photo[top : top + BAND] = develop(painted.weather, blurred[margin : margin + BAND], 1.0, rng)
+        blurred = ndimage.gaussian_filter(colours, (0, BLUR_PX, BLUR_PX), truncate=3)
+        photo[top : top + BAND] = develop(painted.weather, blurred[:, margin : margin + BAND], 1.0, rng)
     return photo
 
 
-def _add_crowns(painted: Painted, colours: Float32[np.ndarray, "h w 3"], rows: slice) -> None:
+def _add_crowns(painted: Painted, colours: Float32[np.ndarray, "3 h w"], rows: slice) -> None:
     """Round crowns in the sun, with gaps through which the ground shows."""
     tops = painted.crown_top_m[max(rows.start - 1, 0) : rows.stop + 1]
     first = rows.start - max(rows.start - 1, 0)
@@ -53,15 +53,18 @@ def _add_crowns(painted: Painted, colours: Float32[np.ndarray, "h w 3"], rows: s
     bottom = painted.crown_bottom_m[rows][row, column]
     thickness_m = tops[inner, column] - bottom
     openness = 0.5 + 0.3 * np.clip(thickness_m / 6, 0, 1)
-    crown = leaves(painted.scene.crown_id[rows][row, column], painted.weather.season)
+    season = painted.weather.season
+    start_m = painted.scene.crown_bottom_m[rows][row, column]
+    crown = leaves(painted.scene.crown_id[rows][row, column], start_m, season)
     crown *= light(painted.weather, facing.astype(np.float32), openness.astype(np.float32))
-    crown *= (0.8 + 0.4 * speck)[:, None]
-    cover = np.clip(0.4 + thickness_m * 0.6, 0, 1) * (1 - painted.weather.season.bare * (0.4 + speck).clip(0, 1))
-    colours[row, column] += cover.astype(np.float32)[:, None] * (crown - colours[row, column])
+    crown *= np.float32(0.8) + np.float32(0.4) * speck
+    bare = np.where(is_evergreen(start_m), 0, season.bare)
+    cover = np.clip(0.4 + thickness_m * 0.6, 0, 1) * (1 - bare * (0.4 + speck).clip(0, 1))
+    colours[:, row, column] += cover.astype(np.float32) * (crown - colours[:, row, column])
 
 
 def write_orthophoto(path: Path, rgb: UInt8[np.ndarray, "h w 3"], scene: Scene) -> None:
-    """A GeoTIFF in the scene's CRS: tiled, with overviews, JPEG inside. Atomic; raises OSError."""
+    """A GeoTIFF in the scene's CRS: tiled, with overviews, JPEG inside. Atomic; raises GeolocError where it cannot be written."""
     h, w, _ = rgb.shape
     profile = {
         "driver": "GTiff", "width": w, "height": h, "count": 3, "dtype": "uint8", "crs": scene.crs,
@@ -69,17 +72,8 @@ def write_orthophoto(path: Path, rgb: UInt8[np.ndarray, "h w 3"], scene: Scene) 
         "tiled": True, "blockxsize": 256, "blockysize": 256,
         "compress": "jpeg", "photometric": "ycbcr", "jpeg_quality": 88,
     }  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".ortho-") as folder:
-        draft = Path(folder) / path.name
-        with rasterio.Env(JPEG_QUALITY_OVERVIEW=85), rasterio.open(draft, "w", **profile) as tiff:
+    factors = [2**level for level in range(1, 6) if max(h, w) >> level >= 128]
+    with atomic_path(path) as draft, rasterio.Env(JPEG_QUALITY_OVERVIEW=85):
+        with rasterio.open(draft, "w", **profile) as tiff:
             tiff.write(np.ascontiguousarray(rgb.transpose(2, 0, 1)))
-            factors = [2**level for level in range(1, 6) if max(h, w) >> level >= 128]
             tiff.build_overviews(factors, Resampling.average)
-        _flush(draft)
-        os.replace(draft, path)
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb+") as written:
-        os.fsync(written.fileno())

@@ -35,8 +35,8 @@ class Owners:
     north: Float32[np.ndarray, " n"]
     along_m: Float32[np.ndarray, "n 2"]
     across_m: Float32[np.ndarray, "n 2"]
-    top: Float32[np.ndarray, "n 3"]
-    side: Float32[np.ndarray, "n 3"]
+    top: Float32[np.ndarray, "3 n"]
+    side: Float32[np.ndarray, "3 n"]
     luck: Float32[np.ndarray, "4 n"]
 
 
@@ -75,7 +75,7 @@ def _extent(along: np.ndarray, starts: np.ndarray, present: np.ndarray, n: int, 
 
 def _paint(kind: Int32[np.ndarray, " n"], luck: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Colours of tops and sides. A car is of one colour all over."""
-    top, side = np.full((2, len(kind), 3), 0.6, np.float32)
+    top, side = np.full((2, 3, len(kind)), 0.6, np.float32)
     for surface in (Surface.ROOF_TILE, Surface.ROOF_FLAT, Surface.ROOF_METAL, Surface.CAR):
         chosen = kind == surface
         for colours, palette, which in (
@@ -83,5 +83,5 @@ def _paint(kind: Int32[np.ndarray, " n"], luck: np.ndarray) -> tuple[np.ndarray,
             (side, WALLS.get(surface, CARS), luck[0] if surface == Surface.CAR else luck[1]),
         ):
             shades = np.array(palette, np.float32)[(which[chosen] * len(palette)).astype(int)] / 255
-            colours[chosen] = shades * (0.9 + 0.2 * luck[2][chosen, None])
+            colours[:, chosen] = shades.T * (0.9 + 0.2 * luck[2][chosen])
     return top, side

@@ -17,6 +17,7 @@ from preprocessing.towns.weather import Weather
 
 WHITE = 1.5
 LEVELS = 4
+RAISED = (Surface.ROOF_TILE, Surface.ROOF_FLAT, Surface.ROOF_METAL, Surface.TRUNK, Surface.CAR, Surface.LAMP_POST)
 ROOFS = (Surface.ROOF_TILE, Surface.ROOF_FLAT, Surface.ROOF_METAL)
 
 
@@ -24,8 +25,8 @@ ROOFS = (Surface.ROOF_TILE, Surface.ROOF_FLAT, Surface.ROOF_METAL)
 class Painted:
     """A scene, its weather and what the two make together.
 
-    texture: the lit colours seen from above (crowns left out) as packed RGBA bytes of value / WHITE, a
-    pyramid of halved copies, each flat. shadow_m: height below which a point lies in shadow.
+    texture: the lit colours seen from above (crowns left out) as packed RGBA bytes, a pyramid of
+    halved copies: RGB is value / WHITE; A is 255 on things that stand on the ground, 0 on the ground. shadow_m: height below which a point lies in shadow.
     face: which side of its owner a wall pixel belongs to, counted in quarter turns clockwise from the
     owner's axis. crown_top_m, crown_bottom_m: the scene's, roughened. convergence_deg: bearing of grid
     north from true north.
@@ -43,7 +44,7 @@ class Painted:
 
 
 def paint(scene: Scene, weather: Weather) -> Painted:
-    """Light and colour a scene: about a second per square kilometre... see `Painted`."""
+    """Light and colour a scene: a few seconds per square kilometre."""
     owners = owners_of(scene)
     shadow_m = shadow_height(scene, weather)
     lit = _lit_colours(scene, weather, owners, shadow_m)
@@ -59,13 +60,15 @@ def paint(scene: Scene, weather: Weather) -> Painted:
     )
 
 
-def light(weather: Weather, facing_sun: np.ndarray, openness: np.ndarray) -> Float32[np.ndarray, "*n 3"]:
+def light(weather: Weather, facing_sun: np.ndarray, openness: np.ndarray) -> Float32[np.ndarray, "3 *n"]:
     """Gain of an sRGB colour: the root of the linear light, which stands for the camera's gamma.
 
     facing_sun: cosine to the sun, 0 in shadow. openness: the part of the sky that is seen, 0 to 1.
     """
-    ambient, sunlight = np.array(weather.ambient, np.float32), np.array(weather.sunlight, np.float32)
-    return np.sqrt(facing_sun[..., None] * sunlight + openness[..., None] * ambient)
+    gain = np.empty((3, *facing_sun.shape), np.float32)
+    for channel, ambient, sunlight in zip(gain, weather.ambient, weather.sunlight, strict=True):
+        np.sqrt(facing_sun * np.float32(sunlight) + openness * np.float32(ambient), out=channel)
+    return gain
 
 
 def _lit_colours(
@@ -82,7 +85,8 @@ def _lit_colours(
         openness = 1 - np.clip((around_m[rows] - scene.height_m[rows]) / 12, 0, 0.45)
         openness *= 1 - 0.35 * shade[rows]
         colours *= light(weather, _facing_sun(scene, weather, rows) * sunlit, openness)
-        lit[rows, :, :3] = np.clip(colours * (255 / WHITE), 0, 255)
+        lit[rows, :, :3] = np.clip(colours * np.float32(255 / WHITE), 0, 255).transpose(1, 2, 0)
+    lit[..., 3] = np.where(np.isin(scene.surface, RAISED), 255, 0)
     return lit
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
 from preprocessing.towns import noise
+from preprocessing.towns.colours import surface_colours
 from preprocessing.towns.facades import Walls, normals, wall_colours
 from preprocessing.towns.march import Ground, Rays, refine
 from preprocessing.towns.painted import WHITE, Painted, light
@@ -17,9 +18,9 @@ SHARP_UNTIL_M = (16.0, 28.0, 50.0)
 
 @dataclass(frozen=True)
 class Solids:
-    """What rays met: colours (sRGB from 0), surface classes and ranges in metres, one row per ray."""
+    """What rays met: colours (sRGB from 0), surface classes and ranges in metres, one column per ray."""
 
-    colours: Float32[np.ndarray, "n 3"]
+    colours: Float32[np.ndarray, "3 n"]
     surface: UInt8[np.ndarray, " n"]
     range_m: Float32[np.ndarray, " n"]
 
@@ -36,12 +37,13 @@ def solids(painted: Painted, ground: Ground, rays: Rays, step: Int32[np.ndarray,
     range_m = np.where(upright, range_m, _level_range(range_m, height_m - np.float32(eye_m), rays, ground))
 
     surface = painted.scene.surface.ravel()[there]
-    colours = textured(painted, ground, rays, range_m)
-    side = np.flatnonzero(upright)
+    colours = np.empty((3, len(range_m)), np.float32)
+    side, flat = np.flatnonzero(upright), np.flatnonzero(~upright)
+    colours[:, flat] = textured(painted, ground, rays[flat], range_m[flat])
     owned = painted.scene.owner.ravel()[there[side]] > 0
     built, loose = side[owned], side[~owned]
-    colours[built] = _walls(painted, ground, rays[built], there[built], front[built], range_m[built], z_m[built])
-    colours[loose] *= _rough(painted, rays[loose], z_m[loose], range_m[loose])
+    colours[:, built] = _walls(painted, ground, rays[built], there[built], front[built], range_m[built], z_m[built])
+    colours[:, loose] = _rough(painted, rays[loose], surface[loose], z_m[loose], range_m[loose])
     surface[built] = np.where(surface[built] == Surface.CAR, surface[built], np.uint8(Surface.FACADE))
     return Solids(colours, surface, range_m)
 
@@ -56,9 +58,9 @@ def _level_range(range_m: np.ndarray, height_m: np.ndarray, rays: Rays, ground: 
 
 def textured(
     painted: Painted, ground: Ground, rays: Rays, range_m: Float32[np.ndarray, " n"]
-) -> Float32[np.ndarray, "n 3"]:
+) -> Float32[np.ndarray, "3 n"]:
     """The lit map's colours, interpolated, from coarser levels further away."""
-    colours = np.empty((len(range_m), 3), np.float32)
+    colours = np.empty((3, len(range_m)), np.float32)
     level = np.searchsorted(np.array(SHARP_UNTIL_M, np.float32), range_m)
     for depth, texture in enumerate(painted.texture):
         some = np.flatnonzero(level == depth)
@@ -66,23 +68,24 @@ def textured(
         column = pixels * rays.east[some] + np.float32(ground.column / 2**depth)
         row = np.float32(ground.row / 2**depth) - pixels * rays.north[some]
         fine = Ground((texture.shape[0], texture.shape[1]), ground.gsd_m, 0, 0)
-        colours[some] = _interpolated(texture.ravel(), fine, column - np.float32(0.5), row - np.float32(0.5))
+        colours[:, some] = _interpolated(texture.ravel(), fine, column - np.float32(0.5), row - np.float32(0.5))
     colours *= WHITE / 255
     return colours
 
 
 def _interpolated(texture: np.ndarray, ground: Ground, column: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """Bilinear lookup in packed bytes, values 0 to 255."""
+    """Bilinear lookup, values 0 to 255, that mixes no roof into the ground beside it and the reverse."""
     left, top = np.floor(column), np.floor(row)
-    x, y = (column - left)[:, None], (row - top)[:, None]
-    corners = [
-        texture[ground.flat(left + dx, top + dy)].view(np.uint8).reshape(-1, 4)[:, :3].astype(np.float32)
-        for dy in (0, 1)
-        for dx in (0, 1)
-    ]
-    upper = corners[0] + x * (corners[1] - corners[0])
-    lower = corners[2] + x * (corners[3] - corners[2])
-    return upper + y * (lower - upper)
+    x, y = column - left, row - top
+    nearest = texture[ground.flat(column + np.float32(0.5), row + np.float32(0.5))] >> np.uint32(31)
+    total, weights = np.zeros((3, len(column)), np.float32), np.full(len(column), 1e-6, np.float32)
+    for dx, dy, weight in ((0, 0, (1 - x) * (1 - y)), (1, 0, x * (1 - y)), (0, 1, (1 - x) * y), (1, 1, x * y)):
+        texel = texture[ground.flat(left + np.float32(dx), top + np.float32(dy))]
+        weight *= texel >> np.uint32(31) == nearest
+        weights += weight
+        for channel, shift in zip(total, (0, 8, 16), strict=True):
+            channel += (texel >> np.uint32(shift) & np.uint32(255)) * weight
+    return total / weights
 
 
 def _walls(
@@ -93,7 +96,7 @@ def _walls(
     front: np.ndarray,
     range_m: np.ndarray,
     z_m: np.ndarray,
-) -> Float32[np.ndarray, "n 3"]:
+) -> Float32[np.ndarray, "3 n"]:
     """Facades and cars: their paint in sun and sky light."""
     owner = painted.scene.owner.ravel()[there]
     face = painted.face.ravel()[there].astype(np.int32)
@@ -110,9 +113,12 @@ def _walls(
     return wall_colours(painted.owners, walls) * light(painted.weather, facing, openness)
 
 
-def _rough(painted: Painted, rays: Rays, z_m: np.ndarray, range_m: np.ndarray) -> Float32[np.ndarray, "n 1"]:
-    """Gain of the sides of hedges, trunks, posts: grain, and darker away from the sun."""
-    sun = painted.weather.sun
-    toward = -(rays.east * np.float32(sun[0]) + rays.north * np.float32(sun[1]))
-    grain = noise.sample(2, range_m * 6 + rays.east * 300, z_m * 9 + rays.north * 300) - np.float32(0.5)
-    return (np.float32(0.78) + np.float32(0.16 * (1 - painted.weather.overcast)) * toward + np.float32(0.4) * grain)[:, None]
+def _rough(
+    painted: Painted, rays: Rays, surface: np.ndarray, z_m: np.ndarray, range_m: np.ndarray
+) -> Float32[np.ndarray, "3 n"]:
+    """The sides of hedges, fences, trunks and posts: grain, and darker away from the sun."""
+    east, north, _ = painted.weather.sun
+    facing = np.float32(0.35) - np.float32(0.3) * (rays.east * np.float32(east) + rays.north * np.float32(north))
+    grain = noise.sample(2, range_m * (8 + 40 * rays.east), z_m * 9 + rays.north * 300) - np.float32(0.5)
+    colours = surface_colours(painted.weather.season)[:, surface]
+    return colours * light(painted.weather, facing, np.full_like(facing, 0.6)) * (1 + np.float32(0.5) * grain)

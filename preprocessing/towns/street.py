@@ -30,22 +30,22 @@ def render(
     step, index = march(heights, ground, lens, eye_m)
 
     step = step.ravel()
-    colours = np.empty((step.size, 3), np.float32)
+    colours = np.empty((3, step.size), np.float32)
     surface = np.full(step.size, Surface.SKY, np.uint8)
     range_m = np.full(step.size, np.inf, np.float32)
     far = step == len(ranges_m())
-    colours[far] = sky(painted.weather, rays_of(lens, np.flatnonzero(far)))
+    colours[:, far] = sky(painted.weather, rays_of(lens, np.flatnonzero(far)))
     met = np.flatnonzero(~far)
     found = solids(painted, ground, rays_of(lens, met), step[met], eye_m)
-    colours[met], surface[met], range_m[met] = found.colours, found.surface, found.range_m
+    colours[:, met], surface[met], range_m[met] = found.colours, found.surface, found.range_m
     leafy, leaf_colours, leaf_range_m = crowns(painted, ground, lens, eye_m, index, range_m)
-    colours[leafy], surface[leafy], range_m[leafy] = leaf_colours, Surface.CROWN, leaf_range_m
+    colours[:, leafy], surface[leafy], range_m[leafy] = leaf_colours, Surface.CROWN, leaf_range_m
     if rng.uniform() < painted.weather.traffic:
         pass_by(painted, ground, lens, camera.height_m, colours, surface, range_m, rng)
     _haze(painted, colours, range_m)
 
     w, h = lens.tangent.shape
-    rgb = develop(painted.weather, colours.reshape(w, h, 3).transpose(1, 0, 2), rng.uniform(0.95, 1.05), rng)
+    rgb = develop(painted.weather, colours.reshape(3, w, h).transpose(0, 2, 1), rng.uniform(0.95, 1.05), rng)
     return rgb, surface.reshape(w, h).T.copy()
 
 
@@ -59,21 +59,24 @@ def _haze(painted: Painted, colours: np.ndarray, range_m: np.ndarray) -> None:
     """The further, the more of the horizon's colour; rational, for an exponential is not exact everywhere."""
     met = np.isfinite(range_m)
     depth = np.where(met, range_m, 0) / np.float32(painted.weather.visibility_m)
-    veil = (1 - 1 / (1 + depth + depth * depth / 2))[:, None]
-    colours += veil * (horizon_colour(painted.weather) - colours)
+    veil = 1 - 1 / (1 + depth + depth * depth / 2)
+    colours += veil * (horizon_colour(painted.weather)[:, None] - colours)
 
 
 def develop(
-    weather: Weather, colours: Float32[np.ndarray, "h w 3"], gain: float, rng: np.random.Generator
+    weather: Weather, colours: Float32[np.ndarray, "3 h w"], gain: float, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "h w 3"]:
     """What the camera makes of light: exposure, white balance, a soft shoulder for highlights, noise."""
     gains = np.sqrt(weather.exposure) * gain * np.array(weather.white_balance)
-    h, w, _ = colours.shape
-    exposed = colours * gains.astype(np.float32)
-    over = np.maximum(exposed - np.float32(0.8), 0)
-    exposed -= over * over / (over + np.float32(0.35))
-    spread = np.float32(weather.noise * 2.45 / 255)
-    grain = rng.integers(0, 256, (2, h, w, 3), np.uint8)
-    exposed += (grain[0].astype(np.float32) - grain[1].astype(np.float32)) * spread
-    exposed *= 255
-    return np.clip(exposed, 0, 255, out=exposed).astype(np.uint8)
+    _, h, w = colours.shape
+    spread = np.float32(weather.noise * 2.45)
+    rgb = np.empty((h, w, 3), np.uint8)
+    for channel, light, channel_gain in zip(range(3), colours, gains.astype(np.float32), strict=True):
+        exposed = light * channel_gain
+        over = np.maximum(exposed - np.float32(0.8), 0)
+        exposed -= over * over / (over + np.float32(0.35))
+        exposed *= 255
+        grain = rng.integers(0, 256, (2, h, w), np.uint8).astype(np.float32)
+        exposed += (grain[0] - grain[1]) * spread
+        rgb[..., channel] = np.clip(exposed, 0, 255, out=exposed)
+    return rgb

@@ -106,10 +106,10 @@ def _draw(
     length = np.where(flank, box.stop_m - box.start_m, box.width_m).astype(np.float32)
     place = np.where(flank, place / length, place / length + 0.5).astype(np.float32)
     height = (z_m[which, row] * 1.45 / max(box.top_m, 1.45)).astype(np.float32)
-    shaded = car_side(place, length, height, np.broadcast_to(paint, (len(which), 3)).copy())
-    shaded[top[which, row]] = paint
+    shaded = car_side(place, length, height, np.repeat(paint[:, None], len(which), axis=1))
+    shaded[:, top[which, row]] = paint[:, None]
     facing = np.where(top[which, row], painted.weather.sun[2], 0.25).astype(np.float32)
-    colours[pixel] = shaded * light(painted.weather, facing, np.full_like(facing, 0.7))
+    colours[:, pixel] = shaded * light(painted.weather, facing, np.full_like(facing, 0.7))
     surface[pixel], range_m[pixel] = Surface.CAR, struck
 
 
