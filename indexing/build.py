@@ -1,0 +1,274 @@
+"""Imagery to a gallery in five steps: plan, embed, store, index, publish.
+
+A build that is killed goes on from the blocks it has committed, and ends in the same bytes as one
+that was not. The live version is touched by nothing but the last rename.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import faiss
+import numpy as np
+import shapely
+import torch
+from jaxtyping import Float16, Int64, UInt8
+
+from geoloc.embed import best_device
+from geoloc.encoder import TwinEncoder
+from geoloc.model import CARD, SPEC, WEIGHTS, load_encoder
+from geoloc.errors import GalleryError, ImageryError, ModelError
+from geoloc.tensors import tile_tensor
+from indexing import manifest as manifests
+from indexing.durable import disk_errors_named, only_builder, sha256_of, sync_tree, write_whole
+from indexing.embeddings import write_embeddings
+from indexing.faiss_index import choose_factory, fill_index, make_index
+from indexing.manifest import Manifest, Source
+from indexing.region import read_region
+from indexing.table import make_table
+from preprocessing.imagery import Imagery, find_imagery, open_imagery
+from preprocessing.tiles import COVERED, Block, Grid, cut_block, make_grid, plan_blocks
+
+_BATCH = 64
+
+Progress = Callable[[str, int, int], None]
+"""Called with the step's name, and how many of how many tiles are done."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a build will do. key: a hash of all that decides the embeddings."""
+
+    imagery: list[Imagery]
+    grid: Grid
+    blocks: list[Block]
+    key: str
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """The tiles of one block. sources: index into the plan's imagery, by tile."""
+
+    ids: Int64[np.ndarray, "n"]
+    sources: Int64[np.ndarray, "n"]
+    embeddings: Float16[np.ndarray, "n d"]
+
+
+def build_gallery(
+    imagery: Sequence[Path],
+    model: Path,
+    out: Path,
+    *,
+    stride_m: float | None = None,
+    region: Path | None = None,
+    index: str = "auto",
+    encoder: TwinEncoder | None = None,
+    progress: Progress = lambda step, done, total: None,
+    note: Callable[[str], None] = lambda text: None,
+) -> Path:
+    """Build a gallery, publish it as the live version of `out`, and return that version's folder.
+
+    imagery: GeoTIFF files and folders of them; the first listed wins where they overlap. stride_m: see
+    `make_grid`. region: GeoJSON; only tiles whose centre lies inside. index: a FAISS factory string.
+    encoder: instead of the one loaded from `model`. note: told what the imagery's reader had to assume.
+    Raises GalleryError, ImageryError, ModelError, DataError; none of them touches the live version.
+    """
+    encoder = encoder or load_encoder(model)
+    if index != "auto":
+        make_index(index, encoder.spec.dim)
+    plan = plan_build(imagery, model, encoder, stride_m, region)
+    for text in (text for one in plan.imagery for text in one.notes):
+        note(text)
+    _refuse_foreign_folder(out)
+    with disk_errors_named(out):
+        out.mkdir(parents=True, exist_ok=True)
+        with only_builder(out):
+            work = out / f".building-{plan.key}"
+            work.mkdir(exist_ok=True)
+            embed_blocks(plan, encoder, work, progress)
+            version = store(plan, encoder, model, work, index, progress)
+            return publish(version, out)
+
+
+def plan_build(
+    imagery: Sequence[Path], model: Path, encoder: TwinEncoder, stride_m: float | None, region: Path | None
+) -> Plan:
+    """Step 1: which tiles, of which files, and the key under which their embeddings are kept."""
+    spec = encoder.spec
+    opened = _open_all(find_imagery(imagery))
+    grid = make_grid(opened, spec.footprint_m, spec.satellite_px, stride_m)
+    area = read_region(region) if region is not None else None
+    blocks = plan_blocks(opened, grid, area)
+    decisive = {
+        "spec": spec.to_json(),
+        "weights": sha256_of(_model_file(model, WEIGHTS)),
+        "grid": dataclasses.asdict(grid),
+        "covered": COVERED,
+        "region": shapely.to_wkt(area) if area is not None else None,
+        "imagery": [(str(one.path), one.path.stat().st_size, one.path.stat().st_mtime_ns) for one in opened],
+    }
+    return Plan(opened, grid, blocks, hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16])
+
+
+def _open_all(paths: Sequence[Path]) -> list[Imagery]:
+    """Open every file; of those that cannot be used, one line each in a single ImageryError."""
+    opened, refused = [], []
+    for path in paths:
+        try:
+            opened.append(open_imagery(path))
+        except ImageryError as cause:
+            refused.append(str(cause))
+    if refused:
+        raise ImageryError("\n".join(refused))
+    return opened
+
+
+def _model_file(model: Path, name: str) -> Path:
+    if not (model / name).is_file():
+        raise ModelError(f"{model} has no {name}; give a folder that geoloc train wrote.")
+    return model / name
+
+
+def _refuse_foreign_folder(out: Path) -> None:
+    """A gallery goes into a new or empty folder, or into one where a gallery is or was begun."""
+    if out.exists() and not out.is_dir():
+        raise GalleryError(f"{out} is a file; give a folder for the gallery.")
+    known = {"CURRENT", ".lock"}
+    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if names and not names & known and not any(name.startswith(".building-") for name in names):
+        raise GalleryError(f"{out} holds other things than a gallery; give a new or empty folder.")
+
+
+def embed_blocks(plan: Plan, encoder: TwinEncoder, work: Path, progress: Progress) -> None:
+    """Step 2: every block of at most 1,024 tiles to a file of its own, whole or absent."""
+    device = best_device()
+    encoder = encoder.to(device).eval()
+    done, total = 0, sum(len(block.rows) for block in plan.blocks)
+    for number, block in enumerate(plan.blocks):
+        path = _chunk_path(work, number)
+        if not path.is_file():
+            embedded = _embed_block(block, plan, encoder, device)
+            write_whole(path, _to_npz(embedded))
+        done += len(block.rows)
+        progress("embed", done, total)
+
+
+def _embed_block(block: Block, plan: Plan, encoder: TwinEncoder, device: torch.device) -> Embedded:
+    ids: list[int] = []
+    sources: list[int] = []
+    parts = [np.empty((0, encoder.spec.dim), np.float16)]
+    tiles = cut_block(block, plan.grid, plan.imagery)
+    while batch := list(islice(tiles, _BATCH)):
+        ids += [id for id, _, _ in batch]
+        sources += [source for _, source, _ in batch]
+        parts.append(_embed([rgb for _, _, rgb in batch], encoder, device))
+    return Embedded(np.array(ids, np.int64), np.array(sources, np.int64), np.concatenate(parts))
+
+
+def _embed(
+    tiles: Sequence[UInt8[np.ndarray, "s s 3"]], encoder: TwinEncoder, device: torch.device
+) -> Float16[np.ndarray, "b d"]:
+    spec = encoder.spec
+    with torch.inference_mode():
+        tensors = torch.stack([tile_tensor(rgb, spec) for rgb in tiles])
+        embeddings = encoder.embed_satellite(tensors.to(device)).float().cpu().numpy()
+    if embeddings.shape != (len(tiles), spec.dim) or not np.isfinite(embeddings).all():
+        raise ModelError(f"The model makes {embeddings.shape} of {len(tiles)} tiles, or no numbers; train it again.")
+    return embeddings.astype(np.float16)
+
+
+def _chunk_path(work: Path, number: int) -> Path:
+    return work / f"block-{number:06d}.npz"
+
+
+def _to_npz(embedded: Embedded) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, ids=embedded.ids, sources=embedded.sources, embeddings=embedded.embeddings)
+    return buffer.getvalue()
+
+
+def _chunks(plan: Plan, work: Path) -> Iterator[Embedded]:
+    for number in range(len(plan.blocks)):
+        path = _chunk_path(work, number)
+        try:
+            with np.load(path, allow_pickle=False) as saved:
+                yield Embedded(saved["ids"], saved["sources"], saved["embeddings"])
+        except (ValueError, KeyError, zipfile.BadZipFile) as cause:
+            path.unlink()
+            raise GalleryError(f"{path} was damaged and is removed; run the same command again.") from cause
+
+
+def store(plan: Plan, encoder: TwinEncoder, model: Path, work: Path, index: str, progress: Progress) -> Path:
+    """Steps 3 and 4: the committed blocks to the files of a version, not yet published."""
+    spec, version = encoder.spec, work / "version"
+    shutil.rmtree(version, ignore_errors=True)
+    (version / "model").mkdir(parents=True)
+    ids = np.concatenate([chunk.ids for chunk in _chunks(plan, work)])
+    sources = np.concatenate([chunk.sources for chunk in _chunks(plan, work)])
+    if not len(ids):
+        raise ImageryError("No tile has enough valid pixels: the imagery is nodata or transparent; check it.")
+    progress("store", 0, len(ids))
+    pairs = ((chunk.ids, chunk.embeddings) for chunk in _chunks(plan, work))
+    write_embeddings(version / "embeddings.h5", spec, len(ids), pairs)
+    table = make_table(plan.grid, plan.imagery, ids, sources)
+    table.to_parquet(version / "tiles.parquet", index=False)
+
+    progress("index", 0, len(ids))
+    factory = choose_factory(len(ids)) if index == "auto" else index
+    vectors = (chunk.embeddings for chunk in _chunks(plan, work))
+    faiss.write_index(fill_index(factory, spec.dim, len(ids), vectors), str(version / "index.faiss"))
+    for name in (WEIGHTS, SPEC, CARD):
+        if (model / name).is_file():
+            shutil.copyfile(model / name, version / "model" / name)
+    _write_manifest(plan, encoder, version, factory, len(ids), table.total_bounds.tolist())
+    progress("index", len(ids), len(ids))
+    return version
+
+
+def _write_manifest(
+    plan: Plan, encoder: TwinEncoder, version: Path, factory: str, rows: int, bounds: list[float]
+) -> None:
+    west, south, east, north = bounds
+    files = sorted(path for path in version.rglob("*") if path.is_file())
+    manifest = Manifest(
+        version="",
+        spec=encoder.spec,
+        grid=plan.grid,
+        rows=rows,
+        index=factory,
+        bounds_lonlat=(west, south, east, north),
+        sources=tuple(Source(str(one.path), one.path.stat().st_size, one.bounds_lonlat) for one in plan.imagery),
+        files=tuple(manifests.stored_file(version, path) for path in files),
+    )
+    (version / manifests.NAME).write_bytes(manifests.to_bytes(manifest))
+
+
+def publish(version: Path, out: Path) -> Path:
+    """Step 5: give the version its name, point CURRENT at it, and clear away what builds left behind."""
+    sync_tree(version)
+    name = manifests.version_of((version / manifests.NAME).read_bytes())
+    target = out / name
+    if target.exists() and not _is_whole(target):
+        target.rename(version.with_name("damaged"))
+    if not target.exists():
+        version.rename(target)
+    write_whole(out / "CURRENT", f"{name}\n".encode())
+    for leftover in out.glob(".building-*"):
+        shutil.rmtree(leftover)
+    return target
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        for file in manifests.read_manifest(folder).files:
+            manifests.check_file(folder, file)
+    except GalleryError:
+        return False
+    return True

@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+import shapely
+
+from geoloc.errors import GalleryError, ModelError
+from indexing.embeddings import read_embeddings
+from indexing.gallery import Gallery
+
+
+@pytest.fixture
+def opened(gallery):
+    with Gallery.open(gallery) as one:
+        yield one
+
+
+def everything(gallery):
+    chunks = list(read_embeddings(gallery.folder / "embeddings.h5", gallery.spec, len(gallery)))
+    return np.concatenate([c[0] for c in chunks]), np.concatenate([c[1] for c in chunks]).astype(np.float32)
+
+
+def queries(n, dim, seed=1):
+    raw = np.random.default_rng(seed).normal(size=(n, dim)).astype(np.float32)
+    return raw / np.linalg.norm(raw, axis=1, keepdims=True)
+
+
+def exact(ids, vectors, query, k):
+    """The oracle: every score in float64, sorted by score, then id."""
+    scores = vectors.astype(np.float64) @ query.astype(np.float64)
+    order = np.lexsort((ids, -scores))[:k]
+    return ids[order], scores[order]
+
+
+def test_known_heading_is_exact_search(opened):
+    ids, vectors = everything(opened)
+    some = queries(5, opened.spec.dim)
+    hits = opened.search(some, 7, headings_deg=[10.0, -20.0, 370.0, 0.0, 90.0])
+    for row, query in enumerate(some):
+        wanted_ids, wanted_scores = exact(ids, vectors, query, 7)
+        assert hits.ids[row].tolist() == wanted_ids.tolist()
+        np.testing.assert_allclose(hits.scores[row], wanted_scores, atol=1e-5)
+    np.testing.assert_allclose(hits.headings_deg[:, 0], [10, 340, 10, 0, 90])
+
+
+def test_unknown_heading_is_the_best_of_all_rolls(opened):
+    spec = opened.spec
+    ids, vectors = everything(opened)
+    some = queries(3, spec.dim)
+    hits = opened.search(some, 9)
+    for row, query in enumerate(some):
+        bins = query.reshape(spec.azimuth_bins, spec.channels)
+        rolled = np.stack([np.roll(bins, i, axis=0).ravel() for i in range(spec.azimuth_bins)])
+        scores = vectors.astype(np.float64) @ rolled.astype(np.float64).T
+        best = scores.max(axis=1)
+        order = np.lexsort((ids, -best))[:9]
+        assert hits.ids[row].tolist() == ids[order].tolist()
+        np.testing.assert_allclose(hits.headings_deg[row], scores[order].argmax(axis=1) * 90)
+
+
+def test_known_and_unknown_headings_mix(opened):
+    some = queries(2, opened.spec.dim)
+    mixed = opened.search(some, 3, headings_deg=[45.0, None])
+    np.testing.assert_array_equal(mixed.ids[0], opened.search(some[:1], 3, headings_deg=[45.0]).ids[0])
+    np.testing.assert_array_equal(mixed.ids[1], opened.search(some[1:], 3).ids[0])
+
+
+def test_a_stored_turned_embedding_finds_its_tile_and_heading(opened):
+    ids, vectors = everything(opened)
+    bins = vectors[17].reshape(opened.spec.azimuth_bins, -1)
+    hits = opened.search(np.roll(bins, -3, axis=0).reshape(1, -1), 1)
+    assert hits.ids[0, 0] == ids[17] and hits.headings_deg[0, 0] == 270
+
+
+def test_region_keeps_tiles_whose_centre_is_inside(opened):
+    ids, vectors = everything(opened)
+    west, south, east, north = opened.bounds_lonlat
+    region = shapely.box(west, south, (west + east) / 2, (south + north) / 2)
+    inside = np.array([region.contains(shapely.Point(t.center.lon, t.center.lat)) for t in map(opened.tile, ids.tolist())])
+    query = queries(1, opened.spec.dim)
+    hits = opened.search(query, len(ids), region=region, headings_deg=[0.0])
+    found = hits.ids[0][hits.ids[0] >= 0]
+    assert set(found) == set(ids[inside])
+    assert found.tolist() == exact(ids[inside], vectors[inside], query[0], len(ids))[0].tolist()
+    assert np.isneginf(hits.scores[0, len(found) :]).all()
+    with pytest.raises(GalleryError, match="draw one within"):
+        opened.search(query, 1, region=shapely.box(0, 0, 1, 1))
+
+
+def test_more_hits_than_tiles_are_padded(opened):
+    hits = opened.search(queries(1, opened.spec.dim), len(opened) + 5)
+    assert (hits.ids[0, -5:] == -1).all() and np.isneginf(hits.scores[0, -5:]).all()
+    assert np.isnan(hits.headings_deg[0, -5:]).all() and (hits.ids[0, :-5] >= 0).all()
+
+
+def test_no_queries_are_no_hits(opened):
+    assert opened.search(np.empty((0, opened.spec.dim), np.float32), 3).ids.shape == (0, 3)
+
+
+def test_queries_of_another_model_are_refused(opened):
+    with pytest.raises(ModelError, match="numbers long"):
+        opened.search(queries(1, 8), 1)
+    with pytest.raises(ModelError, match="infinities"):
+        opened.search(np.full((1, opened.spec.dim), np.nan, np.float32), 1)
+
+
+def test_an_unknown_tile_is_refused(opened):
+    with pytest.raises(GalleryError, match="not in this gallery"):
+        opened.tile(5)
+
+
+def test_table_agrees_with_tiles(opened):
+    table = opened.tiles
+    for row in table.sample(20, random_state=0).itertuples():
+        tile = opened.tile(row.id)
+        assert (row.left, row.bottom, row.right, row.top) == tile.bounds and row.crs == tile.crs
+        assert (row.lon, row.lat) == pytest.approx((tile.center.lon, tile.center.lat), abs=1e-9)
+        corners = [(c.lon, c.lat) for c in tile.corners]
+        assert shapely.Polygon(corners).symmetric_difference(row.geometry).area < 1e-15
+        assert opened.source(row.id) == row.source
