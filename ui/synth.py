@@ -43,20 +43,29 @@ class Rate(TextColumn):
 
 def synth(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder, or one to resume.")],
-    towns: Annotated[int, typer.Option(min=1, help="How many; the last sixth (at least one) is the val split.")],
-    seed: Annotated[int, typer.Option(min=0, help="The first town's seed; the others follow. Held-out towns: other seeds.")],
+    towns: Annotated[
+        int, typer.Option(min=1, help="How many; the last sixth (at least one) is the val split.")
+    ],
+    seed: Annotated[
+        int,
+        typer.Option(min=0, help="The first town's seed; the others follow. Held-out towns: other seeds."),
+    ],
     difficulty: Annotated[
-        Difficulty, typer.Option(help="How far sun, season, weather, trees and cars differ between the views.")
+        Difficulty,
+        typer.Option(help="How far sun, season, weather, trees and cars differ between the views."),
     ] = Difficulty.normal,
     pairs_per_town: Annotated[int, typer.Option(min=0, help="Tiles with a panorama each.")] = 250,
     side_m: Annotated[float, typer.Option(help="Side of a town, 160 to 2400 m.")] = 640.0,
     jitter_m: Annotated[float, typer.Option(help="How far a tile's centre may be off the camera.")] = 2.0,
     footprint_m: Annotated[float, typer.Option(help="Side of a tile on the ground.")] = 64.0,
     like: Annotated[
-        Like | None, typer.Option(help="cvusa: tiles of 750 px and panoramas of 1232 x 224, else 256 and 512 x 128.")
+        Like | None,
+        typer.Option(help="cvusa: tiles of 750 px and panoramas of 1232 x 224, else 256 and 512 x 128."),
     ] = None,
     photos: Annotated[int, typer.Option(min=0, help="Perspective photos per town, beside the pairs.")] = 0,
-    workers: Annotated[int, typer.Option(min=0, help="Processes, each with a town in hand; 0: one per core.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes, each with a town in hand; 0: one per core.")
+    ] = 0,
 ) -> None:
     """Draw synthetic towns: pairs of tile and panorama in the CVUSA layout, orthophotos, exact positions.
 

@@ -12,10 +12,13 @@ CLEARANCE_M = 1.2
 EYE_LEVEL_M = 3.5
 
 
-
-
 def place_cameras(
-    rng: np.random.Generator, plan: Plan, scene: Scene, count: int, margin_m: float, taken: Float64[np.ndarray, "m 2"]
+    rng: np.random.Generator,
+    plan: Plan,
+    scene: Scene,
+    count: int,
+    margin_m: float,
+    taken: Float64[np.ndarray, "m 2"],
 ) -> Float64[np.ndarray, "n 2"]:
     """`count` new positions on the plan's tracks, metres east and north of its south-western corner.
 

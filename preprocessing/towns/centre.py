@@ -50,7 +50,11 @@ def fill_centre(rng: np.random.Generator, sketch: Sketch, block: Polygon) -> Non
 
 
 def flat(
-    rng: np.random.Generator, shape: Polygon, floors: int, surface: Surface = Surface.ROOF_FLAT, floor_m: float = FLOOR_M
+    rng: np.random.Generator,
+    shape: Polygon,
+    floors: int,
+    surface: Surface = Surface.ROOF_FLAT,
+    floor_m: float = FLOOR_M,
 ) -> Building:
     """A flat-roofed building with a few boxes (lifts, vents) on its roof."""
     center, along, length, width = long_axis(shape)
@@ -73,7 +77,9 @@ def _footprint(rng: np.random.Generator, lot: BaseGeometry) -> BaseGeometry:
     shape: BaseGeometry = rectangle(center, along, length, width).intersection(best)
     kind = rng.uniform()
     if kind < 0.3:
-        corner = offset(center, along, float(rng.choice([-1, 1])) * length / 2, float(rng.choice([-1, 1])) * width / 2)
+        corner = offset(
+            center, along, float(rng.choice([-1, 1])) * length / 2, float(rng.choice([-1, 1])) * width / 2
+        )
         shape = shape.difference(rectangle(corner, along, length * 0.95, width * 1.0))
     elif kind < 0.45:
         edge = offset(center, along, 0, float(rng.choice([-1, 1])) * width / 2)
@@ -82,6 +88,7 @@ def _footprint(rng: np.random.Generator, lot: BaseGeometry) -> BaseGeometry:
 
 
 def _perimeter(rng: np.random.Generator, sketch: Sketch, block: Polygon, floors: int) -> None:
+    slope = float(rng.uniform(0.5, 1.0)) if floors < 6 and rng.uniform() < 0.6 else 0.0
     inner = block.buffer(-float(rng.uniform(0.3, 2.0)), join_style="mitre")
     court = inner.buffer(-float(rng.uniform(10, 14)), join_style="mitre")
     if rng.uniform() < 0.5:
@@ -90,8 +97,11 @@ def _perimeter(rng: np.random.Generator, sketch: Sketch, block: Polygon, floors:
         court = court.union(gate.intersection(inner))
     for lot in lots(rng, inner, 20, 36):
         for shape in polygons(lot.difference(court), 45):
-            tall = max(3, min(10, floors + int(rng.integers(-1, 2))))
-            sketch.buildings.append(flat(rng, shape, tall))
+            tall = max(2 if slope else 3, min(10, floors + int(rng.integers(-1, 2))))
+            house = flat(rng, shape, tall)
+            if slope:
+                house = house._replace(surface=Surface.ROOF_TILE, wings=(), slope=slope)
+            sketch.buildings.append(house)
     for yard in polygons(court.buffer(-1.0), 60):
         if rng.uniform() < 0.4:
             parking(rng, sketch, yard)
@@ -107,7 +117,9 @@ def _slabs(rng: np.random.Generator, sketch: Sketch, block: Polygon, floors: int
     deep, space = float(rng.uniform(11, 14)), float(rng.uniform(16, 26))
     at = -length / 2 + 4 + deep / 2
     while at < length / 2:
-        slab = rectangle(offset(center, along, at, rng.uniform(-4, 4)), along, deep, width * float(rng.uniform(0.6, 0.85)))
+        slab = rectangle(
+            offset(center, along, at, rng.uniform(-4, 4)), along, deep, width * float(rng.uniform(0.6, 0.85))
+        )
         for shape in polygons(slab.intersection(block.buffer(-3)), 120):
             sketch.buildings.append(flat(rng, shape, min(10, floors + int(rng.integers(0, 3)))))
         gap = rectangle(offset(center, along, at + (deep + space) / 2, 0), along, space * 0.6, width * 0.7)
@@ -115,7 +127,14 @@ def _slabs(rng: np.random.Generator, sketch: Sketch, block: Polygon, floors: int
             for lot in polygons(gap.intersection(block.buffer(-2)), 150):
                 parking(rng, sketch, lot)
         else:
-            sketch.ground.append((Surface.PATH, rectangle(offset(center, along, at + deep / 2 + 2, 0), along, 1.8, width).intersection(block)))
+            sketch.ground.append(
+                (
+                    Surface.PATH,
+                    rectangle(offset(center, along, at + deep / 2 + 2, 0), along, 1.8, width).intersection(
+                        block
+                    ),
+                )
+            )
         at += deep + space
     scatter(rng, sketch, block, 45, 0.1, 0.8)
 
@@ -146,7 +165,11 @@ def parking(rng: np.random.Generator, sketch: Sketch, lot: Polygon, odds: float 
     sketch.ground.append((Surface.PARKING, lot))
     inner = lot.buffer(-0.3)
     across: Vector = (-along[1], along[0])
-    rows = np.arange(-width / 2 + 2.6, width / 2 - 2.0, 8.0) if width < 20 else np.arange(-width / 2 + 2.6, width / 2 - 2, 5.2)
+    rows = (
+        np.arange(-width / 2 + 2.6, width / 2 - 2.0, 8.0)
+        if width < 20
+        else np.arange(-width / 2 + 2.6, width / 2 - 2, 5.2)
+    )
     for number, row in enumerate(rows):
         if width >= 20 and number % 3 == 1:
             continue
@@ -169,17 +192,23 @@ def fill_industry(rng: np.random.Generator, sketch: Sketch, block: Polygon) -> N
         side = float(rng.choice([-1, 1]))
         share = float(rng.uniform(0.35, 0.65))
         hall_at = offset(center, along, side * length * (1 - share) * 0.42, 0)
-        hall = _footprint(rng, rectangle(hall_at, along, length * share, width * float(rng.uniform(0.55, 0.85))))
+        hall = _footprint(
+            rng, rectangle(hall_at, along, length * share, width * float(rng.uniform(0.55, 0.85)))
+        )
         for shape in polygons(hall.intersection(lot.buffer(-4)), 150):
             sketch.buildings.append(_hall(rng, shape))
-        free = rectangle(offset(center, along, -side * length * share * 0.52, 0), along, length * (1 - share) * 0.8, width)
+        free = rectangle(
+            offset(center, along, -side * length * share * 0.52, 0), along, length * (1 - share) * 0.8, width
+        )
         for yard in polygons(free.intersection(lot.buffer(-3)).difference(hall.buffer(3)), 200):
             if rng.uniform() < 0.55:
                 parking(rng, sketch, yard)
             else:
                 _stores(rng, sketch, yard)
         if rng.uniform() < 0.5:
-            sketch.walls.append((Surface.FENCE, lot.exterior.difference(lot.centroid.buffer(0.25 * length)), 1.9))
+            sketch.walls.append(
+                (Surface.FENCE, lot.exterior.difference(lot.centroid.buffer(0.25 * length)), 1.9)
+            )
     scatter(rng, sketch, block, float(rng.uniform(2, 14)), 0.2, 0.8)
 
 
@@ -206,7 +235,9 @@ def _stores(rng: np.random.Generator, sketch: Sketch, yard: Polygon) -> None:
         for forward in np.arange(-length / 2 + radius + 1, length / 2 - radius, 2.6 * radius):
             tank = Point(offset(center, along, float(forward), 0)).buffer(radius)
             if yard.contains(tank):
-                sketch.buildings.append(Building(tank, float(rng.uniform(5, 10)), 0.0, Surface.ROOF_METAL, ()))
+                sketch.buildings.append(
+                    Building(tank, float(rng.uniform(5, 10)), 0.0, Surface.ROOF_METAL, ())
+                )
         return
     for row in np.arange(-width / 2 + 2, width / 2 - 2, 3.2):
         for forward in np.arange(-length / 2 + 7, length / 2 - 7, 12.8):

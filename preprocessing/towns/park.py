@@ -3,8 +3,19 @@
 import numpy as np
 from shapely.geometry import LineString, Point, Polygon
 
+from preprocessing.towns.centre import flat
 from preprocessing.towns.scene import Surface
-from preprocessing.towns.shapes import bearing_deg, bent_line, blob, lines, long_axis, offset, polygons, rectangle, walk
+from preprocessing.towns.shapes import (
+    bearing_deg,
+    bent_line,
+    blob,
+    lines,
+    long_axis,
+    offset,
+    polygons,
+    rectangle,
+    walk,
+)  # fmt: skip
 from preprocessing.towns.sketch import Building, Sketch, Wing, plant
 from preprocessing.towns.suburb import scatter
 
@@ -56,6 +67,46 @@ def _paths(rng: np.random.Generator, sketch: Sketch, block: Polygon, pond: Polyg
         sketch.ground.append((surface, walkway.buffer(wide / 2)))
 
 
+def fill_school(rng: np.random.Generator, sketch: Sketch, block: Polygon) -> None:
+    """A school: a building of two wings at one end, a pitch at the other, a yard between."""
+    sketch.ground.append((Surface.GRASS, block))
+    center, along, length, width = long_axis(block)
+    side = float(rng.choice([-1, 1]))
+    floors = int(rng.integers(1, 4))
+    at = offset(center, along, side * 0.3 * length, 0)
+    main = rectangle(at, along, 13, 0.6 * width).union(
+        rectangle(offset(at, along, -side * 0.1 * length, 0.22 * width), along, 0.22 * length, 12)
+    )
+    yard = rectangle(offset(center, along, side * 0.12 * length, 0), along, 0.3 * length, 0.7 * width)
+    sketch.ground.append((Surface.PAVEMENT, yard.intersection(block.buffer(-2))))
+    for shape in polygons(main.intersection(block.buffer(-4)), 100):
+        sketch.buildings.append(flat(rng, shape, floors))
+    draw_pitch(rng, sketch, block, Point(offset(center, along, -side * 0.22 * length, 0)), Polygon())
+    scatter(rng, sketch, block, 35, 0.1, 0.8)
+
+
+def fill_orchard(rng: np.random.Generator, sketch: Sketch, block: Polygon) -> None:
+    """Rows of fruit trees, or allotments: beds of earth with a hut each."""
+    sketch.ground.append((Surface.GRASS, block))
+    center, along, length, width = long_axis(block)
+    beds = rng.uniform() < 0.5
+    step, row = (
+        (float(rng.uniform(13, 17)), 9.0) if beds else (float(rng.uniform(5, 8)), float(rng.uniform(6, 9)))
+    )
+    for forward in np.arange(-length / 2 + 4, length / 2 - 3, step):
+        for left in np.arange(-width / 2 + 4, width / 2 - 3, row):
+            at = offset(center, along, float(forward), float(left))
+            if not block.buffer(-4).contains(Point(at)) or rng.uniform() < 0.1:
+                continue
+            if not beds:
+                sketch.trees.append(plant(rng, at, 0.4, 0.0))
+                continue
+            sketch.ground.append((Surface.DIRT, rectangle(at, along, step - 5, float(rng.uniform(3, 6.5)))))
+            if rng.uniform() < 0.6:
+                hut = rectangle(offset(at, along, step / 2 - 1, 0), along, 2.6, 2.4)
+                sketch.buildings.append(Building(hut, 2.3, bearing_deg(along) % 180, Surface.ROOF_METAL, ()))
+
+
 def draw_pitch(rng: np.random.Generator, sketch: Sketch, block: Polygon, at: Point, pond: Polygon) -> None:
     """A sports pitch with painted lines where there is room for one."""
     length, width = ((40.0, 22.0), (60.0, 36.0), (28.0, 15.0))[int(rng.integers(3))]
@@ -66,6 +117,7 @@ def draw_pitch(rng: np.random.Generator, sketch: Sketch, block: Polygon, at: Poi
         return
     surface = Surface(rng.choice([Surface.GRASS, Surface.DIRT, Surface.DRIVEWAY]))
     sketch.ground.append((surface, pitch.buffer(2, join_style="mitre")))
+    sketch.treeless.append(pitch)
     halfway = LineString([offset(center, along, 0, -width / 2), offset(center, along, 0, width / 2)])
     for line in (pitch.exterior, halfway, Point(center).buffer(width / 6).exterior):
         sketch.markings.append((Surface.LANE_MARKING, line))

@@ -1,6 +1,7 @@
 """The plan of a town: where it lies, its streets, its districts and all that stands in them."""
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,15 +11,20 @@ from shapely.geometry import MultiPoint, Point, Polygon, box
 from shapely.geometry.base import BaseGeometry
 
 from geoloc.errors import DataError
-from preprocessing.towns.centre import fill_centre, fill_industry, parking
-from preprocessing.towns.park import draw_pitch, fill_park
-from preprocessing.towns.roads import KERB_M, Streets, cut_streets, draw_streets
+from preprocessing.towns.centre import fill_centre, fill_industry
+from preprocessing.towns.park import fill_orchard, fill_park, fill_school
+from preprocessing.towns.roads import ISLAND_M, KERB_M, Streets, cut_streets, draw_streets
 from preprocessing.towns.scene import Surface
-from preprocessing.towns.shapes import Vector, blob, polygons, rectangle, unit
+from preprocessing.towns.shapes import Vector, bent_line, blob, offset, polygons, rectangle, unit
 from preprocessing.towns.sketch import Building, Sketch, Slot, Tree
 from preprocessing.towns.suburb import fill_suburb, scatter
 
-BLOCK_M = {"suburb": (62.0, 110.0), "centre": (55.0, 90.0), "industry": (110.0, 190.0), "park": (130.0, 230.0)}
+BLOCK_M = {
+    "suburb": (62.0, 110.0), "centre": (55.0, 90.0), "industry": (110.0, 190.0), "park": (130.0, 230.0),
+}  # fmt: skip
+TREELESS = (
+    Surface.WATER, Surface.PARKING, Surface.DRIVEWAY, Surface.PATH, Surface.ASPHALT, Surface.PAVEMENT,
+)  # fmt: skip
 PLAN_STREAM = 1
 
 
@@ -73,25 +79,39 @@ def draw_plan(seed: int, side_m: float = 640.0, gsd_m: float = 0.3) -> Plan:
         return kinds[int(np.argmin([point.distance(s) for s in seeds]))]
 
     scale = float(rng.uniform(0.9, 1.15))
+    leafy = float(rng.uniform(0.5, 1.5))
     sway = float(rng.choice([0.03, 0.1, 0.2, 0.3]))
-    streets = cut_streets(rng, land, town, lambda p: _scaled(BLOCK_M[kind_at(p)], scale), sway)
+
+    def block_m(point: Point) -> tuple[float, float]:
+        low, high = BLOCK_M[kind_at(point)]
+        return low * scale, high * scale
+
+    streets = cut_streets(rng, land, town, block_m, sway)
     sketch = Sketch()
-    _fill_blocks(rng, sketch, streets, kind_at)
+    brook = _brook(rng, side_m)
+    sketch.ground.append((Surface.DIRT, brook.buffer(1.0)))
+    sketch.ground.append((Surface.WATER, brook))
+    for cell in streets.cells:
+        for block in polygons(cell.difference(streets.corridor.union(brook.buffer(4.0)))):
+            _fill_block(rng, sketch, block, kind_at(cell.centroid), leafy)
     draw_streets(rng, sketch, streets)
     return Plan(
         seed, side_m, gsd_m, crs, west_m, south_m + side_m,
-        tuple(sketch.ground) + (
-            (Surface.PAVEMENT, streets.corridor.difference(_driveways(sketch))),
-            (Surface.KERB, streets.carriageway.buffer(KERB_M)),
-            (Surface.ASPHALT, streets.carriageway),
-        ),
-        tuple(sketch.markings), tuple(sketch.walls), tuple(sketch.buildings),
-        tuple(_rooted(sketch, streets, town)), tuple(sketch.lamps), tuple(sketch.slots), np.array(sketch.tracks),
+        (*sketch.ground, *_paved(sketch, streets)), tuple(sketch.markings), tuple(sketch.walls),
+        tuple(sketch.buildings), tuple(_rooted(sketch, streets, town)), tuple(sketch.lamps),
+        tuple(sketch.slots), np.array(sketch.tracks),
     )  # fmt: skip
 
 
-def _scaled(pair: tuple[float, float], scale: float) -> tuple[float, float]:
-    return pair[0] * scale, pair[1] * scale
+def _paved(sketch: Sketch, streets: Streets) -> Iterator[tuple[Surface, BaseGeometry]]:
+    """The streets' own layers, over all others."""
+    driveways = shapely.union_all([shape for surface, shape in sketch.ground if surface is Surface.DRIVEWAY])
+    yield Surface.PAVEMENT, streets.corridor.difference(driveways)
+    yield Surface.KERB, streets.carriageway.buffer(KERB_M)
+    yield Surface.ASPHALT, streets.carriageway
+    for at in streets.roundabouts:
+        yield Surface.KERB, at.buffer(ISLAND_M)
+        yield Surface.GRASS, at.buffer(ISLAND_M - 0.6)
 
 
 def _place(rng: np.random.Generator) -> tuple[str, float, float]:
@@ -113,51 +133,56 @@ def _districts(rng: np.random.Generator, side_m: float) -> tuple[list[Point], li
     return seeds, kinds
 
 
-def _fill_blocks(rng: np.random.Generator, sketch: Sketch, streets: Streets, kind_at: object) -> None:
-    leafy = float(rng.uniform(0.5, 1.5))
-    for cell in streets.cells:
-        kind = kind_at(cell.centroid)  # type: ignore[operator]
-        for block in polygons(cell.difference(streets.corridor)):
-            if block.area < 250:
-                sketch.ground.append((Surface.PAVEMENT if rng.uniform() < 0.5 else Surface.GRASS, block))
-            elif kind == "park" or rng.uniform() < 0.035:
-                fill_park(rng, sketch, block)
-            elif kind == "centre":
-                fill_centre(rng, sketch, block)
-            elif kind == "industry":
-                fill_industry(rng, sketch, block)
-            else:
-                _suburb_block(rng, sketch, block, leafy)
+def _brook(rng: np.random.Generator, side_m: float) -> BaseGeometry:
+    """A brook or a canal across one town in three."""
+    if rng.uniform() > 0.35:
+        return Polygon()
+    along = unit(float(rng.uniform(0, 180)))
+    middle = (side_m * float(rng.uniform(0.25, 0.75)), side_m * float(rng.uniform(0.25, 0.75)))
+    ends = [offset(middle, along, side * side_m, 0) for side in (-1, 1)]
+    return bent_line(rng, ends[0], ends[1], float(rng.choice([0.0, 0.08, 0.2]))).buffer(
+        float(rng.uniform(2, 7))
+    )
 
 
-def _suburb_block(rng: np.random.Generator, sketch: Sketch, block: Polygon, leafy: float) -> None:
-    """Mostly houses; now and then a school with its pitch, a shop with its lot, or waste ground."""
-    luck = rng.uniform()
+def _fill_block(rng: np.random.Generator, sketch: Sketch, block: Polygon, kind: str, leafy: float) -> None:
+    if block.area < 250:
+        sketch.ground.append((Surface.PAVEMENT if rng.uniform() < 0.5 else Surface.GRASS, block))
+    elif kind == "park" or rng.uniform() < 0.035:
+        fill_park(rng, sketch, block)
+    elif kind == "centre":
+        fill_centre(rng, sketch, block)
+    elif kind == "industry":
+        fill_industry(rng, sketch, block)
+    else:
+        _fill_suburb(rng, sketch, block, leafy)
+
+
+def _fill_suburb(rng: np.random.Generator, sketch: Sketch, block: Polygon, leafy: float) -> None:
+    """Mostly houses; now and then a school, a shop with its lot, an orchard, allotments, waste ground."""
     west, south, east, north = block.bounds
     for _ in range(int(rng.integers(0, 3))):
         spot = blob(rng, (rng.uniform(west, east), rng.uniform(south, north)), rng.uniform(2, 7), 0.4)
         sketch.ground.append((Surface.DIRT, spot.intersection(block)))
-    if luck > 0.12 or block.area < 2500:
+    luck = rng.uniform()
+    if luck > 0.15 or block.area < 2500:
         fill_suburb(rng, sketch, block, leafy)
-    elif luck < 0.04:
-        sketch.ground.append((Surface.DIRT if rng.uniform() < 0.5 else Surface.GRASS, block))
-        scatter(rng, sketch, block, 40 * leafy, 0.2, 0.8)
-    elif luck < 0.08:
-        draw_pitch(rng, sketch, block, block.centroid, Polygon())
-        scatter(rng, sketch, block, 25 * leafy, 0.2, 0.8)
-    else:
+    elif luck > 0.11:
         fill_industry(rng, sketch, block)
-
-
-def _driveways(sketch: Sketch) -> BaseGeometry:
-    return shapely.union_all([shape for surface, shape in sketch.ground if surface is Surface.DRIVEWAY])
+    elif luck > 0.07:
+        fill_school(rng, sketch, block)
+    elif luck > 0.02:
+        fill_orchard(rng, sketch, block)
+    else:
+        sketch.ground.append((Surface.DIRT, block))
+        scatter(rng, sketch, block, 60 * leafy, 0.2, 0.5)
 
 
 def _rooted(sketch: Sketch, streets: Streets, town: Polygon) -> list[Tree]:
     """The trees that stand on nothing else and not on each other's trunk."""
     solid = [b.outline.buffer(1.6) for b in sketch.buildings]
-    paved = [shape for surface, shape in sketch.ground if surface in _TREELESS]
-    paint = [shape.buffer(1.0) for _, shape in sketch.markings]
+    paved = [shape for surface, shape in sketch.ground if surface in TREELESS]
+    paint = sketch.treeless + [shape.buffer(1.0) for _, shape in sketch.markings]
     off_road = shapely.STRtree(solid + paved + paint + polygons(streets.corridor))
     off_house = shapely.STRtree(solid + polygons(streets.carriageway.buffer(KERB_M + 0.2)))
     kept: list[Tree] = []
@@ -172,8 +197,3 @@ def _rooted(sketch: Sketch, streets: Streets, town: Polygon) -> list[Tree]:
     first, second = near.query([Point(t.x, t.y) for t in kept], predicate="dwithin", distance=1.6)
     crowded = set(first[second < first].tolist())
     return [t for i, t in enumerate(kept) if i not in crowded]
-
-
-_TREELESS = (
-    Surface.WATER, Surface.PARKING, Surface.DRIVEWAY, Surface.PATH, Surface.ASPHALT, Surface.PAVEMENT,
-)  # fmt: skip

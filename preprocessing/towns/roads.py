@@ -1,6 +1,7 @@
 """The streets: cells cut from the land by bent lines, wider ones first, and what is painted on them."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +11,21 @@ from shapely.geometry.base import BaseGeometry
 from shapely.ops import split
 
 from preprocessing.towns.scene import Surface
-from preprocessing.towns.shapes import bent_line, bearing_deg, lines, long_axis, offset, polygons, rectangle, walk
+from preprocessing.towns.shapes import (
+    bearing_deg,
+    bent_line,
+    lines,
+    long_axis,
+    offset,
+    polygons,
+    rectangle,
+    walk,
+)
 from preprocessing.towns.sketch import Sketch, Slot, plant
 
 KERB_M = 0.3
+ISLAND_M = 6.0
+RING_M = 13.0
 
 
 @dataclass(frozen=True)
@@ -35,10 +47,15 @@ class Streets:
     carriageway: BaseGeometry
     corridor: BaseGeometry
     junctions: BaseGeometry
+    roundabouts: tuple[Point, ...]
 
 
 def cut_streets(
-    rng: np.random.Generator, land: Polygon, town: Polygon, block_m: Callable[[Point], tuple[float, float]], sway: float
+    rng: np.random.Generator,
+    land: Polygon,
+    town: Polygon,
+    block_m: Callable[[Point], tuple[float, float]],
+    sway: float,
 ) -> Streets:
     """Cut `land` into cells until each is as long as `block_m` (low, high) wants it at its middle."""
     roads: list[Road] = []
@@ -48,7 +65,7 @@ def cut_streets(
         if not cell.intersects(town):
             return
         low, high = block_m(cell.centroid)
-        center, along, length, width = long_axis(cell)
+        *_, length, _ = long_axis(cell)
         parts = [] if length < rng.uniform(low, high) * 1.45 else _halves(rng, cell, sway)
         if not parts:
             cells.append(cell)
@@ -59,20 +76,35 @@ def cut_streets(
             cut(half)
 
     cut(land)
-    carriageway = shapely.union_all([r.line.buffer(r.width_m / 2) for r in roads])
-    corridor = shapely.union_all([r.line.buffer(r.width_m / 2 + KERB_M + r.pavement_m) for r in roads])
+    return _join(rng, roads, cells)
+
+
+def _join(rng: np.random.Generator, roads: list[Road], cells: list[Polygon]) -> Streets:
+    """Round the corners, find the junctions and make roundabouts of a few where wide roads meet."""
     ends = [Point(p) for r in roads for p in (r.line.coords[0], r.line.coords[-1])]
-    reach = [max(r.width_m for r in roads if r.line.distance(p) < 0.5) / 2 + 3.0 for p in ends]
-    return Streets(
-        tuple(roads),
-        tuple(cells),
-        carriageway.buffer(4.0).buffer(-4.0),
-        corridor.buffer(3.0).buffer(-3.0),
-        shapely.union_all([p.buffer(r) for p, r in zip(ends, reach, strict=True)]),
+    meet = [[r for r in roads if r.line.distance(p) < 0.5] for p in ends]
+    reach = [max(r.width_m for r in near) / 2 + 3.0 for near in meet]
+    wide = [p for p, near in zip(ends, meet, strict=True) if sum(r.level < 2 for r in near) > 1]
+    chosen = rng.permutation(len(wide))[: int(rng.integers(0, 5))]
+    roundabouts = tuple(wide[i] for i in sorted(chosen.tolist()))
+    rings = [p.buffer(RING_M) for p in roundabouts]
+    walks = [p.buffer(RING_M + KERB_M + 2.0) for p in roundabouts]
+    carriageway = shapely.union_all([r.line.buffer(r.width_m / 2) for r in roads] + rings)
+    corridor = shapely.union_all(
+        [r.line.buffer(r.width_m / 2 + KERB_M + r.pavement_m) for r in roads] + walks
     )
+    junctions = [p.buffer(r) for p, r in zip(ends, reach, strict=True)] + [
+        p.buffer(RING_M + 2) for p in roundabouts
+    ]
+    return Streets(
+        tuple(roads), tuple(cells), carriageway.buffer(4.0).buffer(-4.0), corridor.buffer(3.0).buffer(-3.0),
+        shapely.union_all(junctions), roundabouts,
+    )  # fmt: skip
 
 
-def _halves(rng: np.random.Generator, cell: Polygon, sway: float) -> tuple[LineString, list[Polygon]] | list[Polygon]:
+def _halves(
+    rng: np.random.Generator, cell: Polygon, sway: float
+) -> tuple[LineString, list[Polygon]] | list[Polygon]:
     center, along, length, width = long_axis(cell)
     for _ in range(4):
         middle = offset(center, along, rng.uniform(-0.14, 0.14) * length, 0)
@@ -104,12 +136,13 @@ def draw_streets(rng: np.random.Generator, sketch: Sketch, streets: Streets) -> 
         parked = float(rng.uniform(0.05, 0.75))
         for part in open_road:
             _mark(sketch, road, part)
-            _park_along(rng, sketch, road, part, parked)
+            _park_along(sketch, road, part, parked)
             _furnish(rng, sketch, road, part, trees_every_m, conifers)
-            if road.level < 2 or rng.uniform() < 0.15:
-                for piece in _zebras(road, part):
-                    sketch.markings.append((Surface.ZEBRA, piece))
-        _drive(sketch, road)
+            for way in (part, part.reverse()):
+                _end(rng, sketch, road, way)
+        _drive(sketch, road, streets.roundabouts)
+    for at in streets.roundabouts:
+        sketch.street_trees.append(plant(rng, (at.x, at.y), 0.7, 0.3))
 
 
 def _mark(sketch: Sketch, road: Road, part: LineString) -> None:
@@ -117,23 +150,30 @@ def _mark(sketch: Sketch, road: Road, part: LineString) -> None:
         return
     dash, gap = ((4.0, 4.0), (3.0, 6.0), (2.0, 4.0))[road.level]
     for x, y, ux, uy in walk(part, 1.5, dash + gap, dash):
-        sketch.markings.append((Surface.LANE_MARKING, LineString([(x, y), offset((x, y), (ux, uy), dash, 0)])))
+        sketch.markings.append(
+            (Surface.LANE_MARKING, LineString([(x, y), offset((x, y), (ux, uy), dash, 0)]))
+        )
     if road.level == 0:
         for side in (-1, 1):
             edge = part.offset_curve(side * (road.width_m / 2 - 2.3))
             sketch.markings.append((Surface.LANE_MARKING, edge))
 
 
-def _zebras(road: Road, part: LineString) -> Iterator[Polygon]:
-    for at in (2.0, part.length - 2.0):
-        for x, y, ux, uy in walk(part, at, 1e9):
-            count = int(road.width_m / 1.2)
-            for i in range(count):
-                left = (i - (count - 1) / 2) * 1.2
-                yield rectangle(offset((x, y), (ux, uy), 0, left), (ux, uy), 3.4, 0.6)
+def _end(rng: np.random.Generator, sketch: Sketch, road: Road, part: LineString) -> None:
+    """A zebra crossing or a stop line where a road meets a junction (its end)."""
+    x, y, ux, uy = walk(part, part.length - 1.8, 1e9)[0]
+    if rng.uniform() < (0.65, 0.4, 0.1)[road.level]:
+        count = int(road.width_m / 1.2)
+        for i in range(count):
+            left = (i - (count - 1) / 2) * 1.2
+            stripe = rectangle(offset((x, y), (ux, uy), 0, left), (ux, uy), 3.4, 0.6)
+            sketch.markings.append((Surface.ZEBRA, stripe))
+    elif road.level < 2:
+        stop = [offset((x, y), (ux, uy), 1.0, -0.4), offset((x, y), (ux, uy), 1.0, 0.6 - road.width_m / 2)]
+        sketch.markings.append((Surface.LANE_MARKING, LineString(stop)))
 
 
-def _park_along(rng: np.random.Generator, sketch: Sketch, road: Road, part: LineString, odds: float) -> None:
+def _park_along(sketch: Sketch, road: Road, part: LineString, odds: float) -> None:
     if road.width_m < 6.4:
         return
     side_m = road.width_m / 2 - 1.05
@@ -146,7 +186,12 @@ def _park_along(rng: np.random.Generator, sketch: Sketch, road: Road, part: Line
 
 
 def _furnish(
-    rng: np.random.Generator, sketch: Sketch, road: Road, part: LineString, trees_every_m: float, conifers: float
+    rng: np.random.Generator,
+    sketch: Sketch,
+    road: Road,
+    part: LineString,
+    trees_every_m: float,
+    conifers: float,
 ) -> None:
     edge = road.width_m / 2 + KERB_M + 0.5
     lamps_every = 24.0 + 4 * road.level
@@ -163,7 +208,7 @@ def _furnish(
                 sketch.street_trees.append(plant(rng, at, size, conifers))
 
 
-def _drive(sketch: Sketch, road: Road) -> None:
+def _drive(sketch: Sketch, road: Road, roundabouts: Sequence[Point]) -> None:
     """Traffic slots and camera tracks, on the right-hand lane of either direction."""
     lane_m = road.width_m / 4 if road.width_m > 6.2 else 0.9
     lane_m = min(lane_m, 1.9) if road.level else 2.1
@@ -171,6 +216,9 @@ def _drive(sketch: Sketch, road: Road) -> None:
     for backward in (False, True):
         line = road.line.reverse() if backward else road.line
         for x, y, ux, uy in walk(line, 2.0, 9.0):
-            sketch.slots.append(Slot(*offset((x, y), (ux, uy), 0, -lane_m), (ux, uy), odds))
+            if all(math.hypot(x - at.x, y - at.y) > ISLAND_M + 8 for at in roundabouts):
+                sketch.slots.append(Slot(*offset((x, y), (ux, uy), 0, -lane_m), (ux, uy), odds))
         for x, y, ux, uy in walk(line, 1.0, 2.0):
+            if any(math.hypot(x - at.x, y - at.y) < ISLAND_M + 3 for at in roundabouts):
+                continue
             sketch.tracks.append((*offset((x, y), (ux, uy), 0, -lane_m), bearing_deg((ux, uy))))

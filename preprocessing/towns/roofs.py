@@ -2,14 +2,17 @@
 
 import numpy as np
 from jaxtyping import Float32, Int32
+from scipy.ndimage import distance_transform_edt
 
 from preprocessing.towns.plan import Plan
-from preprocessing.towns.sketch import Wing
+from preprocessing.towns.sketch import Building, Wing
 
 
 def raise_roofs(plan: Plan, index: Int32[np.ndarray, "h w"], height_m: Float32[np.ndarray, "h w"]) -> None:
-    """Lift `height_m` in place where a wing of building i (1-based in `index`) is higher than what is there."""
+    """Lift `height_m` in place to the roofs; `index` is 1 + the building's place in the plan."""
     for number, building in enumerate(plan.buildings, 1):
+        if building.slope:
+            _slope(plan, building, index, number, height_m)
         for wing in building.wings:
             window = _window(plan, wing)
             own = index[window]
@@ -17,6 +20,25 @@ def raise_roofs(plan: Plan, index: Int32[np.ndarray, "h w"], height_m: Float32[n
                 roof = _roof(plan, wing, window)
                 lifted = np.maximum(height_m[window], roof)
                 height_m[window] = np.where(own == number, lifted, height_m[window])
+
+
+def _slope(
+    plan: Plan,
+    building: Building,
+    index: Int32[np.ndarray, "h w"],
+    number: int,
+    height_m: Float32[np.ndarray, "h w"],
+) -> None:
+    west, south, east, north = building.outline.bounds
+    rows = slice(
+        max(0, int((plan.side_m - north) / plan.gsd_m) - 1),
+        max(0, int((plan.side_m - south) / plan.gsd_m) + 2),
+    )
+    cols = slice(max(0, int(west / plan.gsd_m) - 1), max(0, int(east / plan.gsd_m) + 2))
+    own = index[rows, cols] == number
+    if own.any():
+        inward_m = distance_transform_edt(np.pad(own, 1))[1:-1, 1:-1] * plan.gsd_m
+        height_m[rows, cols] += np.minimum(inward_m * building.slope, 4.0).astype(np.float32)
 
 
 def _window(plan: Plan, wing: Wing) -> tuple[slice, slice]:

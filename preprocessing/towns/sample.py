@@ -11,7 +11,13 @@ from preprocessing.towns.table import view_row, write_table
 from preprocessing.towns.town import TownConfig, shoot_ortho, shoot_street
 
 SAMPLE = TownConfig(
-    pairs=40, photos=10, side_m=800.0, footprint_m=90.0, jitter_m=0.0, panorama_wh=(1024, 256), look_north=False
+    pairs=40,
+    photos=10,
+    side_m=800.0,
+    footprint_m=90.0,
+    jitter_m=0.0,
+    panorama_wh=(1024, 256),
+    look_north=False,
 )
 
 

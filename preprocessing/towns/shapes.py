@@ -96,4 +96,9 @@ def long_axis(shape: Polygon) -> tuple[Vector, Vector, float, float]:
     long, short = (a, b) if np.hypot(*a) >= np.hypot(*b) else (b, a)
     length, width = float(np.hypot(*long)), float(np.hypot(*short))
     middle = corners[:4].mean(axis=0)
-    return (float(middle[0]), float(middle[1])), (float(long[0]) / length, float(long[1]) / length), length, width
+    return (
+        (float(middle[0]), float(middle[1])),
+        (float(long[0]) / length, float(long[1]) / length),
+        length,
+        width,
+    )

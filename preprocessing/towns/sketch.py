@@ -24,13 +24,17 @@ class Wing(NamedTuple):
 
 
 class Building(NamedTuple):
-    """A footprint as high as its eaves, and the wings that rise above them."""
+    """A footprint as high as its eaves, and the wings that rise above them.
+
+    slope: metres the roof rises per metre from the outline, up to 4 m; 0 for a flat one.
+    """
 
     outline: Polygon
     eave_m: float
     axis_deg: float
     surface: Surface
     wings: tuple[Wing, ...]
+    slope: float = 0.0
 
 
 class Tree(NamedTuple):
@@ -60,6 +64,7 @@ class Sketch:
 
     ground: list[tuple[Surface, BaseGeometry]] = field(default_factory=list)
     markings: list[tuple[Surface, BaseGeometry]] = field(default_factory=list)
+    treeless: list[BaseGeometry] = field(default_factory=list)
     walls: list[tuple[Surface, BaseGeometry, float]] = field(default_factory=list)
     buildings: list[Building] = field(default_factory=list)
     trees: list[Tree] = field(default_factory=list)

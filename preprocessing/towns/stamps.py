@@ -83,11 +83,17 @@ def _window(
 ) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray]:
     """The pixels within a square around a point, and how far east and north of it each lies."""
     n, gsd = plan.size_px, plan.gsd_m
-    rows = np.arange(max(0, int((plan.side_m - y - reach_m) / gsd)), min(n, int((plan.side_m - y + reach_m) / gsd) + 1))
+    rows = np.arange(
+        max(0, int((plan.side_m - y - reach_m) / gsd)), min(n, int((plan.side_m - y + reach_m) / gsd) + 1)
+    )
     cols = np.arange(max(0, int((x - reach_m) / gsd)), min(n, int((x + reach_m) / gsd) + 1))
     if not len(rows) or not len(cols):
         return (slice(0, 0), slice(0, 0)), np.empty((0, 0)), np.empty((0, 0))
     east = (cols + 0.5) * gsd - x
     north = plan.side_m - (rows + 0.5) * gsd - y
     window = slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1)
-    return window, np.broadcast_to(east, (len(rows), len(cols))), np.broadcast_to(north[:, None], (len(rows), len(cols)))
+    return (
+        window,
+        np.broadcast_to(east, (len(rows), len(cols))),
+        np.broadcast_to(north[:, None], (len(rows), len(cols))),
+    )

@@ -39,9 +39,13 @@ class SynthConfig:
 
     def __post_init__(self) -> None:
         if self.towns < 1 or self.seed < 0:
-            raise DataError(f"{self.towns} towns from seed {self.seed} cannot be: want at least 1 town, a seed >= 0.")
+            raise DataError(
+                f"{self.towns} towns from seed {self.seed} cannot be: want at least 1 town, a seed >= 0."
+            )
         if self.towns * (self.town.pairs + self.town.photos) > LAST_ID:
-            raise DataError(f"More than {LAST_ID} street views do not fit names of seven digits: ask for fewer.")
+            raise DataError(
+                f"More than {LAST_ID} street views do not fit names of seven digits: ask for fewer."
+            )
 
     @property
     def views(self) -> int:
@@ -56,7 +60,7 @@ class SynthConfig:
 def synthesize(
     config: SynthConfig, out: Path, progress: Callable[[int], None] = lambda _: None, workers: int = 1
 ) -> Path:
-    """Write the set to the folder `out` and return it; where a run was killed, go on after its last whole town.
+    """Write the set to the folder `out` and return it; after a kill, go on with the towns that are missing.
 
     The files depend on `config` alone, not on the machine or on `workers`. `progress` is called with the
     number of street views done so far. Raises DataError where `out` holds something else, where a town
@@ -109,7 +113,9 @@ def _draw_towns(
                 for future in finished:
                     future.result()
         except BrokenProcessPool as cause:
-            raise DataError("A worker was killed, perhaps for memory: run again with fewer workers.") from cause
+            raise DataError(
+                "A worker was killed, perhaps for memory: run again with fewer workers."
+            ) from cause
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -132,7 +138,7 @@ def _write_town_counted(config: SynthConfig, number: int, out: Path) -> None:
 
 
 def write_town(config: SynthConfig, number: int, out: Path, advance: Callable[[], None]) -> None:
-    """Draw the town `number` (from 0) and write its files; its table of rows, which says it is whole, last."""
+    """Draw the town `number` (from 0) and write its files; last the table that says it is whole."""
     try:
         _write_town(config, number, out, advance)
     except OSError as cause:

@@ -49,7 +49,9 @@ class TownConfig:
         if self.difficulty not in GAPS:
             raise DataError(f"No difficulty is called {self.difficulty!r}: choose one of {', '.join(GAPS)}.")
         if self.pairs < 0 or self.photos < 0 or self.pairs + self.photos < 1:
-            raise DataError(f"{self.pairs} pairs and {self.photos} photos a town cannot be: ask for at least one.")
+            raise DataError(
+                f"{self.pairs} pairs and {self.photos} photos a town cannot be: ask for at least one."
+            )
         if not 160 <= self.side_m <= 2400:
             raise DataError(f"A town's side is 160 to 2400 m, not {self.side_m:g}.")
         if not (8 <= self.footprint_m <= self.side_m / 2 and 0 <= self.jitter_m <= self.footprint_m / 2):
@@ -100,7 +102,9 @@ def shoot_street(config: TownConfig, plan: Plan, ground: Scene) -> Iterator[Shot
         if not numbers:
             return
         scene = dress(ground, plan, day, config.difficulty)
-        places = place_cameras(random_of(plan.seed, PLACE_STREAM, day), plan, scene, len(numbers), config.margin_m, taken)
+        places = place_cameras(
+            random_of(plan.seed, PLACE_STREAM, day), plan, scene, len(numbers), config.margin_m, taken
+        )
         taken = np.concatenate((taken, places))
         rng = random_of(plan.seed, DAY_STREAM, day)
         painted = paint(scene, draw_weather(rng, config.difficulty, ortho=False))
@@ -114,7 +118,12 @@ def shoot_street(config: TownConfig, plan: Plan, ground: Scene) -> Iterator[Shot
 
 
 def _aim(
-    rng: np.random.Generator, config: TownConfig, plan: Plan, place: Float64[np.ndarray, "2"], *, is_panorama: bool
+    rng: np.random.Generator,
+    config: TownConfig,
+    plan: Plan,
+    place: Float64[np.ndarray, "2"],
+    *,
+    is_panorama: bool,
 ) -> Camera:
     wobble = WOBBLE_DEG[config.difficulty]
     heading, hfov = float(rng.uniform(0, 360)), float(rng.uniform(*PHOTO_HFOV_DEG))
