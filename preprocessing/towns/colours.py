@@ -25,24 +25,40 @@ GROUND: dict[Surface, RGB] = {
 }
 EVERGREEN: tuple[RGB, RGB] = (44, 70, 46), (70, 94, 54)
 EVERGREEN_BELOW_M = 1.3
-FINE_GRAIN = {Surface.GRASS: 0.16, Surface.DIRT: 0.14, Surface.ASPHALT: 0.07, Surface.HEDGE: 0.3, Surface.WATER: 0.05}
-WIDE_GRAIN = {Surface.GRASS: 0.28, Surface.DIRT: 0.2, Surface.ASPHALT: 0.16, Surface.PARKING: 0.14, Surface.WATER: 0.1}
+FINE_GRAIN = {
+    Surface.GRASS: 0.16,
+    Surface.DIRT: 0.14,
+    Surface.ASPHALT: 0.07,
+    Surface.HEDGE: 0.3,
+    Surface.WATER: 0.05,
+}
+WIDE_GRAIN = {
+    Surface.GRASS: 0.28,
+    Surface.DIRT: 0.2,
+    Surface.ASPHALT: 0.16,
+    Surface.PARKING: 0.14,
+    Surface.WATER: 0.1,
+}
 PLAIN_GRAIN = 0.08
 
 
-def seen_from_above(scene: Scene, season: Season, owners: Owners, rows: slice) -> Float32[np.ndarray, "3 h w"]:
+def seen_from_above(
+    scene: Scene, season: Season, owners: Owners, rows: slice
+) -> Float32[np.ndarray, "3 h w"]:
     """Colours of those rows of the scene without light or shadow, crowns left out."""
     surface, owner = scene.surface[rows], scene.owner[rows]
     colours = surface_colours(season)[:, surface]
     owned = owner > 0
     colours[:, owned] = owners.top[:, owner[owned]]
-    row, column = np.indices(surface.shape, np.float32)
-    row += rows.start
+    grid = np.indices(surface.shape, np.float32)
+    row, column = grid[0] + np.float32(rows.start), grid[1]
     _add_glass(colours, scene, owners, rows)
     _add_ridges(colours, scene, owners, row, column, rows)
     metres = np.float32(scene.gsd_m)
     fine = noise.sample(2, column, row) - np.float32(0.5)
-    wide = noise.sample(6, column * metres * np.float32(1.7), row * metres * np.float32(1.7)) - np.float32(0.5)
+    wide = noise.sample(6, column * metres * np.float32(1.7), row * metres * np.float32(1.7)) - np.float32(
+        0.5
+    )
     grain = 1 + fine * _grain(FINE_GRAIN)[surface] + wide * _grain(WIDE_GRAIN)[surface]
     dry = np.where(surface == Surface.GRASS, wide, np.float32(0))
     colours *= grain
@@ -97,8 +113,10 @@ def leaves(tree: np.ndarray, bottom_m: np.ndarray, season: Season) -> Float32[np
     """Each tree's own leaf colour. bottom_m: where the foliage starts, as in `Scene`."""
     kind, shade = noise.chance(tree, 1), noise.chance(tree, 2)
     green = is_evergreen(bottom_m)
-    first, last = (
-        np.where(green, *np.array((ever, now), np.float32)[..., None])
+    first, last = [
+        np.where(green, np.array(ever, np.float32)[:, None], np.array(now, np.float32)[:, None])
         for ever, now in zip(EVERGREEN, (season.leaf_from, season.leaf_to), strict=True)
+    ]
+    return np.asarray(
+        (first + kind * (last - first)) * (np.float32(0.85) + np.float32(0.3) * shade) / np.float32(255)
     )
-    return (first + kind * (last - first)) * (np.float32(0.85) + np.float32(0.3) * shade) / np.float32(255)

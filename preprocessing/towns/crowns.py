@@ -12,7 +12,12 @@ LEAVES_PER_M = 7.0
 
 
 def crowns(
-    painted: Painted, ground: Ground, lens: Lens, eye_m: float, index: Int32[np.ndarray, "w r"], range_m: np.ndarray
+    painted: Painted,
+    ground: Ground,
+    lens: Lens,
+    eye_m: float,
+    index: Int32[np.ndarray, "w r"],
+    range_m: np.ndarray,
 ) -> tuple[Int64[np.ndarray, " n"], Float32[np.ndarray, "3 n"], Float32[np.ndarray, " n"]]:
     """What leaves hide: pixels (flat in (w, h)), their colours and ranges; a pixel's last entry counts.
 
@@ -51,7 +56,13 @@ def _newly_covered(
 
 
 def _foliage(
-    painted: Painted, ground: Ground, lens: Lens, rays: Rays, there: np.ndarray, away_m: np.ndarray, eye_m: float
+    painted: Painted,
+    ground: Ground,
+    lens: Lens,
+    rays: Rays,
+    there: np.ndarray,
+    away_m: np.ndarray,
+    eye_m: float,
 ) -> tuple[Int64[np.ndarray, " k"], Float32[np.ndarray, "3 k"]]:
     """Which rays meet leaves, rather than a gap between them, and the leaves' colours."""
     z_m = np.float32(eye_m) + away_m * rays.tangent
@@ -66,6 +77,7 @@ def _foliage(
 
     there, speck, clump = there[kept], speck[kept], clump[kept]
     height = (z_m[kept] - bottom[kept]) / np.maximum(top[kept] - bottom[kept], np.float32(0.2))
+    height = np.clip(height, 0, 1)
     facing = _facing(painted, ground, there, height)
     ripple = np.float32(0.62) + np.float32(0.4) * clump + np.float32(0.4) * speck
     openness = np.float32(0.35) + np.float32(0.6) * height
@@ -83,7 +95,9 @@ def _twigs(rays: Rays, lens: Lens, away_m: np.ndarray) -> tuple[np.ndarray, np.n
     return fine, noise.sample(3, u * np.float32(LEAVES_PER_M / 3) + shift, v * np.float32(LEAVES_PER_M / 3))
 
 
-def _facing(painted: Painted, ground: Ground, there: np.ndarray, height: np.ndarray) -> Float32[np.ndarray, " n"]:
+def _facing(
+    painted: Painted, ground: Ground, there: np.ndarray, height: np.ndarray
+) -> Float32[np.ndarray, " n"]:
     """Cosine between the sun and a crown's round surface, softened, as leaves let light through."""
     h, w = ground.hw
     reach = max(1, round(0.9 / ground.gsd_m))
@@ -95,4 +109,4 @@ def _facing(painted: Painted, ground: Ground, there: np.ndarray, height: np.ndar
     level = np.sqrt(np.maximum(1 - up * up, 0) / np.maximum(east * east + north * north, np.float32(1e-3)))
     sun = np.array(painted.weather.sun, np.float32)
     cosine = level * (east * sun[0] + north * sun[1]) + up * sun[2]
-    return np.clip(np.float32(0.2) + np.float32(0.75) * cosine, 0.03, 1)
+    return np.asarray(np.clip(np.float32(0.2) + np.float32(0.75) * cosine, 0.03, 1))

@@ -99,7 +99,9 @@ def _building(owners: Owners, walls: Walls, colours: np.ndarray) -> Float32[np.n
     return colours
 
 
-def _texture(colours: np.ndarray, brick: Bool[np.ndarray, " n"], place: np.ndarray, walls: Walls, metal: np.ndarray) -> None:
+def _texture(
+    colours: np.ndarray, brick: Bool[np.ndarray, " n"], place: np.ndarray, walls: Walls, metal: np.ndarray
+) -> None:
     """Courses of brick, seams of metal, stains, a darker foot and a shadow under the eaves."""
     wide = noise.sample(6, place * 9 + walls.owner * 37, walls.z_m * 9) - np.float32(0.5)
     fine = noise.sample(1, place * 12, walls.z_m * 14) - np.float32(0.5)
@@ -117,14 +119,19 @@ def _glass(
     """Panes that mirror some sky at the top, with curtains behind some of them."""
     room = noise.chance((floor * 131 + bay * 17 + walls.owner * 7 + walls.face * 3).astype(np.int32), 5)
     bright = np.float32(0.16) + np.float32(0.2) * up_m / head_m + np.float32(0.16) * room
-    panes = bright * SKYLIGHT
+    panes: Float32[np.ndarray, "3 n"] = bright * SKYLIGHT
     curtain = (room > 0.7) & (up_m > head_m * (1.5 - 0.8 * room))
     panes[:, curtain] = CURTAIN
     return panes
 
 
 def _doors(
-    colours: np.ndarray, walls: Walls, luck: np.ndarray, bays: np.ndarray, bay: np.ndarray, across_m: np.ndarray
+    colours: np.ndarray,
+    walls: Walls,
+    luck: np.ndarray,
+    bays: np.ndarray,
+    bay: np.ndarray,
+    across_m: np.ndarray,
 ) -> None:
     """One door on two opposite faces, in a bay of the building's choosing."""
     home = np.floor(luck[1] * bays)
@@ -141,7 +148,7 @@ def _car(owners: Owners, walls: Walls, colours: np.ndarray) -> Float32[np.ndarra
 
 
 def car_side(place: np.ndarray, length_m: np.ndarray, z_m: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """A car's flank, place from 0 to 1 along it: sill and wheels dark, a band of windows, lamps at the ends."""
+    """A car's flank, place from 0 to 1 along it: dark sill and wheels, a band of windows, lamps in front."""
     lengthwise = length_m > 2.6
     wheel = np.zeros(place.shape, bool)
     for hub in (0.19, 0.81):
@@ -150,7 +157,7 @@ def car_side(place: np.ndarray, length_m: np.ndarray, z_m: np.ndarray, colours: 
     glass = (z_m > 0.95) & (z_m < 1.38) & (np.abs(place - 0.5) < np.where(lengthwise, 0.33, 0.42))
     pillar = lengthwise & (np.abs(np.abs(place - 0.5) - 0.04) < 0.015)
     lamp = ~lengthwise & (np.abs(z_m - 0.68) < 0.1) & (np.abs(place - 0.5) > 0.3)
-    shaded = colours * (np.float32(0.8) + np.float32(0.2) * np.clip(z_m, 0, 1))
+    shaded: Float32[np.ndarray, "3 n"] = colours * (np.float32(0.8) + np.float32(0.2) * np.clip(z_m, 0, 1))
     shaded[:, glass & ~pillar] = DARK_GLASS
     shaded[:, lamp] = LAMP
     shaded[:, (z_m < 0.24) | wheel] = RUBBER

@@ -48,5 +48,5 @@ def lens_of(camera: Camera, convergence_deg: float) -> Lens:
         shift = focal_px * math.tan(pitch_rad) + aside * math.tan(roll_rad)
         tangent = (up + shift[:, None]) / scale[:, None]
     east, north = np.sin(grid_rad + turn), np.cos(grid_rad + turn)
-    single = (part.astype(np.float32) for part in (east, north, tangent, scale, h / 2 + shift))
-    return Lens(*single, bent=camera.is_panorama)
+    parts = (part.astype(np.float32) for part in (east, north, tangent, scale, h / 2 + shift))
+    return Lens(camera.is_panorama, *parts)

@@ -10,31 +10,33 @@ from functools import cache
 import numpy as np
 from jaxtyping import Float32, Int32, Int64
 
-NEAREST_M, FINE_STEP_M, GROWTH, FARTHEST_M = 0.6, 0.2, 1.016, 220.0
+NEAREST_M, FINE_STEP_M, GROWTH, FARTHEST_M = 0.6, 0.25, 1.02, 220.0
+HALVINGS = 4
 
 
 @dataclass(frozen=True)
 class Lens:
     """How image columns and rows see the world.
 
-    east, north: unit vector of each column. tangent: rise over run at the centre of each pixel, (w, h).
-    scale: rows per unit of slope, (w,), or rows per radian of elevation for an equirectangular image.
-    middle: the row of the horizon, (w,). bent: whether rows count elevation (True) or slope.
+    bent: whether rows count elevation, as in an equirectangular image, or slope. east, north: unit
+    vector of each column. tangent: rise over run at the centre of each pixel. scale: rows per radian
+    of elevation or per unit of slope. middle: the row of the horizon.
     """
 
+    bent: bool
     east: Float32[np.ndarray, " w"]
     north: Float32[np.ndarray, " w"]
     tangent: Float32[np.ndarray, "w h"]
     scale: Float32[np.ndarray, " w"]
     middle: Float32[np.ndarray, " w"]
-    bent: bool
 
     def first_row(self, slope: np.ndarray, column: np.ndarray) -> Int32[np.ndarray, "*n"]:
         """The first row whose centre lies at or below that slope, from 0 to h."""
         rise = arctangent(slope) if self.bent else slope
         row = self.middle[column] - rise * self.scale[column] - np.float32(0.5)
         h = self.tangent.shape[1]
-        return np.ceil(np.clip(row, 0, h, out=row), out=row).astype(np.int32)
+        first: Int32[np.ndarray, "*n"] = np.ceil(np.clip(row, 0, h, out=row), out=row).astype(np.int32)
+        return first
 
 
 @cache
@@ -53,7 +55,7 @@ def arctangent(slope: Float32[np.ndarray, "*n"]) -> Float32[np.ndarray, "*n"]:
     """
     half = slope / (1 + np.sqrt(1 + slope * slope))
     square = half * half
-    polynomial = np.full_like(half, 0.0208351)
+    polynomial: Float32[np.ndarray, "*n"] = np.full_like(half, 0.0208351)
     for coefficient in (-0.0851330, 0.1801410, -0.3302995, 0.9998660):
         polynomial *= square
         polynomial += np.float32(coefficient)
@@ -87,7 +89,7 @@ class Ground:
 
 def _mirrored(at: np.ndarray, size: int) -> Int32[np.ndarray, "*n"]:
     """Floor, then fold back into 0..size-1."""
-    whole = np.floor(at).astype(np.int32)
+    whole: Int32[np.ndarray, "*n"] = np.floor(at).astype(np.int32)
     if whole.size and (whole.min() < 0 or whole.max() >= size):
         period = 2 * size
         whole %= period
@@ -116,14 +118,15 @@ def march(height_m: np.ndarray, ground: Ground, lens: Lens, eye_m: float) -> tup
 
 
 def refine(
-    height_m: np.ndarray, ground: Ground, rays: "Rays", step: Int32[np.ndarray, " n"], eye_m: float, halvings: int = 4
+    height_m: np.ndarray, ground: Ground, rays: "Rays", step: Int32[np.ndarray, " n"], eye_m: float
 ) -> Float32[np.ndarray, " n"]:
     """Range in metres where each ray first meets the solid surface, bisected inside its step."""
     ranges = np.concatenate([np.zeros(1, np.float32), ranges_m()])
-    near, far = ranges[step], ranges[step + 1]
-    for _ in range(halvings):
+    near, far = np.take(ranges, step), np.take(ranges, step + 1)
+    for _ in range(HALVINGS):
         middle = (near + far) * np.float32(0.5)
-        struck = np.take(height_m, ground.index(middle, rays.east, rays.north)) >= eye_m + middle * rays.tangent
+        there = ground.index(middle, rays.east, rays.north)
+        struck = np.take(height_m, there) >= np.float32(eye_m) + middle * rays.tangent
         far = np.where(struck, middle, far)
         near = np.where(struck, near, middle)
     return far

@@ -1,6 +1,7 @@
-"""A street view as a file: JPEG with EXIF position and heading, and Photo Sphere (GPano) or field of view in XMP."""
+"""A street view as a file: JPEG, with position and heading in EXIF and the projection in XMP."""
 
 import math
+from collections.abc import Mapping
 from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
@@ -35,7 +36,8 @@ def write_street_view(
 
     heading_deg: of the image centre, from true north. EXIF 2.32: GPS position to 1e-7 degrees,
     GPSImgDirection, and for a perspective photo FocalLengthIn35mmFilm. XMP: GPano for a panorama (a
-    crop in height whose horizon is at mid-height), `Camera:HorizontalFOV` else. Atomic; raises GeolocError where it cannot be written.
+    crop in height whose horizon is at mid-height), `Camera:HorizontalFOV` else.
+    Atomic; raises GeolocError where the file cannot be written.
     """
     h, w, _ = rgb.shape
     xmp = _panorama_xmp(w, h, heading_deg, hfov_deg) if is_panorama else _photo_xmp(heading_deg, hfov_deg)
@@ -106,6 +108,6 @@ def _photo_xmp(heading_deg: float, hfov_deg: float) -> str:
     return _xmp("Camera", "http://pix4d.com/camera/1.0/", fields)
 
 
-def _xmp(prefix: str, namespace: str, fields: dict[str, str | int]) -> str:
+def _xmp(prefix: str, namespace: str, fields: Mapping[str, str | int]) -> str:
     attributes = " ".join(f'{prefix}:{name}="{value}"' for name, value in fields.items())
     return XMP.format(namespace=f'xmlns:{prefix}="{namespace}"', attributes=attributes)

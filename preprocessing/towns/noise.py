@@ -20,7 +20,7 @@ def field(octaves: int) -> Float32[np.ndarray, "512 512"]:
                 coarse = _doubled(coarse, axis)
         total += coarse * 1.5**octave
     low, high = total.min(), total.max()
-    return ((total - low) / (high - low)).astype(np.float32)
+    return np.asarray((total - low) / (high - low), np.float32)
 
 
 def _doubled(values: np.ndarray, axis: int) -> np.ndarray:
@@ -34,7 +34,8 @@ def _doubled(values: np.ndarray, axis: int) -> np.ndarray:
 
 def sample(octaves: int, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """The field at (u, v) in its pixels, nearest, wrapped; any shape."""
-    return field(octaves).ravel()[(v.astype(np.int32) & (SIDE - 1)) * SIDE + (u.astype(np.int32) & (SIDE - 1))]
+    row, column = v.astype(np.int32) & (SIDE - 1), u.astype(np.int32) & (SIDE - 1)
+    return np.take(field(octaves), row * SIDE + column)
 
 
 def scramble(numbers: Int[np.ndarray, "*n"], salt: int) -> UInt32[np.ndarray, "*n"]:

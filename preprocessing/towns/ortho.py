@@ -28,7 +28,9 @@ def orthophoto(painted: Painted, rng: np.random.Generator) -> UInt8[np.ndarray, 
         margin = min(top, 4)
         rows = slice(top - margin, min(top + BAND + 4, h))
         packed = painted.texture[0][rows]
-        colours = np.stack([packed >> np.uint32(shift) & np.uint32(255) for shift in (0, 8, 16)]) * np.float32(WHITE / 255)
+        colours = np.stack(
+            [packed >> np.uint32(shift) & np.uint32(255) for shift in (0, 8, 16)]
+        ) * np.float32(WHITE / 255)
         _add_crowns(painted, colours, rows)
         blurred = ndimage.gaussian_filter(colours, (0, BLUR_PX, BLUR_PX), truncate=3)
         photo[top : top + BAND] = develop(painted.weather, blurred[:, margin : margin + BAND], 1.0, rng)
@@ -43,8 +45,13 @@ def _add_crowns(painted: Painted, colours: Float32[np.ndarray, "3 h w"], rows: s
     gsd_m, (east, north, up) = painted.scene.gsd_m, painted.weather.sun
     inner = row + first
     above, below = tops[np.maximum(inner - 1, 0), column], tops[np.minimum(inner + 1, len(tops) - 1), column]
-    left, right = tops[inner, np.maximum(column - 1, 0)], tops[inner, np.minimum(column + 1, tops.shape[1] - 1)]
-    to_east, to_north = ((slope / np.float32(2 * gsd_m)).clip(-1.5, 1.5) for slope in (right - left, above - below))
+    left, right = (
+        tops[inner, np.maximum(column - 1, 0)],
+        tops[inner, np.minimum(column + 1, tops.shape[1] - 1)],
+    )
+    to_east, to_north = (
+        (slope / np.float32(2 * gsd_m)).clip(-1.5, 1.5) for slope in (right - left, above - below)
+    )
     cosine = (up - to_east * east - to_north * north) / np.sqrt(1 + to_east * to_east + to_north * to_north)
     lit_m = tops[inner, column] - painted.shadow_m[rows][row, column]
     facing = (0.15 + 0.75 * np.clip(cosine, 0, 1)) * np.clip(lit_m + 0.5, 0.05, 1)
@@ -64,7 +71,10 @@ def _add_crowns(painted: Painted, colours: Float32[np.ndarray, "3 h w"], rows: s
 
 
 def write_orthophoto(path: Path, rgb: UInt8[np.ndarray, "h w 3"], scene: Scene) -> None:
-    """A GeoTIFF in the scene's CRS: tiled, with overviews, JPEG inside. Atomic; raises GeolocError where it cannot be written."""
+    """A GeoTIFF in the scene's CRS: tiled, with overviews, JPEG inside.
+
+    Atomic; raises GeolocError where the file cannot be written.
+    """
     h, w, _ = rgb.shape
     profile = {
         "driver": "GTiff", "width": w, "height": h, "count": 3, "dtype": "uint8", "crs": scene.crs,
@@ -73,7 +83,10 @@ def write_orthophoto(path: Path, rgb: UInt8[np.ndarray, "h w 3"], scene: Scene) 
         "compress": "jpeg", "photometric": "ycbcr", "jpeg_quality": 88,
     }  # fmt: skip
     factors = [2**level for level in range(1, 6) if max(h, w) >> level >= 128]
-    with atomic_path(path) as draft, rasterio.Env(JPEG_QUALITY_OVERVIEW=85):
-        with rasterio.open(draft, "w", **profile) as tiff:
-            tiff.write(np.ascontiguousarray(rgb.transpose(2, 0, 1)))
-            tiff.build_overviews(factors, Resampling.average)
+    with (
+        atomic_path(path) as draft,
+        rasterio.Env(JPEG_QUALITY_OVERVIEW=85),
+        rasterio.open(draft, "w", **profile) as tiff,
+    ):
+        tiff.write(np.ascontiguousarray(rgb.transpose(2, 0, 1)))
+        tiff.build_overviews(factors, Resampling.average)

@@ -17,7 +17,14 @@ from preprocessing.towns.weather import Weather
 
 WHITE = 1.5
 LEVELS = 4
-RAISED = (Surface.ROOF_TILE, Surface.ROOF_FLAT, Surface.ROOF_METAL, Surface.TRUNK, Surface.CAR, Surface.LAMP_POST)
+RAISED = (
+    Surface.ROOF_TILE,
+    Surface.ROOF_FLAT,
+    Surface.ROOF_METAL,
+    Surface.TRUNK,
+    Surface.CAR,
+    Surface.LAMP_POST,
+)
 ROOFS = (Surface.ROOF_TILE, Surface.ROOF_FLAT, Surface.ROOF_METAL)
 
 
@@ -26,10 +33,10 @@ class Painted:
     """A scene, its weather and what the two make together.
 
     texture: the lit colours seen from above (crowns left out) as packed RGBA bytes, a pyramid of
-    halved copies: RGB is value / WHITE; A is 255 on things that stand on the ground, 0 on the ground. shadow_m: height below which a point lies in shadow.
-    face: which side of its owner a wall pixel belongs to, counted in quarter turns clockwise from the
-    owner's axis. crown_top_m, crown_bottom_m: the scene's, roughened. convergence_deg: bearing of grid
-    north from true north.
+    halved copies: RGB is value / WHITE; A is 255 on what stands on the ground, 0 on the ground itself.
+    shadow_m: height below which a point lies in shadow. face: which side of its owner a wall pixel
+    belongs to, counted in quarter turns clockwise from the owner's axis. crown_top_m, crown_bottom_m:
+    the scene's, roughened. convergence_deg: bearing of grid north from true north.
     """
 
     scene: Scene
@@ -98,8 +105,12 @@ def _facing_sun(scene: Scene, weather: Weather, rows: slice) -> Float32[np.ndarr
     if not pitched.any():
         return level
     padded = np.pad(scene.height_m, 1, mode="edge")[rows.start : rows.start + len(level) + 2]
-    to_east = _milder(padded[1:-1, 2:] - padded[1:-1, 1:-1], padded[1:-1, 1:-1] - padded[1:-1, :-2]) / scene.gsd_m
-    to_north = _milder(padded[:-2, 1:-1] - padded[1:-1, 1:-1], padded[1:-1, 1:-1] - padded[2:, 1:-1]) / scene.gsd_m
+    to_east = (
+        _milder(padded[1:-1, 2:] - padded[1:-1, 1:-1], padded[1:-1, 1:-1] - padded[1:-1, :-2]) / scene.gsd_m
+    )
+    to_north = (
+        _milder(padded[:-2, 1:-1] - padded[1:-1, 1:-1], padded[1:-1, 1:-1] - padded[2:, 1:-1]) / scene.gsd_m
+    )
     cosine = (up - to_east * east - to_north * north) / np.sqrt(1 + to_east * to_east + to_north * to_north)
     return np.where(pitched, np.clip(cosine, 0, 1), level).astype(np.float32)
 
@@ -114,7 +125,11 @@ def _pyramid(lit: UInt8[np.ndarray, "h w 4"]) -> tuple[UInt32[np.ndarray, "h w"]
     for _ in range(LEVELS - 1):
         h, w = levels[-1].shape[0] & ~1, levels[-1].shape[1] & ~1
         wide = levels[-1][:h, :w].astype(np.uint16)
-        levels.append(((wide[::2, ::2] + wide[1::2, ::2] + wide[::2, 1::2] + wide[1::2, 1::2] + 2) // 4).astype(np.uint8))
+        levels.append(
+            ((wide[::2, ::2] + wide[1::2, ::2] + wide[::2, 1::2] + wide[1::2, 1::2] + 2) // 4).astype(
+                np.uint8
+            )
+        )
     return tuple(np.ascontiguousarray(level).view(np.uint32)[..., 0] for level in levels)
 
 

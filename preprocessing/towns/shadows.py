@@ -51,7 +51,7 @@ def _towards(heights: np.ndarray, east_px: float, north_px: float, drop_m: float
     moved = np.full_like(heights, -np.inf)
     h, w = heights.shape
     if abs(rows) < h and abs(columns) < w:
-        moved[max(0, -rows) : h - max(0, rows), max(0, -columns) : w - max(0, columns)] = (
-            heights[max(0, rows) : h - max(0, -rows), max(0, columns) : w - max(0, -columns)] - np.float32(drop_m)
-        )
+        moved[max(0, -rows) : h - max(0, rows), max(0, -columns) : w - max(0, columns)] = heights[
+            max(0, rows) : h - max(0, -rows), max(0, columns) : w - max(0, -columns)
+        ] - np.float32(drop_m)
     return moved

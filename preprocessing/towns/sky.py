@@ -22,7 +22,9 @@ def sky(weather: Weather, rays: Rays) -> Float32[np.ndarray, "3 n"]:
     level = 1 / np.sqrt(1 + rays.tangent * rays.tangent)
     up = np.maximum(rays.tangent * level, np.float32(0.01))
     horizon = horizon_colour(weather)
-    zenith = (1 - weather.overcast) * np.array(ZENITH, np.float32) + weather.overcast * np.array(GREY, np.float32) * 0.9
+    zenith = (1 - weather.overcast) * np.array(ZENITH, np.float32) + weather.overcast * np.array(
+        GREY, np.float32
+    ) * 0.9
     blend = np.sqrt(np.minimum(up * np.float32(1.4), 1))
     colours = horizon[:, None] + blend * (zenith - horizon).astype(np.float32)[:, None]
 
@@ -44,5 +46,7 @@ def _clouded(
     density = noise.sample(6, u, v) * np.float32(0.75) + noise.sample(4, 2.7 * u, 2.7 * v) * np.float32(0.25)
     cover = np.float32(0.62 - 0.45 * weather.overcast)
     cloud = np.clip((density - cover) * 4, 0, 1) * np.minimum(up * 8, 1)
-    bright = np.float32(0.98 - 0.12 * weather.overcast) - np.float32(0.28) * density * density * np.float32(0.4 + weather.overcast)
-    return colours + cloud * (bright - colours)
+    bright = np.float32(0.98 - 0.12 * weather.overcast) - np.float32(0.28) * density * density * np.float32(
+        0.4 + weather.overcast
+    )
+    return np.asarray(colours + cloud * (bright - colours))

@@ -25,15 +25,18 @@ class Solids:
     range_m: Float32[np.ndarray, " n"]
 
 
-def solids(painted: Painted, ground: Ground, rays: Rays, step: Int32[np.ndarray, " n"], eye_m: float) -> Solids:
+def solids(
+    painted: Painted, ground: Ground, rays: Rays, step: Int32[np.ndarray, " n"], eye_m: float
+) -> Solids:
     """Find where rays that end at `step` strike, and colour them."""
     heights = painted.scene.height_m.ravel()
     range_m = refine(heights, ground, rays, step, eye_m)
     there = ground.index(range_m, rays.east, rays.north)
     height_m = heights[there]
     front = ground.index(np.maximum(range_m - np.float32(1.15 * ground.gsd_m), 0), rays.east, rays.north)
-    z_m = eye_m + range_m * rays.tangent
-    upright = (height_m - heights[front] > STEEPEST_ROOF_M) & (z_m < height_m - np.float32(0.04))
+    z_m = np.float32(eye_m) + range_m * rays.tangent
+    under_m = height_m - z_m
+    upright = (under_m > 0.04) & ((height_m - heights[front] > STEEPEST_ROOF_M) | (under_m > 0.6))
     range_m = np.where(upright, range_m, _level_range(range_m, height_m - np.float32(eye_m), rays, ground))
 
     surface = painted.scene.surface.ravel()[there]
@@ -42,13 +45,15 @@ def solids(painted: Painted, ground: Ground, rays: Rays, step: Int32[np.ndarray,
     colours[:, flat] = textured(painted, ground, rays[flat], range_m[flat])
     owned = painted.scene.owner.ravel()[there[side]] > 0
     built, loose = side[owned], side[~owned]
-    colours[:, built] = _walls(painted, ground, rays[built], there[built], front[built], range_m[built], z_m[built])
+    colours[:, built] = _walls(painted, ground, rays[built], there[built], range_m[built], z_m[built])
     colours[:, loose] = _rough(painted, rays[loose], surface[loose], z_m[loose], range_m[loose])
     surface[built] = np.where(surface[built] == Surface.CAR, surface[built], np.uint8(Surface.FACADE))
     return Solids(colours, surface, range_m)
 
 
-def _level_range(range_m: np.ndarray, height_m: np.ndarray, rays: Rays, ground: Ground) -> Float32[np.ndarray, " n"]:
+def _level_range(
+    range_m: np.ndarray, height_m: np.ndarray, rays: Rays, ground: Ground
+) -> Float32[np.ndarray, " n"]:
     """Where the ray crosses the struck pixel's own level: smooth ground instead of steps."""
     steep = np.abs(rays.tangent) > 1e-3
     crossing = np.where(steep, height_m / np.where(steep, rays.tangent, 1), range_m)
@@ -68,7 +73,9 @@ def textured(
         column = pixels * rays.east[some] + np.float32(ground.column / 2**depth)
         row = np.float32(ground.row / 2**depth) - pixels * rays.north[some]
         fine = Ground((texture.shape[0], texture.shape[1]), ground.gsd_m, 0, 0)
-        colours[:, some] = _interpolated(texture.ravel(), fine, column - np.float32(0.5), row - np.float32(0.5))
+        colours[:, some] = _interpolated(
+            texture.ravel(), fine, column - np.float32(0.5), row - np.float32(0.5)
+        )
     colours *= WHITE / 255
     return colours
 
@@ -79,7 +86,12 @@ def _interpolated(texture: np.ndarray, ground: Ground, column: np.ndarray, row: 
     x, y = column - left, row - top
     nearest = texture[ground.flat(column + np.float32(0.5), row + np.float32(0.5))] >> np.uint32(31)
     total, weights = np.zeros((3, len(column)), np.float32), np.full(len(column), 1e-6, np.float32)
-    for dx, dy, weight in ((0, 0, (1 - x) * (1 - y)), (1, 0, x * (1 - y)), (0, 1, (1 - x) * y), (1, 1, x * y)):
+    for dx, dy, weight in (
+        (0, 0, (1 - x) * (1 - y)),
+        (1, 0, x * (1 - y)),
+        (0, 1, (1 - x) * y),
+        (1, 1, x * y),
+    ):
         texel = texture[ground.flat(left + np.float32(dx), top + np.float32(dy))]
         weight *= texel >> np.uint32(31) == nearest
         weights += weight
@@ -93,13 +105,13 @@ def _walls(
     ground: Ground,
     rays: Rays,
     there: np.ndarray,
-    front: np.ndarray,
     range_m: np.ndarray,
     z_m: np.ndarray,
 ) -> Float32[np.ndarray, "3 n"]:
     """Facades and cars: their paint in sun and sky light."""
     owner = painted.scene.owner.ravel()[there]
     face = painted.face.ravel()[there].astype(np.int32)
+    front = ground.index(np.maximum(range_m - np.float32(3 * ground.gsd_m), 0), rays.east, rays.north)
     foot_m = np.take(painted.scene.height_m, front)
     x_m = np.float32(ground.column * ground.gsd_m) + range_m * rays.east
     y_m = range_m * rays.north - np.float32(ground.row * ground.gsd_m)
@@ -110,7 +122,7 @@ def _walls(
     sunlit = np.clip((z_m - np.take(painted.shadow_m, front)) * 2 + np.float32(0.5), 0, 1)
     facing = np.maximum(east * np.float32(sun[0]) + north * np.float32(sun[1]), 0) * sunlit
     openness = np.float32(0.5) + np.float32(0.25) * np.minimum((z_m - foot_m) / 4, 1)
-    return wall_colours(painted.owners, walls) * light(painted.weather, facing, openness)
+    return np.asarray(wall_colours(painted.owners, walls) * light(painted.weather, facing, openness))
 
 
 def _rough(
@@ -118,7 +130,10 @@ def _rough(
 ) -> Float32[np.ndarray, "3 n"]:
     """The sides of hedges, fences, trunks and posts: grain, and darker away from the sun."""
     east, north, _ = painted.weather.sun
-    facing = np.float32(0.35) - np.float32(0.3) * (rays.east * np.float32(east) + rays.north * np.float32(north))
+    facing = np.float32(0.35) - np.float32(0.3) * (
+        rays.east * np.float32(east) + rays.north * np.float32(north)
+    )
     grain = noise.sample(2, range_m * (8 + 40 * rays.east), z_m * 9 + rays.north * 300) - np.float32(0.5)
     colours = surface_colours(painted.weather.season)[:, surface]
-    return colours * light(painted.weather, facing, np.full_like(facing, 0.6)) * (1 + np.float32(0.5) * grain)
+    gain = light(painted.weather, facing, np.full_like(facing, 0.6)) * (1 + np.float32(0.5) * grain)
+    return np.asarray(colours * gain)

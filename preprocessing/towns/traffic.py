@@ -102,7 +102,11 @@ def _draw(
     which, row, pixel, struck = which[nearer], row[nearer], pixel[nearer], struck[nearer]
 
     flank = (enter_r > enter_a)[column[which]]
-    place = np.where(flank, struck * along[column[which]] - at_along - box.start_m, struck * right[column[which]] - at_right)
+    place = np.where(
+        flank,
+        struck * along[column[which]] - at_along - box.start_m,
+        struck * right[column[which]] - at_right,
+    )
     length = np.where(flank, box.stop_m - box.start_m, box.width_m).astype(np.float32)
     place = np.where(flank, place / length, place / length + 0.5).astype(np.float32)
     height = (z_m[which, row] * 1.45 / max(box.top_m, 1.45)).astype(np.float32)
