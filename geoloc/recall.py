@@ -6,8 +6,6 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Float32, Int64
 
-from geoloc.errors import GeolocError
-
 CHUNK = 256
 TIE = 1e-6
 
@@ -25,10 +23,8 @@ def ranks(
     The rank is the number of other gallery items that score at least as high, to within a float's
     rounding (1e-6): ties count against us. `optimistic` counts strictly better ones, as the peers'
     published code does. rolls > 1 scores each query by its best circular shift over that many
-    azimuth bins. Never holds more than 256 x g scores. Raises GeolocError on shapes that do not fit.
+    azimuth bins. Never holds more than 256 x g scores.
     """
-    if queries.shape[1:] != gallery.shape[1:] or len(truth) != len(queries):
-        raise GeolocError(f"Queries {queries.shape} do not fit a gallery {gallery.shape}.")
     rank = np.empty(len(queries), np.int64)
     best = np.empty(len(queries), np.int64)
     turn = np.zeros(len(queries), np.int64)

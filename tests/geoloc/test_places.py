@@ -1,0 +1,49 @@
+import math
+
+import pyproj
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geoloc.errors import GeolocError, ImageryError
+from geoloc.places import LonLat, Tile
+
+
+@given(st.floats(-180, 180), st.floats(-90, 90), st.floats(-180, 180), st.floats(-90, 90))
+def test_distance_is_a_geodesic(lon: float, lat: float, lon2: float, lat2: float) -> None:
+    here, there = LonLat(lon, lat), LonLat(lon2, lat2)
+    line = pyproj.Geod(ellps="WGS84").inv(lon, lat, lon2, lat2)[2]
+    assert here.distance_m(there) == pytest.approx(line, abs=1e-6)
+    assert here.distance_m(there) == pytest.approx(there.distance_m(here), abs=1e-3)
+
+
+@pytest.mark.parametrize("lonlat", [(181, 0), (0, 91), (math.nan, 0), (0, math.inf)])
+def test_no_place_off_the_earth(lonlat: tuple[float, float]) -> None:
+    with pytest.raises(GeolocError):
+        LonLat(*lonlat)
+
+
+def test_tile_center_and_corners_agree_with_proj() -> None:
+    tile = Tile(7, "EPSG:32633", (500_000, 5_000_000, 500_064, 5_000_064), 128)
+    assert tile.gsd_m == 0.5
+    back = pyproj.Transformer.from_crs(4326, 32633, always_xy=True)
+    assert back.transform(tile.center.lon, tile.center.lat) == pytest.approx((500_032, 5_000_032), abs=1e-4)
+    corners = [back.transform(corner.lon, corner.lat) for corner in tile.corners]
+    want = [(500_000, 5_000_000), (500_000, 5_000_064), (500_064, 5_000_064), (500_064, 5_000_000)]
+    for corner, expected in zip(corners, want, strict=True):
+        assert corner == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [(0, 0, 0, 1), (0, 1, 1, 0), (0, 0, 1, 2), (math.nan, 0, 1, 1)],
+    ids=["flat", "upside", "oblong", "nan"],
+)
+def test_tile_refuses_nonsense(bounds: tuple[float, float, float, float]) -> None:
+    with pytest.raises(ImageryError):
+        Tile(0, "EPSG:32633", bounds, 10)
+
+
+def test_tile_of_an_unknown_crs_names_it() -> None:
+    with pytest.raises(ImageryError, match="EPSG:0"):
+        _ = Tile(0, "EPSG:0", (0, 0, 1, 1), 10).center

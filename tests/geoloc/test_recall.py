@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geoloc.recall import figures, one_percent, position_figures, ranks, recall
+
+
+def unit(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
+    rows = rng.normal(size=(n, d))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def naive_ranks(queries: np.ndarray, gallery: np.ndarray, truth: np.ndarray, against: bool) -> list[int]:
+    """The full matrix, in float64, one query at a time."""
+    result = []
+    for query, match in zip(queries.astype(np.float64), truth, strict=True):
+        scores = gallery.astype(np.float64) @ query
+        others = np.delete(scores, match)
+        result.append(
+            int((others >= scores[match] - 1e-6).sum() if against else (others > scores[match]).sum())
+        )
+    return result
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 700), st.integers(1, 40), st.integers(0, 2**31))
+def test_equals_the_full_matrix(q: int, g: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    queries, gallery, truth = unit(rng, q, 8), unit(rng, g, 8), rng.integers(0, g, q)
+    rank, best, roll = ranks(queries, gallery, truth)
+    assert rank.tolist() == naive_ranks(queries, gallery, truth, against=True)
+    assert (best == (queries @ gallery.T).argmax(axis=1)).all()
+    assert not roll.any()
+
+
+def test_ties_count_against_us_by_default() -> None:
+    same = np.ones((5, 4), np.float32) / 2
+    truth = np.arange(5)
+    assert ranks(same, same, truth)[0].tolist() == [4] * 5
+    assert ranks(same, same, truth, ties="optimistic")[0].tolist() == [0] * 5
+
+
+def test_duplicates_of_the_match_tie() -> None:
+    rng = np.random.default_rng(0)
+    gallery = unit(rng, 300, 64)
+    gallery[200] = gallery[3]
+    rank, _, _ = ranks(gallery[[3]], gallery, np.array([3]))
+    assert rank.tolist() == [1]
+
+
+def test_rolls_find_the_heading() -> None:
+    rng = np.random.default_rng(1)
+    gallery = unit(rng, 50, 32)
+    turned = np.roll(gallery.reshape(50, 8, 4), -3, axis=1).reshape(50, 32)
+    rank, best, roll = ranks(turned, gallery, np.arange(50), rolls=8)
+    assert rank.tolist() == [0] * 50
+    assert best.tolist() == list(range(50))
+    assert roll.tolist() == [3] * 50
+
+
+@pytest.mark.parametrize(("gallery", "k"), [(8884, 88), (18, 1), (1, 1), (100, 1), (250, 2)])
+def test_one_percent_is_sample4geos_cut(gallery: int, k: int) -> None:
+    assert one_percent(gallery) == k
+
+
+def test_figures() -> None:
+    rank = np.array([0, 0, 3, 7, 20])
+    found = figures(rank, 400)
+    assert found["n"] == 5
+    assert found["recall@1"] == 0.4
+    assert found["recall@5"] == 0.6
+    assert found["recall@10"] == 0.8
+    assert found["recall@1%"] == recall(rank, 4) == 0.6
+    assert found["median_rank"] == 4
+    metres = position_figures(np.array([3.0, 30.0, 60.0]))
+    assert metres == {"recall@1<25m": 1 / 3, "recall@1<50m": 2 / 3, "median_error_m": 30.0}

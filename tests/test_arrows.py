@@ -1,0 +1,42 @@
+"""Imports run one way: ui -> indexing -> preprocessing -> geoloc."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ORDER = ["geoloc", "preprocessing", "indexing", "ui"]
+FILES = sorted(path for house in ORDER for path in (ROOT / house).rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level packages that a file imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import hides its arrow"
+            names.add((node.module or "").split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_arrow_runs_back(path: Path) -> None:
+    room = ORDER.index(path.relative_to(ROOT).parts[0])
+    assert not imported(path) & set(ORDER[room + 1 :])
+
+
+def test_every_room_is_watched() -> None:
+    assert len(FILES) > 30
+    assert {path.relative_to(ROOT).parts[0] for path in FILES} == set(ORDER)
+
+
+def test_nothing_unpickles() -> None:
+    for path in FILES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        assert not imported(path) & {"pickle", "dill", "joblib"}, path
+        calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        named = {f"{ast.unparse(call)}" for call in calls}
+        assert not named & {"torch.load", "torch.save"}, path
