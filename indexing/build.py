@@ -23,8 +23,8 @@ from jaxtyping import Float16, Int64, UInt8
 
 from geoloc.embed import best_device
 from geoloc.encoder import TwinEncoder
-from geoloc.model import CARD, SPEC, WEIGHTS, load_encoder
 from geoloc.errors import GalleryError, ImageryError, ModelError
+from geoloc.model import CARD, SPEC, WEIGHTS, load_encoder
 from geoloc.tensors import tile_tensor
 from indexing import manifest as manifests
 from indexing.durable import disk_errors_named, only_builder, sha256_of, sync_tree, write_whole
@@ -33,7 +33,7 @@ from indexing.faiss_index import choose_factory, fill_index, make_index
 from indexing.manifest import Manifest, Source
 from indexing.region import read_region
 from indexing.table import make_table
-from preprocessing.imagery import Imagery, find_imagery, open_imagery
+from preprocessing.geotiff import Imagery, find_imagery, open_imagery
 from preprocessing.tiles import COVERED, Block, Grid, cut_block, make_grid, plan_blocks
 
 _BATCH = 64
@@ -70,8 +70,8 @@ def build_gallery(
     region: Path | None = None,
     index: str = "auto",
     encoder: TwinEncoder | None = None,
-    progress: Progress = lambda step, done, total: None,
-    note: Callable[[str], None] = lambda text: None,
+    progress: Progress = lambda *_: None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """Build a gallery, publish it as the live version of `out`, and return that version's folder.
 
@@ -180,7 +180,7 @@ def _embed(
         tensors = torch.stack([tile_tensor(rgb, spec) for rgb in tiles])
         embeddings = encoder.embed_satellite(tensors.to(device)).float().cpu().numpy()
     if embeddings.shape != (len(tiles), spec.dim) or not np.isfinite(embeddings).all():
-        raise ModelError(f"The model makes {embeddings.shape} of {len(tiles)} tiles, or no numbers; train it again.")
+        raise ModelError("The model's embeddings are of the wrong shape or not numbers; train it again.")
     return embeddings.astype(np.float16)
 
 
@@ -222,8 +222,10 @@ def store(plan: Plan, encoder: TwinEncoder, model: Path, work: Path, index: str,
 
     progress("index", 0, len(ids))
     factory = choose_factory(len(ids)) if index == "auto" else index
-    vectors = (chunk.embeddings for chunk in _chunks(plan, work))
-    faiss.write_index(fill_index(factory, spec.dim, len(ids), vectors), str(version / "index.faiss"))
+    filled = fill_index(
+        factory, spec.dim, len(ids), lambda: (chunk.embeddings for chunk in _chunks(plan, work))
+    )
+    faiss.write_index(filled, str(version / "index.faiss"))
     for name in (WEIGHTS, SPEC, CARD):
         if (model / name).is_file():
             shutil.copyfile(model / name, version / "model" / name)
@@ -244,10 +246,14 @@ def _write_manifest(
         rows=rows,
         index=factory,
         bounds_lonlat=(west, south, east, north),
-        sources=tuple(Source(str(one.path), one.path.stat().st_size, one.bounds_lonlat) for one in plan.imagery),
+        sources=tuple(map(_source, plan.imagery)),
         files=tuple(manifests.stored_file(version, path) for path in files),
     )
     (version / manifests.NAME).write_bytes(manifests.to_bytes(manifest))
+
+
+def _source(one: Imagery) -> Source:
+    return Source(str(one.path), one.path.stat().st_size, one.bounds_lonlat)
 
 
 def publish(version: Path, out: Path) -> Path:

@@ -43,7 +43,9 @@ def only_builder(gallery: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as cause:
-            raise GalleryError(f"{gallery} is being built by another process; wait for it or stop it.") from cause
+            raise GalleryError(
+                f"{gallery} is being built by another process; wait for it or stop it."
+            ) from cause
         yield
 
 
@@ -61,5 +63,7 @@ def disk_errors_named(gallery: Path) -> Iterator[None]:
             ) from cause
         if isinstance(cause, OSError) and number is not None:
             named = cause.filename or gallery
-            raise GalleryError(f"{named}: {cause.strerror}; check that you may write to {gallery}.") from cause
+            raise GalleryError(
+                f"{named}: {cause.strerror}; check that you may write to {gallery}."
+            ) from cause
         raise

@@ -29,7 +29,9 @@ def write_embeddings(path: Path, spec: EncoderSpec, rows: int, chunks: Iterable[
             chunks=(CHUNK, spec.dim),
             fletcher32=True,
         )
-        ids = file.create_dataset("ids", (rows,), np.int64, maxshape=(None,), chunks=(CHUNK,), fletcher32=True)
+        ids = file.create_dataset(
+            "ids", (rows,), np.int64, maxshape=(None,), chunks=(CHUNK,), fletcher32=True
+        )
         start = 0
         for some_ids, some_embeddings in chunks:
             stop = start + len(some_ids)
@@ -58,7 +60,9 @@ def _opened(path: Path, spec: EncoderSpec, rows: int) -> Iterator[h5py.File]:
             _refuse_hostile(path, file, spec, rows)
             yield file
     except (OSError, KeyError, RuntimeError, ValueError) as cause:
-        raise GalleryError(f"{path} is damaged or no HDF5 file; take the gallery again from its source.") from cause
+        raise GalleryError(
+            f"{path} is damaged or no HDF5 file; take the gallery again from its source."
+        ) from cause
 
 
 def _refuse_hostile(path: Path, file: h5py.File, spec: EncoderSpec, rows: int) -> None:
@@ -72,7 +76,10 @@ def _refuse_hostile(path: Path, file: h5py.File, spec: EncoderSpec, rows: int) -
         if not isinstance(data, h5py.Dataset) or data.external or data.is_virtual:
             raise GalleryError(f"{path}: {name} is stored in another file; do not use it.")
         chunks = (CHUNK, *shape[1:])
-        if data.dtype != dtype or data.shape != shape or data.chunks != chunks or data.compression or data.scaleoffset:
+        filtered = data.compression or data.scaleoffset or data.shuffle or not data.fletcher32
+        if (data.dtype, data.shape, data.chunks) != (dtype, shape, chunks) or filtered:
             raise GalleryError(f"{path}: {name} is {data.dtype} {data.shape}, not {dtype.__name__} {shape}.")
     if file.attrs.get("spec") != spec.to_json():
-        raise GalleryError(f"{path} was made by another model than the manifest says; build the gallery again.")
+        raise GalleryError(
+            f"{path} was made by another model than the manifest says; build the gallery again."
+        )

@@ -1,8 +1,9 @@
 """index.faiss: which index suits how many tiles, how it is made, and how its rows are searched."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -14,6 +15,9 @@ FLAT_BELOW = 100_000
 """Fewer rows than this are searched exactly."""
 
 _HNSW_EF = 128
+_MOST_TRAINING = 500_000
+
+_swig: Any = faiss  # its stubs know neither selectors nor keyword parameters
 
 
 def choose_factory(rows: int) -> str:
@@ -34,18 +38,17 @@ def make_index(factory: str, dim: int) -> faiss.Index:
     return index
 
 
-def fill_index(factory: str, dim: int, rows: int, chunks: Iterator[Float16[np.ndarray, "n d"]]) -> faiss.Index:
-    """Train on a tenth of the rows or all, whichever index wants it, then add every row in order."""
+def fill_index(
+    factory: str, dim: int, rows: int, chunks: Callable[[], Iterator[Float16[np.ndarray, "n d"]]]
+) -> faiss.Index:
+    """Train on rows spread evenly where the index wants it, then add every row in order."""
     index = make_index(factory, dim)
-    vectors = np.empty((rows, dim), np.float32)
-    start = 0
-    for chunk in chunks:
-        vectors[start : start + len(chunk)] = chunk
-        start += len(chunk)
     try:
         if not index.is_trained:
-            index.train(vectors)
-        index.add(vectors)
+            step = 1 + rows // _MOST_TRAINING
+            index.train(np.concatenate([chunk[::step] for chunk in chunks()]).astype(np.float32))
+        for chunk in chunks():
+            index.add(chunk.astype(np.float32))
     except RuntimeError as cause:
         raise GalleryError(
             f"FAISS cannot make {factory!r} of {rows} tiles: it wants more of them to learn from; "
@@ -73,7 +76,9 @@ def read_index(path: Path, dim: int, rows: int) -> faiss.Index:
     try:
         index = faiss.read_index(str(path))
     except Exception as cause:
-        raise GalleryError(f"{path} is no FAISS index that this FAISS reads; build the gallery again.") from cause
+        raise GalleryError(
+            f"{path} is no FAISS index that this FAISS reads; build the gallery again."
+        ) from cause
     if index.ntotal != rows or index.d != dim or index.metric_type != faiss.METRIC_INNER_PRODUCT:
         raise GalleryError(f"{path} is an index of another gallery; build the gallery again.")
     return index
@@ -89,15 +94,15 @@ def search_rows(
     return scores, rows
 
 
-def _parameters(index: faiss.Index, only: Bool[np.ndarray, "n"]) -> faiss.SearchParameters:
+def _parameters(index: faiss.Index, only: Bool[np.ndarray, "n"]) -> Any:
     index = faiss.downcast_index(index)
     if isinstance(index, faiss.IndexPreTransform):
-        return faiss.SearchParametersPreTransform(index_params=_parameters(index.index, only))
-    selector = faiss.IDSelectorBitmap(np.packbits(only, bitorder="little"))
+        return _swig.SearchParametersPreTransform(index_params=_parameters(index.index, only))
+    selector = _swig.IDSelectorBitmap(np.packbits(only, bitorder="little"))
     if isinstance(index, faiss.IndexIVF):
-        return faiss.SearchParametersIVF(sel=selector, nprobe=index.nprobe)
+        return _swig.SearchParametersIVF(sel=selector, nprobe=index.nprobe)
     if isinstance(index, faiss.IndexHNSW):
-        return faiss.SearchParametersHNSW(sel=selector, efSearch=index.hnsw.efSearch)
+        return _swig.SearchParametersHNSW(sel=selector, efSearch=index.hnsw.efSearch)
     if isinstance(index, faiss.IndexFlat | faiss.IndexScalarQuantizer):
-        return faiss.SearchParameters(sel=selector)
+        return _swig.SearchParameters(sel=selector)
     raise TypeError(f"{type(index).__name__} cannot be searched by region")

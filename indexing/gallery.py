@@ -19,7 +19,8 @@ from indexing.embeddings import read_ids
 from indexing.faiss_index import read_index, search_rows
 from indexing.manifest import Manifest, check_file, live_folder, read_manifest
 from indexing.table import read_table
-from preprocessing.imagery import Imagery, open_imagery, read_square
+from preprocessing.geotiff import Imagery, open_imagery
+from preprocessing.imagery import read_square
 
 _SPARE = 16  # more hits than asked for, so that equal scores around the k-th are ordered by id
 
@@ -38,7 +39,7 @@ class Gallery:
         self.model_dir = folder / "model"
         self._ids = ids
         self._row_of_sorted = np.argsort(ids)
-        self._index = index
+        self._index: faiss.Index | None = index
         self._imagery: dict[str, Imagery] = {}
 
     @classmethod
@@ -63,6 +64,10 @@ class Gallery:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the index go; the gallery cannot be searched any more."""
         self._index = None
 
     def __len__(self) -> int:
@@ -133,6 +138,8 @@ class Gallery:
         azimuth bins, and a tile keeps its best score and that way as its heading (DSM, Shi 2020).
         Raises ModelError for queries of another model, GalleryError for a region without tiles.
         """
+        if self._index is None:
+            raise GalleryError(f"{self.folder} was closed; open the gallery again to search it.")
         self._check_queries(queries, k, headings_deg)
         only = None if region is None else self._centres_in(region)
         headings = np.array([None] * len(queries) if headings_deg is None else headings_deg, np.float32)
@@ -152,10 +159,11 @@ class Gallery:
 
         A tile among the k best overall is among the k best of its own best turn, so k of each suffice.
         """
+        assert self._index is not None
         by_bin = query.reshape(self.spec.azimuth_bins, self.spec.channels)
         copies = np.stack([np.roll(by_bin, turn, axis=0).ravel() for turn in range(bins)])
         wanted = min(len(self), k + _SPARE)
-        score, row = (found.ravel() for found in search_rows(self._index, copies, wanted, only))
+        score, row = map(np.ravel, search_rows(self._index, copies, wanted, only))
         turn_deg = np.repeat(np.arange(bins) * 360 / self.spec.azimuth_bins, wanted)[row >= 0]
         score, id = score[row >= 0], self._ids[row[row >= 0]]
         order = np.lexsort((turn_deg, id, -score))

@@ -92,7 +92,9 @@ def live_folder(gallery: Path) -> Path:
         name = file.read(65).decode("ascii", "replace").strip()
     folder = gallery / name
     if not _VERSION.fullmatch(name) or folder.is_symlink() or not folder.is_dir():
-        raise GalleryError(f"{current} names no version of this gallery; restore it or build the gallery again.")
+        raise GalleryError(
+            f"{current} names no version of this gallery; restore it or build the gallery again."
+        )
     return folder
 
 
@@ -107,7 +109,9 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         raw: Any = json.loads(content)
         if raw.pop("schema") != SCHEMA:
-            raise GalleryError(f"{path} is not of schema {SCHEMA}, the one this geoloc reads; build the gallery again.")
+            raise GalleryError(
+                f"{path} is not of schema {SCHEMA}, the one this geoloc reads; build the gallery again."
+            )
         return _from_json(raw, folder.name)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as cause:
         raise GalleryError(f"{path} is no manifest of a gallery; {_REMEDY}") from cause

@@ -36,7 +36,9 @@ def parse_region(content: str | bytes) -> shapely.Geometry:
     except DataError:
         raise
     except Exception as cause:  # json, unicode and a dozen kinds of wrong nesting inside shapely
-        raise DataError("This is no GeoJSON of polygons; draw the region in a GIS and save it as GeoJSON.") from cause
+        raise DataError(
+            "This is no GeoJSON of polygons; draw the region in a GIS and save it as GeoJSON."
+        ) from cause
     if region.is_empty or region.area == 0:
         raise DataError("The region holds no area; give a GeoJSON Polygon or MultiPolygon.")
     west, south, east, north = region.bounds

@@ -8,7 +8,7 @@ import shapely
 from jaxtyping import Float64, Int64
 
 from geoloc.places import to_lonlat
-from preprocessing.imagery import Imagery
+from preprocessing.geotiff import Imagery
 from preprocessing.tiles import Grid
 
 

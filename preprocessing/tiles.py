@@ -14,7 +14,8 @@ from jaxtyping import Float64, Int16, Int64, UInt8
 
 from geoloc.errors import ImageryError
 from geoloc.places import Tile, to_lonlat
-from preprocessing.imagery import MIN_TILE_PX, Imagery, outline, read_square
+from preprocessing.geotiff import MIN_TILE_PX, Imagery, outline
+from preprocessing.imagery import read_square
 
 COVERED = 0.8
 """A tile is kept if at least this share of its pixels is valid."""
@@ -57,7 +58,8 @@ class Grid:
         self, zone: int, columns: Int64[np.ndarray, "n"], rows: Int64[np.ndarray, "n"]
     ) -> Int64[np.ndarray, "n"]:
         """The ids of cells; a cell's column counts strides eastwards, its row northwards."""
-        return zone << _ROW_BITS + _COLUMN_BITS | rows + _ROW_ZERO << _COLUMN_BITS | columns + _COLUMN_ZERO
+        above = zone << _ROW_BITS + _COLUMN_BITS
+        return np.asarray(above | rows + _ROW_ZERO << _COLUMN_BITS | columns + _COLUMN_ZERO)
 
     def cells(self, ids: Int64[np.ndarray, "n"]) -> tuple[Int64[np.ndarray, "n"], ...]:
         """Zones, columns and rows of ids."""
@@ -101,8 +103,9 @@ def make_grid(
         tile_px = footprint_m / one.gsd_m
         if tile_px < MIN_TILE_PX:
             raise ImageryError(
-                f"{one.path} has {one.gsd_m:.4g} m per pixel, so a tile of this model, {footprint_m:g} m wide, "
-                f"has {tile_px:.3g} of its pixels; use imagery of {footprint_m / MIN_TILE_PX:.3g} m or finer."
+                f"{one.path} has {one.gsd_m:.4g} m per pixel, so a tile of this model, {footprint_m:g} m "
+                f"wide, has {tile_px:.3g} of its pixels; "
+                f"use imagery of {footprint_m / MIN_TILE_PX:.3g} m or finer."
             )
     stride_m = footprint_m / 3 if stride_m is None else stride_m
     if not 1 <= stride_m <= 100_000:
@@ -121,8 +124,8 @@ def plan_blocks(
     """
     blocks = [
         block
-        for zone, crs in grid.crs_of_zone
-        for block in _plan_zone([outline(one, crs) for one in imagery if one.zone == zone], zone, grid, region)
+        for zone, _ in grid.crs_of_zone
+        for block in _plan_zone([one for one in imagery if one.zone == zone], zone, grid, region)
     ]
     if not blocks:
         raise ImageryError(_nothing_fits(imagery, grid, region))
@@ -131,18 +134,23 @@ def plan_blocks(
 
 def _nothing_fits(imagery: Sequence[Imagery], grid: Grid, region: shapely.Geometry | None) -> str:
     sizes = [(one.hw[1] * one.gsd_m, one.hw[0] * one.gsd_m) for one in imagery]
-    named = ", ".join(f"{one.path} ({w:.0f} x {h:.0f} m)" for one, (w, h) in zip(imagery[:5], sizes, strict=False))
+    named = ", ".join(
+        f"{one.path} ({w:.0f} x {h:.0f} m)" for one, (w, h) in zip(imagery[:5], sizes, strict=False)
+    )
     cause = f"Tiles of this model are {grid.footprint_m:g} m wide and stand every {grid.stride_m:.4g} m: "
     if region is not None:
-        return f"{cause}none of them lies in both the region and {named}; give a region that meets the imagery."
+        return (
+            f"{cause}none of them lies in both the region and {named}; give a region that meets the imagery."
+        )
     if max(map(min, sizes)) < grid.footprint_m:
         return f"{cause}not one fits in {named}; give larger imagery or a model of smaller footprint."
     return f"{cause}not one on that grid fits in {named}; choose a smaller stride."
 
 
 def _plan_zone(
-    outlines: Sequence[shapely.Polygon], zone: int, grid: Grid, region: shapely.Geometry | None
+    imagery: Sequence[Imagery], zone: int, grid: Grid, region: shapely.Geometry | None
 ) -> Iterator[Block]:
+    outlines = [outline(one, grid.crs(zone)) for one in imagery]
     span_m = BLOCK * grid.stride_m
     covered = shapely.union_all([edge if edge.is_valid else edge.buffer(0) for edge in outlines])
     if covered.area / grid.stride_m**2 > _MOST_TILES:
@@ -179,7 +187,8 @@ def _is_covered(block: Block, grid: Grid, covered: shapely.Geometry) -> np.ndarr
 
 def _is_inside(block: Block, keep: np.ndarray, grid: Grid, region: shapely.Geometry) -> np.ndarray:
     bounds = grid.bounds(block.columns[keep], block.rows[keep])
-    lon, lat = to_lonlat(grid.crs(block.zone)).transform(bounds[:, ::2].mean(axis=1), bounds[:, 1::2].mean(axis=1))
+    xs, ys = bounds[:, ::2].mean(axis=1), bounds[:, 1::2].mean(axis=1)
+    lon, lat = to_lonlat(grid.crs(block.zone)).transform(xs, ys)
     return np.asarray(shapely.contains_xy(region, lon, lat))
 
 
@@ -209,9 +218,11 @@ def _cut_strip(
     crs: str,
 ) -> Iterator[tuple[int, int, UInt8[np.ndarray, "s s 3"]]]:
     bounds = grid.bounds(columns, rows)
-    left, bottom, right, top = *bounds[:, :2].min(axis=0).tolist(), *bounds[:, 2:].max(axis=0).tolist()
+    left, bottom = bounds[:, :2].min(axis=0).tolist()
+    right, top = bounds[:, 2:].max(axis=0).tolist()
     lefts, tops = (columns - columns.min()) * grid.stride_px, (rows.max() - rows) * grid.stride_px
-    near = [i for i, one in enumerate(imagery) if outline(one, crs).intersects(shapely.box(left, bottom, right, top))]
+    strip = shapely.box(left, bottom, right, top)
+    near = [i for i, one in enumerate(imagery) if outline(one, crs).intersects(strip)]
     hw = int(tops.max()) + grid.size_px, int(lefts.max()) + grid.size_px
     rgb, owner = read_square([imagery[i] for i in near], crs, (left, bottom, right, top), hw)
     for id, x, y in zip(grid.ids(zone, columns, rows).tolist(), lefts.tolist(), tops.tolist(), strict=True):

@@ -41,12 +41,16 @@ class FakeEncoder(nn.Module):
         return F.normalize((flat - flat.mean(1, keepdim=True)) @ self.weights.T, dim=1)
 
 
-def write_tif(path: Path, values: np.ndarray, crs: str, left: float, top: float, gsd: float, **options) -> Path:
+def write_tif(
+    path: Path, values: np.ndarray, crs: str, left: float, top: float, gsd: float, **options
+) -> Path:
     """`values` (band, h, w) as a north-up GeoTIFF."""
     bands, h, w = values.shape
     shape = {"count": bands, "height": h, "width": w, "dtype": values.dtype}
     transform = from_origin(left, top, gsd, gsd)
-    with rasterio.open(path, "w", driver="GTiff", crs=crs, transform=transform, **shape, **options) as dataset:
+    with rasterio.open(
+        path, "w", driver="GTiff", crs=crs, transform=transform, **shape, **options
+    ) as dataset:
         dataset.write(values)
     return path
 

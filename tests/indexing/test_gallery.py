@@ -74,7 +74,9 @@ def test_region_keeps_tiles_whose_centre_is_inside(opened):
     ids, vectors = everything(opened)
     west, south, east, north = opened.bounds_lonlat
     region = shapely.box(west, south, (west + east) / 2, (south + north) / 2)
-    inside = np.array([region.contains(shapely.Point(t.center.lon, t.center.lat)) for t in map(opened.tile, ids.tolist())])
+    inside = np.array(
+        [region.contains(shapely.Point(t.center.lon, t.center.lat)) for t in map(opened.tile, ids.tolist())]
+    )
     query = queries(1, opened.spec.dim)
     hits = opened.search(query, len(ids), region=region, headings_deg=[0.0])
     found = hits.ids[0][hits.ids[0] >= 0]
