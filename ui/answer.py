@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import shapely
 import torch
-from shapely.geometry.base import BaseGeometry
 
-from geoloc.encoder import TwinEncoder, load_encoder
+from geoloc.encoder import TwinEncoder
 from geoloc.hits import Alternative, Fix
 from geoloc.locate import locate
+from geoloc.model import load_encoder
 from geoloc.places import Tile
 from geoloc.street_view import StreetView
 from geoloc.tensors import street_tensor
@@ -40,11 +41,16 @@ def open_gallery(path: Path) -> tuple[Gallery, TwinEncoder]:
 
 
 def answer(
-    view: StreetView, gallery: Gallery, encoder: TwinEncoder, *, k: int, region: BaseGeometry | None = None
+    view: StreetView,
+    gallery: Gallery,
+    encoder: TwinEncoder,
+    *,
+    k: int,
+    region: shapely.Geometry | None = None,
 ) -> Answer:
     """Find the k best tiles for `view`, those with their centre in `region` (lon, lat) where it is given.
 
-    Raises GeolocError where no tile lies in the region.
+    Raises GalleryError where no tile lies in the region.
     """
     canvas = street_tensor(view, encoder.spec)
     with torch.inference_mode():

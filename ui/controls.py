@@ -3,15 +3,16 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
+import shapely
 import streamlit as st
-from shapely.geometry.base import BaseGeometry
 
 from geoloc.errors import GeolocError
 from geoloc.places import LonLat
 from geoloc.street_view import DEFAULT_HFOV_DEG, StreetView, read_street_view
-from ui.regions import read_region, region_of_corners
+from indexing.region import parse_region
+from ui.clicks import region_of_corners
 from ui.samples import Sample, read_sample
 
 T = TypeVar("T")
@@ -20,12 +21,12 @@ TYPES = ["jpg", "jpeg", "png", "webp", "mpo"]
 
 @dataclass(frozen=True)
 class Question:
-    """A street view as the user describes it, and the place it is said to be from, if any.
+    """A street view, and the place it is said to be from, if any.
 
-    key: equal for equal questions. reference_name: what the reference is, "truth" or "GPS tag".
+    key: names the file. reference_name: what the reference is, "truth" or "GPS tag".
     """
 
-    key: tuple[Any, ...]
+    key: str
     view: StreetView
     reference: LonLat | None
     reference_name: str
@@ -40,31 +41,27 @@ def memo(slot: str, key: object, make: Callable[[], T]) -> T:
 
 
 def ask_street_view(samples: Sequence[Sample]) -> Question | None:
-    """Let the user pick a sample or upload a file, and correct what is known about it.
+    """Let the user pick a sample or upload a file; the question is as the file itself would ask it.
 
     Raises ImageError for a file that is no street view.
     """
-    sampled = "Sample"
+    sampled = "Sample" if samples else "Upload"
     if samples:
         sampled = st.segmented_control(
-            "Street view", ["Sample", "Upload"], default="Sample", required=True, key="source", width="stretch"
-        )
-    if samples and sampled == "Sample":
+            "Street view", ["Sample", "Upload"], default="Sample", required=True, key="source",
+            width="stretch",
+        )  # fmt: skip
+    if sampled == "Sample":
         sample = _ask_sample(samples)
-        key, view = sample.path.name, memo("view", sample.path.name, lambda: read_sample(sample))
-        reference, name = sample.lonlat, "truth"
-    else:
-        upload = st.file_uploader(
-            "Photo or 360° panorama", TYPES, key="upload", help="Read in memory; never written to disk."
-        )
-        if upload is None:
-            return None
-        key = upload.file_id
-        view = memo("view", key, lambda: read_street_view(upload, name=upload.name))
-        reference, name = view.lonlat, "GPS tag"
-        view = _ask_kind(view, key)
-    view = _ask_pose(view, key)
-    return Question((key, view.heading_deg, view.hfov_deg, view.is_panorama), view, reference, name)
+        name = sample.path.name
+        return Question(name, memo("view", name, lambda: read_sample(sample)), sample.lonlat, "truth")
+    upload = st.file_uploader(
+        "Photo or 360° panorama", TYPES, key="upload", help="It is read in memory and never written to disk."
+    )
+    if upload is None:
+        return None
+    view = memo("view", upload.file_id, lambda: read_street_view(upload, name=upload.name))
+    return Question(upload.file_id, view, view.lonlat, "GPS tag")
 
 
 def _ask_sample(samples: Sequence[Sample]) -> Sample:
@@ -72,13 +69,39 @@ def _ask_sample(samples: Sequence[Sample]) -> Sample:
         st.selectbox(
             "Sample", range(len(samples)), format_func=lambda index: samples[index].name, key="sample",
             label_visibility="collapsed",
-        )
+        )  # fmt: skip
         st.button("Next", on_click=_next_sample, args=(len(samples),), key="next-sample")
-    return samples[st.session_state["sample"]]
+    return samples[int(st.session_state["sample"])]
 
 
 def _next_sample(count: int) -> None:
     st.session_state["sample"] = (st.session_state["sample"] + 1) % count
+
+
+def ask_pose(question: Question) -> Question:
+    """Let the user correct what is known of the street view: its kind, heading and field of view."""
+    view, key = _ask_kind(question.view, question.key), question.key
+    known = st.toggle(
+        "Heading known",
+        view.heading_deg is not None,
+        key=f"known-{key}",
+        help="Without it every heading is tried, and the best one is reported.",
+    )
+    heading_deg = st.number_input(
+        "Heading of the image centre, ° from north", 0.0, 359.9, min(359.9, view.heading_deg or 0.0), 5.0,
+        format="%.1f", key=f"heading-{key}", disabled=not known,
+    )  # fmt: skip
+    widest = round(view.hfov_deg) if view.is_panorama else 170
+    hfov_deg = st.slider(
+        "Field of view, °", min(20, widest - 1), widest, min(widest, round(view.hfov_deg)),
+        key=f"hfov-{key}-{view.is_panorama}",
+        help="A panorama is cropped to it. Of a photo, say how wide its lens saw.",
+    )  # fmt: skip
+    if hfov_deg != round(view.hfov_deg):
+        view = seen_through(view, float(hfov_deg))
+    return dataclasses.replace(
+        question, view=dataclasses.replace(view, heading_deg=heading_deg if known else None)
+    )
 
 
 def _ask_kind(view: StreetView, key: str) -> StreetView:
@@ -87,26 +110,6 @@ def _ask_kind(view: StreetView, key: str) -> StreetView:
         return view
     hfov_deg = 360.0 if is_panorama else DEFAULT_HFOV_DEG
     return dataclasses.replace(view, is_panorama=is_panorama, hfov_deg=hfov_deg)
-
-
-def _ask_pose(view: StreetView, key: str) -> StreetView:
-    known = st.toggle(
-        "Heading known", view.heading_deg is not None, key=f"known-{key}",
-        help="Without it every heading is tried, and the best one is reported.",
-    )
-    heading_deg = st.number_input(
-        "Heading of the image centre, ° from north", 0.0, 359.9, round(view.heading_deg or 0.0, 1), 5.0,
-        format="%.1f", key=f"heading-{key}", disabled=not known,
-    )
-    widest = round(view.hfov_deg) if view.is_panorama else 170
-    hfov_deg = st.slider(
-        "Field of view, °", min(20, widest - 1), widest, round(view.hfov_deg), key=f"hfov-{key}-{view.is_panorama}",
-        help="A panorama is cropped to it. Of a photo, say how wide its lens saw.",
-    )
-    asked = view if hfov_deg == round(view.hfov_deg) else seen_through(view, float(hfov_deg))
-    if known and view.heading_deg is not None and heading_deg == round(view.heading_deg, 1):
-        return asked
-    return dataclasses.replace(asked, heading_deg=heading_deg if known else None)
 
 
 def seen_through(view: StreetView, hfov_deg: float) -> StreetView:
@@ -119,16 +122,23 @@ def seen_through(view: StreetView, hfov_deg: float) -> StreetView:
     return dataclasses.replace(view, rgb=view.rgb[:, left : left + kept], hfov_deg=view.hfov_deg * kept / w)
 
 
-def ask_region() -> BaseGeometry | None:
+def ask_region() -> shapely.Geometry | None:
     """Let the user draw or upload a region; None searches the whole gallery."""
-    region: BaseGeometry | None = st.session_state.get("region")
+    region: shapely.Geometry | None = st.session_state.get("region")
     with st.popover("Search region" if region is None else "Search region: on", width="stretch"):
         st.toggle(
-            "Draw on the map", key="drawing", on_change=_forget_corners,
+            "Draw on the map",
+            key="drawing",
+            on_change=_forget_corners,
             help="Click two corners for a rectangle, three or more for a polygon.",
         )
-        st.file_uploader("or upload GeoJSON", ["geojson", "json"], key="region-file", on_change=_take_region_file)
-        st.button("Search everywhere", on_click=_set_region, args=(None,), disabled=region is None, width="stretch")
+        st.file_uploader(
+            "or upload GeoJSON", ["geojson", "json"], key="region-file", on_change=_take_region_file
+        )
+        everywhere = region is None
+        st.button(
+            "Search everywhere", on_click=_set_region, args=(None,), disabled=everywhere, width="stretch"
+        )
     if "region-error" in st.session_state:
         st.error(st.session_state["region-error"])
     return region
@@ -147,7 +157,7 @@ def ask_corners() -> list[LonLat]:
     return corners
 
 
-def _set_region(region: BaseGeometry | None) -> None:
+def _set_region(region: shapely.Geometry | None) -> None:
     st.session_state["region"] = region
     st.session_state["drawing"] = False
     _forget_corners()
@@ -163,6 +173,6 @@ def _take_region_file() -> None:
     if upload is None:
         return
     try:
-        _set_region(read_region(upload, upload.name))
+        _set_region(parse_region(upload.getvalue()))
     except GeolocError as error:
         st.session_state["region-error"] = str(error)

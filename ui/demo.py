@@ -3,20 +3,22 @@
 import dataclasses
 import hashlib
 import statistics
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import GalleryError
+from geoloc.hits import Fix
 from indexing.build import build_gallery
 from indexing.gallery import Gallery
 from indexing.verify import verify
 from ui.answer import Answer, answer, open_gallery
+from ui.progress import progress
 from ui.samples import DATA, MODEL, ORTHO, STREET_VIEWS, Sample, read_sample, read_samples, require_data
 
 CACHE = DATA.parent / ".geoloc"
@@ -54,8 +56,15 @@ def demo_gallery() -> Path:
     try:
         verify(path)
     except GalleryError:
-        Console(stderr=True).print(f"Building the demo's gallery in {path}", highlight=False)
-        build_gallery([ORTHO], MODEL, path, stride_m=STRIDE_M)
+        print(f"Building the demo's gallery in {path}", file=sys.stderr)
+        with progress("Embedding tiles") as advance:
+            build_gallery(
+                [ORTHO],
+                MODEL,
+                path,
+                stride_m=STRIDE_M,
+                progress=lambda step, done, total: advance(done, total) if step == "embed" else None,
+            )
     return path
 
 
@@ -71,9 +80,11 @@ def check_demo(path: Path) -> bool:
     """Locate every sample, print the table of errors, and say whether it is within bounds."""
     samples = read_samples(STREET_VIEWS)
     gallery, encoder = open_gallery(path)
-    with gallery:
-        watched = track(samples, "Locating", console=Console(stderr=True), transient=True)
-        rows = [_row(sample, *_answers(sample, gallery, encoder)) for sample in watched]
+    rows = []
+    with gallery, progress("Locating") as advance:
+        for sample in samples:
+            rows.append(_row(sample, *_answers(sample, gallery, encoder)))
+            advance(len(rows), len(samples))
         tiles = len(gallery)
     console = Console(highlight=False)
     console.print(errors_table(rows))
@@ -95,10 +106,15 @@ def _row(sample: Sample, known: Answer, unknown: Answer) -> Row:
         sample=sample,
         error_m=known.fix.lonlat.distance_m(sample.lonlat),
         score=known.fix.score,
-        rank=next((hit.rank for hit in known.fix.alternatives if hit.lonlat.distance_m(sample.lonlat) <= NEAR_M), None),
+        rank=_rank(known.fix, sample),
         unknown_error_m=unknown.fix.lonlat.distance_m(sample.lonlat),
         unknown_heading_error_deg=_turn_deg(unknown.fix.heading_deg, sample.heading_deg),
     )
+
+
+def _rank(fix: Fix, sample: Sample) -> int | None:
+    near = (hit.rank for hit in fix.alternatives if hit.lonlat.distance_m(sample.lonlat) <= NEAR_M)
+    return next(near, None)
 
 
 def _turn_deg(a: float | None, b: float) -> float | None:

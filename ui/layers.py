@@ -1,20 +1,18 @@
 """The map as deck.gl layers, bottom to top. Everything is drawn from memory: no tile server, no internet."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import pydeck as pdk
 import shapely
 from pydeck.types import String
-from shapely.geometry.base import BaseGeometry
 
-from geoloc.hits import Fix
 from geoloc.places import WGS84, LonLat
 from ui.answer import Answer, Match
+from ui.clicks import CATCHER, TILES
 
-TILES = "tiles"
-CATCHER = "catcher"
 FIX_RGB = (214, 40, 57)
 TRUTH_RGB = (24, 100, 214)
 REGION_RGB = (11, 110, 105)
@@ -22,7 +20,7 @@ SCORE_RAMP = ((72, 31, 112), (38, 130, 142), (94, 201, 98), (253, 231, 37))
 CATCHER_CELLS = 56
 RGB = tuple[int, int, int]
 Bounds = tuple[float, float, float, float]
-Corners = tuple[LonLat, LonLat, LonLat, LonLat]
+Corners = tuple[LonLat, ...]
 
 
 def score_rgb(score: float, low: float, high: float) -> RGB:
@@ -53,7 +51,9 @@ def around(place: LonLat, reach_m: float) -> Bounds:
     return west[0], south[1], east[0], north[1]
 
 
-def image_layer(layer_id: str, data_uri: str, corners: Corners, **style: Any) -> pdk.Layer:
+def image_layer(
+    layer_id: str, data_uri: str, corners: Corners, style: Mapping[str, Any] = MappingProxyType({})
+) -> pdk.Layer:
     """An image at its true bounds. corners: bottom left, top left, top right, bottom right."""
     bounds = [[corner.lon, corner.lat] for corner in corners]
     return pdk.Layer("BitmapLayer", id=layer_id, image=String(data_uri), bounds=bounds, **style)
@@ -99,12 +99,13 @@ def selected_layer(match: Match) -> pdk.Layer:
     return _outline("selected", [{"ring": _ring(match.tile.corners)}], (255, 255, 255, 255), width_px=5)
 
 
-def fix_layers(fix: Fix, hfov_deg: float, reach_m: float) -> list[pdk.Layer]:
+def fix_layers(answer: Answer, reach_m: float) -> list[pdk.Layer]:
     """The best fix: its radius, a wedge where the camera looked, and a dot."""
+    fix = answer.fix
     circle = [_ahead(fix.lonlat, turn_deg, fix.radius_m) for turn_deg in range(0, 361, 10)]
-    layers = [_area("fix-radius", circle, (*FIX_RGB, 40), (*FIX_RGB, 160))]
+    layers = [_area("fix-radius", circle, (*FIX_RGB, 22), (*FIX_RGB, 150))]
     if fix.heading_deg is not None:
-        ring = wedge(fix.lonlat, fix.heading_deg, hfov_deg, reach_m)
+        ring = wedge(fix.lonlat, fix.heading_deg, seen_deg(answer), reach_m)
         layers.append(_area("fix-wedge", ring, (*FIX_RGB, 110), (255, 255, 255, 220)))
     return [*layers, _dot("fix", fix.lonlat, FIX_RGB)]
 
@@ -114,10 +115,14 @@ def truth_layer(truth: LonLat) -> pdk.Layer:
     return _dot("truth", truth, TRUTH_RGB)
 
 
-def region_layers(region: BaseGeometry | None, corners: Sequence[LonLat]) -> list[pdk.Layer]:
+def region_layers(region: shapely.Geometry | None, corners: Sequence[LonLat]) -> list[pdk.Layer]:
     """The region searched, and the corners of one that is being drawn."""
-    rings = [] if region is None else [part for part in shapely.get_parts(region) if part.geom_type == "Polygon"]
-    shapes = [{"ring": [list(point) for point in part.exterior.coords]} for part in rings]
+    parts = [] if region is None else shapely.get_parts(region)
+    shapes = [
+        {"ring": [list(point) for point in part.exterior.coords]}
+        for part in parts
+        if part.geom_type == "Polygon"
+    ]
     dots = [{"at": [corner.lon, corner.lat]} for corner in corners]
     return [
         _outline("region", shapes, (*REGION_RGB, 255), width_px=3),
@@ -136,7 +141,8 @@ def catcher_layer(bounds: Bounds, turn: int) -> pdk.Layer:
     for row in range(CATCHER_CELLS):
         for column in range(CATCHER_CELLS):
             left, bottom = west + column * side_x, south + row * side_y
-            ring = [[left, bottom], [left + side_x, bottom], [left + side_x, bottom + side_y], [left, bottom + side_y]]
+            cell = shapely.box(left, bottom, left + side_x, bottom + side_y)
+            ring = [list(point) for point in cell.exterior.coords]
             lon, lat = left + side_x / 2, bottom + side_y / 2
             cells.append({"ring": ring, "lon": lon, "lat": lat, "label": f"{lon:.5f}, {lat:.5f}"})
     return pdk.Layer(
@@ -154,9 +160,7 @@ def catcher_layer(bounds: Bounds, turn: int) -> pdk.Layer:
 def wedge(apex: LonLat, heading_deg: float, hfov_deg: float, reach_m: float) -> list[list[float]]:
     """The closed ring, in lon, lat, of what a camera at `apex` sees out to `reach_m`."""
     steps = 12
-    arc = [
-        _ahead(apex, heading_deg + hfov_deg * (step / steps - 0.5), reach_m) for step in range(steps + 1)
-    ]
+    arc = [_ahead(apex, heading_deg + hfov_deg * (step / steps - 0.5), reach_m) for step in range(steps + 1)]
     tip = [apex.lon, apex.lat]
     return [tip, *arc, tip]
 
@@ -164,31 +168,12 @@ def wedge(apex: LonLat, heading_deg: float, hfov_deg: float, reach_m: float) -> 
 def deck(layers: Sequence[pdk.Layer], state: pdk.ViewState) -> pdk.Deck:
     """The layers without a base map, so that nothing is asked of the internet."""
     tooltip: Any = {"text": "{label}"}
-    return pdk.Deck(
-        layers=list(layers), initial_view_state=state, map_provider=None, map_style=None, tooltip=tooltip
-    )
-
-
-def clicked_tile(selection: Any) -> int | None:
-    """The id of the tile that Streamlit says was clicked on the map, if any."""
-    clicked = _clicked(selection, TILES)
-    return None if clicked is None else int(clicked["tile_id"])
-
-
-def clicked_place(selection: Any) -> LonLat | None:
-    """The place that was clicked while a region is drawn, if any."""
-    clicked = _clicked(selection, CATCHER)
-    return None if clicked is None else LonLat(clicked["lon"], clicked["lat"])
+    return pdk.Deck(layers=list(layers), initial_view_state=state, map_provider=None, tooltip=tooltip)
 
 
 def seen_deg(answer: Answer) -> float:
     """The width of the wedge on the map: the field of view, or a pointer for a panorama."""
     return min(answer.view.hfov_deg, 40.0) if answer.view.is_panorama else answer.view.hfov_deg
-
-
-def _clicked(selection: Any, layer: str) -> dict[str, Any] | None:
-    objects = selection.get("objects", {}).items()
-    return next((found[0] for layer_id, found in objects if layer_id.startswith(layer) and found), None)
 
 
 def _ahead(place: LonLat, azimuth_deg: float, distance_m: float) -> list[float]:
@@ -213,9 +198,7 @@ def _outline(layer_id: str, rings: list[dict[str, Any]], rgba: tuple[int, ...], 
     )
 
 
-def _area(
-    layer_id: str, ring: list[list[float]], fill: tuple[int, ...], line: tuple[int, ...]
-) -> pdk.Layer:
+def _area(layer_id: str, ring: list[list[float]], fill: tuple[int, ...], line: tuple[int, ...]) -> pdk.Layer:
     return pdk.Layer(
         "PolygonLayer",
         [{"ring": ring}],

@@ -1,7 +1,7 @@
 """The page: a street view, the map, and the tiles that look alike. Run by `geoloc ui` and `geoloc demo`.
 
-Streamlit runs this file from the top at every click; what is slow is cached, what is chosen is in
-st.session_state: tile_id (looked at), turn (counts clicks on the map), region, drawing, corners.
+Streamlit runs this file from the top at every click. What is slow is cached; what a visitor chose is
+in st.session_state: tile_id (looked at), turn (counts clicks on the map), region, drawing, corners.
 """
 
 import sys
@@ -9,23 +9,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
+import pydeck as pdk
+import shapely
 import streamlit as st
-from shapely.geometry.base import BaseGeometry
 
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import GeolocError, ImageryError
+from geoloc.places import LonLat
 from indexing.gallery import Gallery
 from preprocessing.imagery import read_overview
 from ui import layers, panels
 from ui.answer import Answer, Match, answer, open_gallery
-from ui.controls import Question, ask_corners, ask_region, ask_street_view, memo
+from ui.clicks import clicked_place, clicked_tile
+from ui.controls import Question, ask_corners, ask_pose, ask_region, ask_street_view, memo
 from ui.formats import to_csv, to_geojson
 from ui.samples import Sample, read_samples
 
+CSS = Path(__file__).with_name("page.css")
 OVERVIEW_PX = 2048
+TILE_PX = 512
 MOST_BACKDROPS = 12
-MAP_HEIGHT_PX = 520
+MAP_HEIGHT_PX = 500
+DIM = {"desaturate": 0.5, "tint_color": [225, 227, 228]}
 
 
 @dataclass(frozen=True)
@@ -34,22 +41,35 @@ class Shelf:
 
     gallery: Gallery
     encoder: TwinEncoder
-    extents: dict[str, layers.Bounds]
     lock: Lock
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What is looked at: a question, its answer, and the match chosen from it."""
+
+    question: Question
+    found: Answer
+    chosen: Match
+
+    @property
+    def reference(self) -> LonLat | None:
+        """Where the street view is said to be from."""
+        return self.question.reference
+
+    @property
+    def scores(self) -> tuple[float, float]:
+        """The lowest and the highest."""
+        return self.found.matches[-1].place.score, self.found.matches[0].place.score
 
 
 @st.cache_resource(show_spinner="Opening the gallery …", max_entries=4)
 def shelf(path: str) -> Shelf:
-    """Open the gallery at `path` once, with the extent of each of its images in lon, lat."""
-    gallery, encoder = open_gallery(Path(path))
-    frame = gallery.tiles
-    bounds = frame.geometry.bounds.groupby(frame["source"])
-    edges = bounds.agg({"minx": "min", "miny": "min", "maxx": "max", "maxy": "max"})
-    extents = {str(row[0]): (row[1], row[2], row[3], row[4]) for row in edges.itertuples()}
-    return Shelf(gallery, encoder, extents, Lock())
+    """Open the gallery at `path`, once."""
+    return Shelf(*open_gallery(Path(path)), Lock())
 
 
-@st.cache_data(show_spinner=False, max_entries=64)
+@st.cache_data(show_spinner="Reading the imagery …", max_entries=64)
 def backdrop(source: str) -> tuple[str, layers.Corners] | None:
     """An image of the gallery, reduced, as a data URI with its corners; None where it has moved."""
     try:
@@ -59,171 +79,189 @@ def backdrop(source: str) -> tuple[str, layers.Corners] | None:
     return panels.data_uri(pixels, OVERVIEW_PX), corners
 
 
+def picture(here: Shelf, match: Match) -> str:
+    """A match's tile as a data URI; an empty one where the imagery has moved."""
+    return _picture(here, here.gallery.manifest.version, match.place.tile_id)
+
+
 @st.cache_data(show_spinner=False, max_entries=2000)
-def picture(_shelf: Shelf, path: str, tile_id: int) -> str:
-    """A tile as a data URI; an empty one where the imagery has moved."""
+def _picture(_here: Shelf, version: str, tile_id: int) -> str:  # noqa: ARG001 - version is for the cache
     try:
-        with _shelf.lock:
-            return panels.data_uri(_shelf.gallery.read_tile(tile_id), 512)
+        with _here.lock:
+            return panels.data_uri(_here.gallery.read_tile(tile_id), TILE_PX)
     except ImageryError:
         return "data:,"
 
 
 def page(gallery_path: Path, samples_table: Path | None = None) -> None:
     """Draw the whole page for one visitor, once."""
-    st.set_page_config("geoloc", ":material/explore:", layout="wide")
-    st.html(Path(__file__).with_name("page.css"))
+    st.set_page_config("geoloc", str(panels.MARK), layout="wide")
+    st.html(CSS)
     try:
         here = shelf(str(gallery_path))
         samples = [] if samples_table is None else read_samples(samples_table)
     except GeolocError as error:
         st.error(str(error))
         st.stop()
-    facts = f"{len(here.gallery):,} tiles · {here.gallery.manifest.stride_m:g} m apart"
-    st.html(panels.masthead("Where was this taken?", f"{gallery_path.name} · {facts}"))
+    stride_m = here.gallery.manifest.stride_m
+    st.html(panels.masthead(f"{gallery_path.name} · {len(here.gallery):,} tiles · {stride_m:.3g} m apart"))
     asking, showing = st.columns([3, 10], gap="medium")
     with asking:
-        question, found = ask(here, samples)
+        sight = ask(here, samples)
     with showing:
-        show(here, str(gallery_path), question, found)
+        show(here, sight)
 
 
-def ask(here: Shelf, samples: Sequence[Sample]) -> tuple[Question | None, Answer | None]:
-    """The left column: the question, and its answer, or in its place what is wrong with it."""
-    question = None
+def ask(here: Shelf, samples: Sequence[Sample]) -> Sight | None:
+    """The left column: the question is put and answered, or what is wrong with it is said."""
+    picker, adjust = st.container(key="picker", gap="small"), st.container(key="adjust", gap="small")
     try:
-        question = ask_street_view(samples)
-        k = st.slider("Matches to show", 1, 50, 10, key="k")
-        region = ask_region()
-        if question is None:
-            return None, None
-        found = _answer(here, question, k, region)
+        with picker:
+            question = ask_street_view(samples)
+        with adjust:
+            question = None if question is None else ask_pose(question)
+            k = st.slider("Matches to show", 1, 50, 10, key="k")
+            region = ask_region()
+            if question is None:
+                return None
+            found = _answer(here, question, k, region)
+            _offer_downloads(found)
     except GeolocError as error:
-        st.error(str(error))
-        return question, None
-    _offer_downloads(found)
-    return question, found
+        picker.error(str(error))
+        return None
+    looked_at = (match for match in found.matches if match.place.tile_id == st.session_state.get("tile_id"))
+    return Sight(question, found, next(looked_at, found.matches[0]))
 
 
-def _answer(here: Shelf, question: Question, k: int, region: BaseGeometry | None) -> Answer:
+def _answer(here: Shelf, question: Question, k: int, region: shapely.Geometry | None) -> Answer:
     def make() -> Answer:
-        with here.lock, st.spinner("Searching …"):
-            st.session_state.pop("tile_id", None)
+        st.session_state.pop("tile_id", None)
+        with st.spinner("Searching …"), here.lock:
             return answer(question.view, here.gallery, here.encoder, k=k, region=region)
 
-    return memo("answer", (question.key, k, None if region is None else region.wkt), make)
+    view = question.view
+    pose = (view.heading_deg, view.hfov_deg, view.is_panorama)
+    return memo("answer", (question.key, pose, k, None if region is None else region.wkt), make)
 
 
 def _offer_downloads(found: Answer) -> None:
-    stem = Path(found.view.source).stem
+    name = f"geoloc-{Path(found.view.source).stem}"
+    common: dict[str, Any] = {"on_click": "ignore", "icon": ":material/download:", "width": "stretch"}
     with st.container(horizontal=True):
-        for name, text, mime in (
-            ("GeoJSON", to_geojson([found]), "application/geo+json"),
-            ("CSV", to_csv([found]), "text/csv"),
-        ):
-            st.download_button(
-                name, text, f"geoloc-{stem}.{name.lower()}", mime, on_click="ignore", icon=":material/download:",
-                width="stretch",
-            )
+        st.download_button(
+            "GeoJSON", to_geojson([found]), f"{name}.geojson", "application/geo+json", **common
+        )
+        st.download_button("CSV", to_csv([found]), f"{name}.csv", "text/csv", **common)
 
 
-def show(here: Shelf, path: str, question: Question | None, found: Answer | None) -> None:
+def show(here: Shelf, sight: Sight | None) -> None:
     """The right column: the street view beside a tile, the fix, the map, and the ranked list."""
-    if question is None or found is None:
-        st.html(panels.empty_state() if question is None else panels.street_figure(question.view))
-        draw_map(here, path, question, None, None)
+    if sight is None:
+        st.html(panels.empty_state())
+        draw_map(here, None)
         return
-    chosen = next(
-        (match for match in found.matches if match.place.tile_id == st.session_state.get("tile_id")),
-        found.matches[0],
-    )
-    street, tile = st.columns([10, 4], gap="small", vertical_alignment="top")
-    street.html(panels.street_figure(found.view))
-    tile.html(panels.tile_figure(chosen, picture(here, path, chosen.place.tile_id), layers.seen_deg(found)))
-    st.html(panels.answer_figures(found, question.reference, question.reference_name))
+    street, tile = st.columns([10, 4], gap="small")
+    street.html(panels.street_figure(sight.found.view))
+    street.html(panels.answer_figures(sight.found, sight.reference, sight.question.reference_name))
+    tile.html(panels.tile_figure(sight.chosen, picture(here, sight.chosen), layers.seen_deg(sight.found)))
     atlas, ranking = st.columns([10, 4], gap="small")
     with atlas:
-        draw_map(here, path, question, found, chosen)
+        draw_map(here, sight)
     with ranking:
-        list_matches(here, path, question, found, chosen)
+        list_matches(here, sight)
 
 
-def draw_map(
-    here: Shelf, path: str, question: Question | None, found: Answer | None, chosen: Match | None
-) -> None:
-    """The map, its legend, and the tools to draw a region on it."""
+def draw_map(here: Shelf, sight: Sight | None) -> None:
+    """The map under its legend, and while a region is drawn the tools for that."""
     corners = ask_corners()
     turn = st.session_state.setdefault("turn", 0)
     bounds = here.gallery.bounds_lonlat
-    stack = [*_backdrops(here, found), layers.extent_layer(list(here.extents.values()))]
-    if found is not None and chosen is not None and question is not None:
-        stack += [
-            layers.image_layer(f"image-{match.place.rank}", picture(here, path, match.place.tile_id), match.tile.corners)
-            for match in reversed(found.matches)
-        ]
-        stack += [layers.selected_layer(chosen), layers.tile_layer(found.matches, turn)]
-        stack += layers.fix_layers(found.fix, layers.seen_deg(found), here.gallery.spec.footprint_m)
-        if question.reference is not None:
-            stack.append(layers.truth_layer(question.reference))
+    focus = bounds if sight is None else _legend_and_focus(here, sight)
+    stack = _imagery_layers(here, sight)
+    if sight is not None:
+        stack += [layers.selected_layer(sight.chosen), layers.tile_layer(sight.found.matches, turn)]
+        stack += layers.fix_layers(sight.found, here.gallery.spec.footprint_m)
+        stack += [] if sight.reference is None else [layers.truth_layer(sight.reference)]
     stack += layers.region_layers(st.session_state.get("region"), corners)
     if st.session_state.get("drawing"):
         stack.append(layers.catcher_layer(bounds, turn))
     st.pydeck_chart(
-        layers.deck(stack, layers.view_state(_focus(found, bounds, here), MAP_HEIGHT_PX * 0.92)),
-        height=MAP_HEIGHT_PX, key="map", on_select=_clicked, selection_mode="single-object",
+        layers.deck(stack, layers.view_state(focus, MAP_HEIGHT_PX * 0.94)),
+        height=MAP_HEIGHT_PX,
+        key="map",
+        on_select=_clicked,
         alt="Map of the gallery with the matching tiles",
     )
-    scores = None if found is None else (found.matches[-1].place.score, found.matches[0].place.score)
-    named = question.reference_name if question is not None and question.reference is not None else None
-    st.html(panels.legend(scores, named))
 
 
-def _backdrops(here: Shelf, found: Answer | None) -> list[layers.pdk.Layer]:
-    wanted = [] if found is None else [match.source for match in found.matches]
-    sources = list(dict.fromkeys([*wanted, *here.extents]))[:MOST_BACKDROPS]
-    drawn = [(source, backdrop(source)) for source in sources]
-    if any(image is None for _, image in drawn):
-        st.warning("Some of the gallery's imagery has moved, so the map shows outlines only.")
-    dim = {} if found is None else {"desaturate": 0.55, "tint_color": [205, 208, 210]}
-    return [layers.image_layer(f"ortho-{source}", *image, **dim) for source, image in drawn if image is not None]
+def _imagery_layers(here: Shelf, sight: Sight | None) -> list[pdk.Layer]:
+    """The orthophotos, dimmed under an answer; the gallery's outline; the matches in full colour."""
+    sources = here.gallery.manifest.sources
+    matches = () if sight is None else sight.found.matches
+    paths = [*(match.source for match in matches), *(source.path for source in sources)]
+    images = {path: backdrop(path) for path in list(dict.fromkeys(paths))[:MOST_BACKDROPS]}
+    if None in images.values():
+        st.warning("Some of the gallery's imagery has moved; its place on the map stays empty.")
+    style = DIM if matches else {}
+    return [
+        *(layers.image_layer(f"ortho-{path}", *image, style) for path, image in images.items() if image),
+        layers.extent_layer([source.bounds_lonlat for source in sources]),
+        *(
+            layers.image_layer(f"match-{match.place.rank}", picture(here, match), match.tile.corners)
+            for match in reversed(matches)
+        ),
+    ]
 
 
-def _focus(found: Answer | None, bounds: layers.Bounds, here: Shelf) -> layers.Bounds:
-    if found is None:
-        return bounds
-    focus = st.segmented_control(
-        "Map shows", ["Whole gallery", "Best fix"], default="Whole gallery", required=True, key="focus",
-        label_visibility="collapsed",
-    )
-    return bounds if focus == "Whole gallery" else layers.around(found.fix.lonlat, 2.5 * here.gallery.spec.footprint_m)
+def _legend_and_focus(here: Shelf, sight: Sight) -> layers.Bounds:
+    """The line above the map: what its colours mean, and which part of the earth it shows."""
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        name = None if sight.reference is None else sight.question.reference_name
+        st.html(panels.legend(sight.scores, name), width="content")
+        focus = st.segmented_control(
+            "Map shows",
+            ["Gallery", "Best fix"],
+            default="Gallery",
+            required=True,
+            key="focus",
+            label_visibility="collapsed",
+        )
+    if focus == "Gallery":
+        return here.gallery.bounds_lonlat
+    return layers.around(sight.found.fix.lonlat, 2.5 * here.gallery.spec.footprint_m)
 
 
 def _clicked() -> None:
     """A click on the map looks at a tile, or sets a corner of the region being drawn."""
     selection = st.session_state["map"]["selection"]
-    place, tile_id = layers.clicked_place(selection), layers.clicked_tile(selection)
-    if place is None and tile_id is None:
-        return
-    st.session_state["turn"] += 1
+    place, tile_id = clicked_place(selection), clicked_tile(selection)
     if place is not None:
         st.session_state.setdefault("corners", []).append(place)
-    else:
+    elif tile_id is not None:
         _look_at(tile_id)
+    else:
+        return
+    st.session_state["turn"] += 1
 
 
-def _look_at(tile_id: int | None) -> None:
+def _look_at(tile_id: int) -> None:
     st.session_state["tile_id"] = tile_id
 
 
-def list_matches(here: Shelf, path: str, question: Question, found: Answer, chosen: Match) -> None:
+def list_matches(here: Shelf, sight: Sight) -> None:
     """The ranked list; a click on a line looks at its tile."""
-    scores = (found.matches[-1].place.score, found.matches[0].place.score)
-    with st.container(height=MAP_HEIGHT_PX + 56, border=False, gap="xxsmall", key="ranking"):
-        for match in found.matches:
-            tile_id, rank = match.place.tile_id, match.place.rank
-            with st.container(key=f"match-{'chosen-' if match is chosen else ''}{rank}", gap=None):
-                st.html(panels.match_row(match, picture(here, path, tile_id), scores, question.reference))
-                st.button(f"Look at match {rank}", key=f"look-{rank}", on_click=_look_at, args=(tile_id,))
+    with st.container(height=MAP_HEIGHT_PX + 50, border=False, gap="xxsmall", key="ranking"):
+        for match in sight.found.matches:
+            place = match.place
+            chosen = "chosen-" if match is sight.chosen else ""
+            with st.container(key=f"match-{chosen}{place.rank}", gap=None):
+                st.html(panels.match_row(match, picture(here, match), sight.scores, sight.reference))
+                st.button(
+                    f"Look at match {place.rank}",
+                    key=f"look-{place.rank}",
+                    on_click=_look_at,
+                    args=(place.tile_id,),
+                )
 
 
 if __name__ == "__main__":

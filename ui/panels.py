@@ -4,6 +4,7 @@ import base64
 import io
 import math
 from html import escape
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
@@ -14,6 +15,7 @@ from geoloc.street_view import StreetView
 from ui.answer import Answer, Match
 from ui.layers import SCORE_RAMP, score_rgb
 
+MARK = Path(__file__).with_name("mark.svg")
 WINDS = ("N", "NE", "E", "SE", "S", "SW", "W", "NW")
 
 
@@ -26,13 +28,10 @@ def data_uri(pixels: UInt8[np.ndarray, "h w c"], max_px: int = 2048) -> str:
     return "data:image/webp;base64," + base64.b64encode(blob.getvalue()).decode()
 
 
-def masthead(title: str, facts: str) -> str:
+def masthead(facts: str) -> str:
     """The page's first line."""
-    mark = (
-        '<svg viewBox="0 0 32 32" aria-hidden="true"><circle cx="16" cy="16" r="14"/>'
-        '<path d="M16 16 8.5 4.6A14 14 0 0 1 23.5 4.6Z"/><circle class="eye" cx="16" cy="16" r="3.2"/></svg>'
-    )
-    return f'<header class="mast">{mark}<h1>geoloc</h1><p>{escape(title)}</p><p class="facts">{escape(facts)}</p></header>'
+    mark = f'<img src="{_svg_uri(MARK.read_text())}" alt="">'
+    return f'<header class="mast">{mark}<h1>geoloc</h1><p>{escape(facts)}</p></header>'
 
 
 def street_figure(view: StreetView) -> str:
@@ -56,9 +55,9 @@ def tile_figure(match: Match, image_uri: str, hfov_deg: float) -> str:
     side_m = match.tile.gsd_m * match.tile.size_px
     return (
         f'<figure class="tile"><div><img src="{image_uri}" alt="Satellite tile {place.tile_id}">'
-        f'<svg viewBox="-50 -50 100 100" aria-hidden="true">{_wedge(place.heading_deg, hfov_deg)}'
-        '<circle r="2.4"/></svg><b class="north">N</b></div>'
-        f"<figcaption><b>Match {place.rank}</b> <span>{side_m:.0f} m wide{heading}</span></figcaption></figure>"
+        f'<img src="{_pointer_uri(place.heading_deg, hfov_deg)}" alt=""><b class="north">N</b></div>'
+        f"<figcaption><b>Match {place.rank}</b> <span>{side_m:.0f} m wide{heading}</span></figcaption>"
+        "</figure>"
     )
 
 
@@ -74,10 +73,10 @@ def answer_figures(answer: Answer, reference: LonLat | None, reference_name: str
     if reference is not None:
         cells.append(("Error", f"{fix.lonlat.distance_m(reference):.1f} m", f"from {reference_name}"))
     body = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd><small>{escape(note)}</small></div>"
+        f"<div><span>{escape(name)}</span><b>{escape(value)}</b><small>{escape(note)}</small></div>"
         for name, value, note in cells
     )
-    return f'<dl class="figures">{body}</dl>'
+    return f'<div class="figures">{body}</div>'
 
 
 def match_row(match: Match, image_uri: str, scores: tuple[float, float], reference: LonLat | None) -> str:
@@ -92,16 +91,15 @@ def match_row(match: Match, image_uri: str, scores: tuple[float, float], referen
     )
 
 
-def legend(scores: tuple[float, float] | None, reference_name: str | None) -> str:
+def legend(scores: tuple[float, float], reference_name: str | None) -> str:
     """What the map's colours mean."""
-    items = ['<span class="line"></span>gallery']
-    if scores is not None:
-        stops = ",".join(f"rgb{colour}" for colour in SCORE_RAMP)
-        low, high = scores
-        items.append(f'{low:.2f}<span class="ramp" style="background:linear-gradient(90deg,{stops})"></span>{high:.2f} score')
-        items.append('<span class="dot fix"></span>best fix')
+    low, high = scores
+    stops = ",".join(f"rgb{colour}" for colour in SCORE_RAMP)
+    ramp = f'<i class="ramp" style="background:linear-gradient(90deg,{stops})"></i>'
+    items = [f"score {low:.2f}{ramp}{high:.2f}", '<i class="dot fix"></i>best fix']
     if reference_name is not None:
-        items.append(f'<span class="dot truth"></span>{escape(reference_name)}')
+        items.append(f'<i class="dot truth"></i>{escape(reference_name)}')
+    items.append('<i class="line"></i>gallery')
     return '<div class="legend">' + "".join(f"<span>{item}</span>" for item in items) + "</div>"
 
 
@@ -156,11 +154,19 @@ def _heading(match: Match) -> str:
     return "" if match.place.heading_deg is None else f" · {bearing(match.place.heading_deg)}"
 
 
-def _wedge(heading_deg: float | None, hfov_deg: float) -> str:
-    if heading_deg is None:
-        return ""
-    left, right = (math.radians(heading_deg + side * hfov_deg / 2) for side in (-1, 1))
-    reach = 44
-    a, b = ((reach * math.sin(turn), -reach * math.cos(turn)) for turn in (left, right))
-    large = int(hfov_deg > 180)
-    return f'<path d="M0 0L{a[0]:.2f} {a[1]:.2f}A{reach} {reach} 0 {large} 1 {b[0]:.2f} {b[1]:.2f}Z"/>'
+def _pointer_uri(heading_deg: float | None, hfov_deg: float) -> str:
+    """A dot in the middle of a tile, and a wedge for what the camera there would see."""
+    wedge = ""
+    if heading_deg is not None:
+        left, right = (math.radians(heading_deg + side * hfov_deg / 2) for side in (-1, 1))
+        a, b = (f"{44 * math.sin(turn):.2f} {-44 * math.cos(turn):.2f}" for turn in (left, right))
+        arc = f"A44 44 0 {int(hfov_deg > 180)} 1"
+        style = 'fill="#fff" fill-opacity=".3" stroke="#fff" stroke-width=".8"'
+        wedge = f'<path d="M0 0L{a}{arc} {b}Z" {style}/>'
+    dot = '<circle r="2.8" fill="#d62839" stroke="#fff" stroke-width="1.1"/>'
+    return _svg_uri(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-50 -50 100 100">{wedge}{dot}</svg>')
+
+
+def _svg_uri(svg: str) -> str:
+    """As an image: Streamlit strips SVG elements from HTML."""
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()

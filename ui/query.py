@@ -1,20 +1,20 @@
 """`geoloc query`: photos in, places out."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import track
 
 from geoloc.errors import ImageError
 from geoloc.street_view import read_street_view
+from indexing.region import read_region
 from ui.answer import Answer, answer, open_gallery
 from ui.formats import to_csv, to_geojson, to_json, to_table
-from ui.regions import read_region
+from ui.progress import progress
 
 
 class Format(StrEnum):
@@ -27,7 +27,7 @@ class Format(StrEnum):
 
 
 def query(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Street views: JPEG, PNG or WebP.")],
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="JPEG, PNG or WebP files.")],
     gallery: Annotated[Path, typer.Option(help="The gallery to search, as `geoloc index build` made it.")],
     k: Annotated[int, typer.Option("-k", min=1, max=1000, help="Tiles to answer with, for each photo.")] = 10,
     region: Annotated[Path | None, typer.Option(help="GeoJSON polygon to search in.")] = None,
@@ -40,11 +40,12 @@ def query(
     format: Annotated[Format, typer.Option(help="How to write the answers.")] = Format.table,
 ) -> None:
     """Say where street views were taken: the best tiles of a gallery, and a fix on the map."""
-    area = None if region is None else read_region(region, str(region))
+    area = None if region is None else read_region(region)
     answers: list[Answer] = []
     tiles, encoder = open_gallery(gallery)
-    with tiles:
-        for photo in _watched(photos):
+    with tiles, progress("Locating") as advance:
+        for number, photo in enumerate(photos):
+            advance(number, len(photos))
             try:
                 view = read_street_view(photo, heading_deg=heading_deg, hfov_deg=hfov_deg)
             except ImageError as error:
@@ -54,10 +55,6 @@ def query(
     _write(answers, str(gallery), format)
     if len(answers) < len(photos):
         raise typer.Exit(2)
-
-
-def _watched(photos: Sequence[Path]) -> Iterable[Path]:
-    return track(photos, "Locating", console=Console(stderr=True), transient=True, disable=len(photos) < 4)
 
 
 def _write(answers: Sequence[Answer], gallery: str, format: Format) -> None:

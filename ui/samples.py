@@ -5,17 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from geoloc.errors import DataError
 from geoloc.places import LonLat
 from geoloc.street_view import StreetView, read_street_view
+from preprocessing.towns.table import read_rows
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 ORTHO = DATA / "town" / "ortho.tif"
 STREET_VIEWS = DATA / "town" / "street_views.parquet"
 MODEL = DATA / "model"
-COLUMNS = ["street", "lon", "lat", "heading_deg", "hfov_deg", "is_panorama"]
 
 
 @dataclass(frozen=True)
@@ -31,27 +29,33 @@ class Sample:
     @property
     def name(self) -> str:
         """What a person calls it."""
-        return f"{'Panorama' if self.is_panorama else 'Photo'} {self.path.stem}"
+        return self.path.stem.replace("-", " ").capitalize()
 
 
 def require_data() -> None:
     """Raises DataError unless the checkout's sample town and model are there."""
     missing = [path for path in (ORTHO, STREET_VIEWS, MODEL / "weights.safetensors") if not path.is_file()]
     if missing:
-        raise DataError(f"The sample is incomplete: {missing[0]} is missing; take data/ again from the repository.")
+        raise DataError(f"The sample lacks {missing[0]}; take data/ again from the repository.")
 
 
 def read_samples(table: Path) -> Sequence[Sample]:
     """The street views of a table as `geoloc synth` writes it, panoramas first. Raises DataError."""
     try:
-        frame = pd.read_parquet(table, columns=COLUMNS)
-    except (OSError, ValueError, KeyError) as cause:
-        raise DataError(f"{table} is no table of street views ({cause}); make it with `geoloc synth`.") from cause
-    rows = frame.sort_values(["is_panorama", "street"], ascending=[False, True]).itertuples(index=False)
-    return tuple(
-        Sample(table.parent / row.street, LonLat(row.lon, row.lat), row.heading_deg, row.hfov_deg, row.is_panorama)
+        rows = read_rows(table)
+    except (OSError, ValueError) as cause:
+        raise DataError(f"{table} is no table of street views; make one with `geoloc synth`.") from cause
+    samples = [
+        Sample(
+            path=table.parent / row["street"],
+            lonlat=LonLat(row["lon"], row["lat"]),
+            heading_deg=row["heading_deg"],
+            hfov_deg=row["hfov_deg"],
+            is_panorama=row["is_panorama"],
+        )
         for row in rows
-    )
+    ]
+    return sorted(samples, key=lambda sample: (not sample.is_panorama, sample.path.name))
 
 
 def read_sample(sample: Sample) -> StreetView:

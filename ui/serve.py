@@ -36,7 +36,7 @@ OPTIONS = {
     "theme_borderColor": "#dfdcd3",
     "theme_baseRadius": "8px",
 }
-Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Port to serve on; a free one if not given.")]
+Port = Annotated[int | None, typer.Option(min=1, max=65535, help="A free one if not given.")]
 
 
 def ui(
