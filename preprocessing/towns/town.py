@@ -1,5 +1,6 @@
 """One synthetic town as its cameras see it: the orthophoto, and street views on other days."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,7 +21,7 @@ from preprocessing.towns.weather import draw_weather
 
 DAYS = 3
 PHOTO_HW = (480, 640)
-PHOTO_HFOV_DEG = (60.0, 110.0)
+PHOTO_FOCAL_MM = (13, 31)  # of 35 mm film, whole as EXIF has it: 62 to 108 degrees
 WOBBLE_DEG = {"easy": 0.3, "normal": 1.0, "hard": 2.0}
 ORTHO_STREAM, DAY_STREAM, PLACE_STREAM, CAMERA_STREAM = 10, 11, 12, 13
 
@@ -126,7 +127,10 @@ def _aim(
     is_panorama: bool,
 ) -> Camera:
     wobble = WOBBLE_DEG[config.difficulty]
-    heading, hfov = float(rng.uniform(0, 360)), float(rng.uniform(*PHOTO_HFOV_DEG))
+    heading, hfov = (
+        float(rng.uniform(0, 360)),
+        math.degrees(2 * math.atan(18 / rng.integers(*PHOTO_FOCAL_MM))),
+    )
     if is_panorama:
         heading, hfov = 0.0 if config.look_north else heading, 360.0
     return Camera(

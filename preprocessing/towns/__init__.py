@@ -1,0 +1,1 @@
+"""The synthetic towns: plan, scene, orthophoto, street views."""
