@@ -14,7 +14,7 @@ class Camera:
 
     x_m, y_m: in the scene's CRS. height_m: above the surface there. heading_deg: of the image centre,
     clockwise from true north. hfov_deg: 360 for a whole panorama. roll_deg, pitch_deg: small; positive
-    rolls to the right and looks up. hw: size in pixels. is_panorama: equirectangular with square pixels
+    lowers the right side and looks up. hw: size in pixels. is_panorama: equirectangular with square pixels
     (a crop, horizon at mid-height), else a pinhole camera with a field of view below 180 degrees.
     """
 
@@ -39,13 +39,13 @@ def lens_of(camera: Camera, convergence_deg: float) -> Lens:
     if camera.is_panorama:
         turn = aside * (math.radians(camera.hfov_deg) / w)
         scale = np.full(w, w / math.radians(camera.hfov_deg))
-        shift = scale * (pitch_rad * np.cos(turn) + roll_rad * np.sin(turn))
+        shift = scale * (pitch_rad * np.cos(turn) - roll_rad * np.sin(turn))
         tangent = np.tan(np.clip((up + shift[:, None]) / scale[:, None], -1.55, 1.55))
     else:
         focal_px = w / 2 / math.tan(math.radians(camera.hfov_deg) / 2)
         turn = np.arctan2(aside, focal_px)
         scale = np.hypot(aside, focal_px)
-        shift = focal_px * math.tan(pitch_rad) + aside * math.tan(roll_rad)
+        shift = focal_px * math.tan(pitch_rad) - aside * math.tan(roll_rad)
         tangent = (up + shift[:, None]) / scale[:, None]
     east, north = np.sin(grid_rad + turn), np.cos(grid_rad + turn)
     parts = (part.astype(np.float32) for part in (east, north, tangent, scale, h / 2 + shift))

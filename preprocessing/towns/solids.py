@@ -121,7 +121,7 @@ def _walls(
     sun = painted.weather.sun
     sunlit = np.clip((z_m - np.take(painted.shadow_m, front)) * 2 + np.float32(0.5), 0, 1)
     facing = np.maximum(east * np.float32(sun[0]) + north * np.float32(sun[1]), 0) * sunlit
-    openness = np.float32(0.5) + np.float32(0.25) * np.minimum((z_m - foot_m) / 4, 1)
+    openness = np.float32(0.5) + np.float32(0.25) * np.clip((z_m - foot_m) / 4, 0, 1)
     return np.asarray(wall_colours(painted.owners, walls) * light(painted.weather, facing, openness))
 
 
