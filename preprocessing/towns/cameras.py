@@ -63,4 +63,5 @@ def _clear(plan: Plan, scene: Scene, points: Float64[np.ndarray, "n 2"]) -> Bool
     cols = (points[:, 0] / plan.gsd_m).astype(int)[:, None, None] + near
     solid = scene.height_m[rows, cols] > 0.4
     leafy = (scene.crown_top_m[rows, cols] > 1) & (scene.crown_bottom_m[rows, cols] < EYE_LEVEL_M)
-    return ~(solid | leafy).any(axis=(1, 2))
+    clear: np.ndarray = np.logical_not(np.any(solid | leafy, axis=(1, 2)))
+    return clear

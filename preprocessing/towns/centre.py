@@ -1,4 +1,4 @@
-"""Blocks of the centre and of industry: big flat-roofed buildings, courtyards, lots and yards."""
+"""Blocks of the centre: perimeters around courtyards, slabs, lots, squares."""
 
 from collections.abc import Iterator
 
@@ -7,9 +7,10 @@ from shapely.geometry import LineString, Point, Polygon
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import split
 
+from preprocessing.towns.parking import parking
 from preprocessing.towns.scene import Surface
-from preprocessing.towns.shapes import Vector, bearing_deg, long_axis, offset, polygons, rectangle
-from preprocessing.towns.sketch import Building, Sketch, Slot, Wing, plant
+from preprocessing.towns.shapes import bearing_deg, long_axis, offset, polygons, rectangle
+from preprocessing.towns.sketch import Building, Sketch, Wing, plant
 from preprocessing.towns.suburb import scatter
 
 FLOOR_M = 3.1
@@ -43,7 +44,7 @@ def fill_centre(rng: np.random.Generator, sketch: Sketch, block: Polygon) -> Non
         _slabs(rng, sketch, block, floors)
     else:
         for lot in lots(rng, block.buffer(-1.0), 22, 40):
-            for shape in polygons(_footprint(rng, lot.buffer(-float(rng.uniform(0.8, 4)))), 60):
+            for shape in polygons(footprint(rng, lot.buffer(-float(rng.uniform(0.8, 4)))), 60):
                 tall = max(2, min(10, floors + int(rng.integers(-2, 3))))
                 sketch.buildings.append(flat(rng, shape, tall))
     scatter(rng, sketch, block, float(rng.uniform(5, 30)), 0.05, 0.7)
@@ -68,7 +69,7 @@ def flat(
     return Building(shape, eave, bearing_deg(along) % 180, surface, tuple(boxes))
 
 
-def _footprint(rng: np.random.Generator, lot: BaseGeometry) -> BaseGeometry:
+def footprint(rng: np.random.Generator, lot: BaseGeometry) -> BaseGeometry:
     """The lot's rectangle, sometimes with a corner (L) or a middle (U) taken out."""
     best = max(polygons(lot), key=lambda p: p.area, default=None)
     if best is None:
@@ -156,92 +157,3 @@ def _square(rng: np.random.Generator, sketch: Sketch, block: Polygon) -> None:
     hall = rectangle(offset(center, along, 0.36 * length, 0), along, 0.16 * length, 0.45 * width)
     for shape in polygons(hall.intersection(block.buffer(-3)), 60):
         sketch.buildings.append(flat(rng, shape, int(rng.integers(3, 7))))
-
-
-def parking(rng: np.random.Generator, sketch: Sketch, lot: Polygon, odds: float | None = None) -> None:
-    """A parking lot: rows of painted bays along its length, cars in some of them."""
-    center, along, length, width = long_axis(lot)
-    odds = float(rng.uniform(0.15, 0.85)) if odds is None else odds
-    sketch.ground.append((Surface.PARKING, lot))
-    inner = lot.buffer(-0.3)
-    across: Vector = (-along[1], along[0])
-    rows = (
-        np.arange(-width / 2 + 2.6, width / 2 - 2.0, 8.0)
-        if width < 20
-        else np.arange(-width / 2 + 2.6, width / 2 - 2, 5.2)
-    )
-    for number, row in enumerate(rows):
-        if width >= 20 and number % 3 == 1:
-            continue
-        for forward in np.arange(-length / 2 + 1.6, length / 2 - 1.3, 2.7):
-            bay = offset(center, along, float(forward), float(row))
-            if not inner.contains(rectangle(bay, along, 2.7, 5.0)):
-                continue
-            stripe = [offset(bay, along, 1.35, -2.5), offset(bay, along, 1.35, 2.5)]
-            sketch.markings.append((Surface.LANE_MARKING, LineString(stripe)))
-            facing = across if rng.uniform() < 0.6 else (-across[0], -across[1])
-            sketch.slots.append(Slot(*bay, facing, odds))
-
-
-def fill_industry(rng: np.random.Generator, sketch: Sketch, block: Polygon) -> None:
-    """Lots with a hall each; the rest of a lot is yard, bays, tanks and containers."""
-    for lot in lots(rng, block.buffer(-1.0), 55, 95):
-        ground = Surface(rng.choice([Surface.ASPHALT, Surface.PARKING, Surface.DIRT, Surface.GRASS]))
-        sketch.ground.append((ground, lot.buffer(-float(rng.uniform(0.5, 3)))))
-        center, along, length, width = long_axis(lot)
-        side = float(rng.choice([-1, 1]))
-        share = float(rng.uniform(0.35, 0.65))
-        hall_at = offset(center, along, side * length * (1 - share) * 0.42, 0)
-        hall = _footprint(
-            rng, rectangle(hall_at, along, length * share, width * float(rng.uniform(0.55, 0.85)))
-        )
-        for shape in polygons(hall.intersection(lot.buffer(-4)), 150):
-            sketch.buildings.append(_hall(rng, shape))
-        free = rectangle(
-            offset(center, along, -side * length * share * 0.52, 0), along, length * (1 - share) * 0.8, width
-        )
-        for yard in polygons(free.intersection(lot.buffer(-3)).difference(hall.buffer(3)), 200):
-            if rng.uniform() < 0.55:
-                parking(rng, sketch, yard)
-            else:
-                _stores(rng, sketch, yard)
-        if rng.uniform() < 0.5:
-            sketch.walls.append(
-                (Surface.FENCE, lot.exterior.difference(lot.centroid.buffer(0.25 * length)), 1.9)
-            )
-    scatter(rng, sketch, block, float(rng.uniform(2, 14)), 0.2, 0.8)
-
-
-def _hall(rng: np.random.Generator, shape: Polygon) -> Building:
-    center, along, length, width = long_axis(shape)
-    surface = Surface.ROOF_METAL if rng.uniform() < 0.65 else Surface.ROOF_FLAT
-    hall = flat(rng, shape, 1, surface, float(rng.uniform(5, 10)))
-    bays = int(rng.integers(1, 4))
-    if surface is Surface.ROOF_FLAT or width < 10:
-        return hall
-    ridges = tuple(
-        Wing(offset(center, along, 0, (i - (bays - 1) / 2) * width / bays), along, length, width / bays,
-             hall.eave_m, 0.16 * width / bays, "gable")
-        for i in range(bays)
-    )  # fmt: skip
-    return hall._replace(wings=ridges)
-
-
-def _stores(rng: np.random.Generator, sketch: Sketch, yard: Polygon) -> None:
-    """Stacks of containers, or round tanks."""
-    center, along, length, width = long_axis(yard)
-    if rng.uniform() < 0.3:
-        radius = float(rng.uniform(3, 6))
-        for forward in np.arange(-length / 2 + radius + 1, length / 2 - radius, 2.6 * radius):
-            tank = Point(offset(center, along, float(forward), 0)).buffer(radius)
-            if yard.contains(tank):
-                sketch.buildings.append(
-                    Building(tank, float(rng.uniform(5, 10)), 0.0, Surface.ROOF_METAL, ())
-                )
-        return
-    for row in np.arange(-width / 2 + 2, width / 2 - 2, 3.2):
-        for forward in np.arange(-length / 2 + 7, length / 2 - 7, 12.8):
-            box = rectangle(offset(center, along, float(forward), float(row)), along, 12.2, 2.5)
-            if rng.uniform() < 0.4 and yard.contains(box):
-                high = 2.6 * int(rng.integers(1, 4))
-                sketch.buildings.append(Building(box, high, bearing_deg(along) % 180, Surface.ROOF_METAL, ()))

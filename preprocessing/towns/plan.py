@@ -1,6 +1,5 @@
 """The plan of a town: where it lies, its streets, its districts and all that stands in them."""
 
-import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,7 +10,8 @@ from shapely.geometry import MultiPoint, Point, Polygon, box
 from shapely.geometry.base import BaseGeometry
 
 from geoloc.errors import DataError
-from preprocessing.towns.centre import fill_centre, fill_industry
+from preprocessing.towns.centre import fill_centre
+from preprocessing.towns.industry import fill_industry
 from preprocessing.towns.park import fill_orchard, fill_park, fill_school
 from preprocessing.towns.roads import ISLAND_M, KERB_M, Streets, cut_streets, draw_streets
 from preprocessing.towns.scene import Surface
@@ -59,7 +59,6 @@ class Plan:
         return round(self.side_m / self.gsd_m)
 
 
-@functools.lru_cache(maxsize=2)
 def draw_plan(seed: int, side_m: float = 640.0, gsd_m: float = 0.3) -> Plan:
     """Draw the town of a seed. Raises DataError for a side or a resolution that no town can have."""
     if seed < 0 or not 160 <= side_m <= 2400 or not 0.1 <= gsd_m <= 1.0:
@@ -71,29 +70,18 @@ def draw_plan(seed: int, side_m: float = 640.0, gsd_m: float = 0.3) -> Plan:
     rng = np.random.default_rng(np.random.SeedSequence([seed, PLAN_STREAM]))
     crs, west_m, south_m = _place(rng)
     town = box(0, 0, side_m, side_m)
-    middle = (side_m / 2, side_m / 2)
-    land = rectangle(middle, unit(float(rng.uniform(0, 90))), 1.7 * side_m, 1.6 * side_m)
-    seeds, kinds = _districts(rng, side_m)
-
-    def kind_at(point: Point) -> str:
-        return kinds[int(np.argmin([point.distance(s) for s in seeds]))]
-
-    scale = float(rng.uniform(0.9, 1.15))
+    bearing = float(rng.uniform(0, 90))
+    land = rectangle((side_m / 2, side_m / 2), unit(bearing), 1.7 * side_m, 1.6 * side_m)
+    districts = _districts(rng, side_m)
     leafy = float(rng.uniform(0.5, 1.5))
-    sway = float(rng.choice([0.03, 0.1, 0.2, 0.3]))
-
-    def block_m(point: Point) -> tuple[float, float]:
-        low, high = BLOCK_M[kind_at(point)]
-        return low * scale, high * scale
-
-    streets = cut_streets(rng, land, town, block_m, sway)
+    streets = cut_streets(rng, land, town, districts.block_m, float(rng.choice([0.03, 0.1, 0.2, 0.3])))
     sketch = Sketch()
     brook = _brook(rng, side_m)
-    sketch.ground.append((Surface.DIRT, brook.buffer(1.0)))
-    sketch.ground.append((Surface.WATER, brook))
+    sketch.ground += [(Surface.DIRT, brook.buffer(1.0)), (Surface.WATER, brook)]
+    kept_free = streets.corridor.union(brook.buffer(4.0))
     for cell in streets.cells:
-        for block in polygons(cell.difference(streets.corridor.union(brook.buffer(4.0)))):
-            _fill_block(rng, sketch, block, kind_at(cell.centroid), leafy)
+        for block in polygons(cell.difference(kept_free)):
+            _fill_block(rng, sketch, block, districts.kind_at(cell.centroid), leafy)
     draw_streets(rng, sketch, streets)
     return Plan(
         seed, side_m, gsd_m, crs, west_m, south_m + side_m,
@@ -122,15 +110,33 @@ def _place(rng: np.random.Generator) -> tuple[str, float, float]:
     return f"EPSG:{32600 + zone}", west, south
 
 
-def _districts(rng: np.random.Generator, side_m: float) -> tuple[list[Point], list[str]]:
-    """Voronoi seeds and what each district is; a town has at least a suburb and one other kind."""
+@dataclass(frozen=True)
+class Districts:
+    """Voronoi cells of a kind each. scale: how large this town's blocks are beside others'."""
+
+    seeds: tuple[Point, ...]
+    kinds: tuple[str, ...]
+    scale: float
+
+    def kind_at(self, point: Point) -> str:
+        """What kind of district a point lies in."""
+        return self.kinds[int(np.argmin([point.distance(seed) for seed in self.seeds]))]
+
+    def block_m(self, point: Point) -> tuple[float, float]:
+        """The least and greatest length of blocks around a point."""
+        low, high = BLOCK_M[self.kind_at(point)]
+        return low * self.scale, high * self.scale
+
+
+def _districts(rng: np.random.Generator, side_m: float) -> Districts:
+    """A town has at least a suburb and one other kind."""
     count = int(rng.integers(4, 8))
     seeds = [Point(p) for p in rng.uniform(-0.1 * side_m, 1.1 * side_m, (count, 2))]
     names = ["suburb", "centre", "industry", "park"]
     kinds = ["suburb"] + [str(k) for k in rng.choice(names, count - 1, p=[0.42, 0.28, 0.16, 0.14])]
     if len(set(kinds)) == 1:
         kinds[-1] = "centre"
-    return seeds, kinds
+    return Districts(tuple(seeds), tuple(kinds), float(rng.uniform(0.9, 1.15)))
 
 
 def _brook(rng: np.random.Generator, side_m: float) -> BaseGeometry:

@@ -20,12 +20,17 @@ RASTERS = ("height_m", "surface", "owner", "axis_deg", "crown_top_m", "crown_bot
 
 @dataclass(frozen=True)
 class DayGaps:
-    """How far the street views' days lie from the orthophoto's: the share of trees that differ."""
+    """How far the street views lie from the orthophoto, weather apart (that is `weather.GAPS`).
+
+    trees_differ: the share of trees that stand in one view only. wobble_deg: standard deviation of the
+    camera's roll and pitch.
+    """
 
     trees_differ: float
+    wobble_deg: float
 
 
-GAPS = {"easy": DayGaps(0.05), "normal": DayGaps(0.15), "hard": DayGaps(0.20)}
+GAPS = {"easy": DayGaps(0.05, 0.3), "normal": DayGaps(0.15, 1.0), "hard": DayGaps(0.20, 2.0)}
 
 
 def build_scene(plan: Plan, day: int, difficulty: str = "normal") -> Scene:

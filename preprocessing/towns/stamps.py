@@ -46,7 +46,8 @@ def _lobed(east: np.ndarray, north: np.ndarray, radius_m: float, name: int) -> n
     safe = np.maximum(squared, 1e-9)
     two, four = (east**2 - north**2) / safe, 8 * (east * north) ** 2 / safe**2 - 1
     a, b = (name % 17 / 16 - 0.5) * 0.36, (name // 17 % 19 / 18 - 0.5) * 0.4
-    return squared / (radius_m**2 * (1 + a * two + b * four))
+    lobed: np.ndarray = squared / (radius_m**2 * (1 + a * two + b * four))
+    return lobed
 
 
 def stamp_cars(

@@ -22,7 +22,6 @@ from preprocessing.towns.weather import draw_weather
 DAYS = 3
 PHOTO_HW = (480, 640)
 PHOTO_FOCAL_MM = (13, 31)  # of 35 mm film, whole as EXIF has it: 62 to 108 degrees
-WOBBLE_DEG = {"easy": 0.3, "normal": 1.0, "hard": 2.0}
 ORTHO_STREAM, DAY_STREAM, PLACE_STREAM, CAMERA_STREAM = 10, 11, 12, 13
 
 
@@ -126,7 +125,7 @@ def _aim(
     *,
     is_panorama: bool,
 ) -> Camera:
-    wobble = WOBBLE_DEG[config.difficulty]
+    wobble = GAPS[config.difficulty].wobble_deg
     heading, hfov = (
         float(rng.uniform(0, 360)),
         math.degrees(2 * math.atan(18 / rng.integers(*PHOTO_FOCAL_MM))),

@@ -26,7 +26,7 @@ def carriageway(plan: Plan) -> shapely.Geometry:
 
 
 def test_a_seed_decides_everything(plan: Plan) -> None:
-    again = draw_plan.__wrapped__(plan.seed, SIDE_M)
+    again = draw_plan(plan.seed, SIDE_M)
     for name in ("crs", "west_m", "north_m", "buildings", "trees", "slots", "lamps"):
         assert getattr(plan, name) == getattr(again, name)
     assert all(a[1].wkb == b[1].wkb for a, b in zip(plan.ground, again.ground, strict=True))
