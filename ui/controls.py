@@ -61,7 +61,7 @@ def ask_street_view(samples: Sequence[Sample]) -> Question | None:
     if upload is None:
         return None
     view = memo("view", upload.file_id, lambda: read_street_view(upload, name=upload.name))
-    return Question(upload.file_id, view, view.lonlat, "GPS tag")
+    return Question(upload.file_id, _ask_kind(view, upload.file_id), view.lonlat, "GPS tag")
 
 
 def _ask_sample(samples: Sequence[Sample]) -> Sample:
@@ -79,8 +79,8 @@ def _next_sample(count: int) -> None:
 
 
 def ask_pose(question: Question) -> Question:
-    """Let the user correct what is known of the street view: its kind, heading and field of view."""
-    view, key = _ask_kind(question.view, question.key), question.key
+    """Let the user correct what is known of the street view: its heading and field of view."""
+    view, key = question.view, question.key
     known = st.toggle(
         "Heading known",
         view.heading_deg is not None,
@@ -105,7 +105,7 @@ def ask_pose(question: Question) -> Question:
 
 
 def _ask_kind(view: StreetView, key: str) -> StreetView:
-    is_panorama = st.toggle("360° panorama", view.is_panorama, key=f"panorama-{key}")
+    is_panorama = st.toggle("It is a 360° panorama", view.is_panorama, key=f"panorama-{key}")
     if is_panorama == view.is_panorama:
         return view
     hfov_deg = 360.0 if is_panorama else DEFAULT_HFOV_DEG
@@ -126,18 +126,16 @@ def ask_region() -> shapely.Geometry | None:
     """Let the user draw or upload a region; None searches the whole gallery."""
     region: shapely.Geometry | None = st.session_state.get("region")
     with st.popover("Search region" if region is None else "Search region: on", width="stretch"):
-        st.toggle(
-            "Draw on the map",
-            key="drawing",
-            on_change=_forget_corners,
-            help="Click two corners for a rectangle, three or more for a polygon.",
-        )
+        st.button("Draw on the map", on_click=_draw, args=(True,), width="stretch", icon=":material/draw:")
         st.file_uploader(
-            "or upload GeoJSON", ["geojson", "json"], key="region-file", on_change=_take_region_file
+            "or upload GeoJSON",
+            ["geojson", "json"],
+            key="region-file",
+            on_change=_take_region_file,
+            max_upload_size=16,
         )
-        everywhere = region is None
         st.button(
-            "Search everywhere", on_click=_set_region, args=(None,), disabled=everywhere, width="stretch"
+            "Search everywhere", on_click=_search_in, args=(None,), disabled=region is None, width="stretch"
         )
     if "region-error" in st.session_state:
         st.error(st.session_state["region-error"])
@@ -148,23 +146,24 @@ def ask_corners() -> list[LonLat]:
     """While a region is drawn: say how, and offer to finish. Returns the corners clicked so far."""
     if not st.session_state.get("drawing"):
         return []
-    corners: list[LonLat] = st.session_state.setdefault("corners", [])
+    corners: list[LonLat] = st.session_state["corners"]
     drawn = region_of_corners(corners)
-    with st.container(horizontal=True, vertical_alignment="center", key="drawing-bar"):
-        st.markdown("**Click corners on the map.** Two make a rectangle, three or more a polygon.")
-        st.button("Search here", type="primary", on_click=_set_region, args=(drawn,), disabled=drawn is None)
-        st.button("Start over", on_click=_forget_corners, disabled=not corners)
+    with st.container(
+        horizontal=True, vertical_alignment="center", key="drawing-bar", width="content", gap="xsmall"
+    ):
+        st.markdown("**Click corners:** two for a box, more for a polygon", width="content")
+        st.button("Search here", type="primary", on_click=_search_in, args=(drawn,), disabled=drawn is None)
+        st.button("Cancel", on_click=_draw, args=(False,))
     return corners
 
 
-def _set_region(region: shapely.Geometry | None) -> None:
+def _draw(drawing: bool) -> None:
+    st.session_state["drawing"], st.session_state["corners"] = drawing, []
+
+
+def _search_in(region: shapely.Geometry | None) -> None:
     st.session_state["region"] = region
-    st.session_state["drawing"] = False
-    _forget_corners()
-
-
-def _forget_corners() -> None:
-    st.session_state["corners"] = []
+    _draw(False)
 
 
 def _take_region_file() -> None:
@@ -173,6 +172,6 @@ def _take_region_file() -> None:
     if upload is None:
         return
     try:
-        _set_region(parse_region(upload.getvalue()))
+        _search_in(parse_region(upload.getvalue()))
     except GeolocError as error:
         st.session_state["region-error"] = str(error)

@@ -116,7 +116,7 @@ def truth_layer(truth: LonLat) -> pdk.Layer:
 
 
 def region_layers(region: shapely.Geometry | None, corners: Sequence[LonLat]) -> list[pdk.Layer]:
-    """The region searched, and the corners of one that is being drawn."""
+    """The region searched or being drawn, and the corners clicked for it."""
     parts = [] if region is None else shapely.get_parts(region)
     shapes = [
         {"ring": [list(point) for point in part.exterior.coords]}
@@ -125,6 +125,7 @@ def region_layers(region: shapely.Geometry | None, corners: Sequence[LonLat]) ->
     ]
     dots = [{"at": [corner.lon, corner.lat]} for corner in corners]
     return [
+        _outline("region-casing", shapes, (255, 255, 255, 255), width_px=6),
         _outline("region", shapes, (*REGION_RGB, 255), width_px=3),
         _scatter("corners", dots, REGION_RGB, radius_px=5),
     ]

@@ -22,7 +22,7 @@ from indexing.gallery import Gallery
 from preprocessing.imagery import read_overview
 from ui import layers, panels
 from ui.answer import Answer, Match, answer, open_gallery
-from ui.clicks import clicked_place, clicked_tile
+from ui.clicks import clicked_place, clicked_tile, region_of_corners
 from ui.controls import Question, ask_corners, ask_pose, ask_region, ask_street_view, memo
 from ui.formats import to_csv, to_geojson
 from ui.samples import Sample, read_samples
@@ -31,7 +31,7 @@ CSS = Path(__file__).with_name("page.css")
 OVERVIEW_PX = 2048
 TILE_PX = 512
 MOST_BACKDROPS = 12
-MAP_HEIGHT_PX = 500
+MAP_HEIGHT_PX = 460
 DIM = {"desaturate": 0.5, "tint_color": [225, 227, 228]}
 
 
@@ -173,20 +173,20 @@ def show(here: Shelf, sight: Sight | None) -> None:
 
 def draw_map(here: Shelf, sight: Sight | None) -> None:
     """The map under its legend, and while a region is drawn the tools for that."""
-    corners = ask_corners()
     turn = st.session_state.setdefault("turn", 0)
     bounds = here.gallery.bounds_lonlat
-    focus = bounds if sight is None else _legend_and_focus(here, sight)
+    corners, focus = _toolbar(here, sight)
     stack = _imagery_layers(here, sight)
     if sight is not None:
         stack += [layers.selected_layer(sight.chosen), layers.tile_layer(sight.found.matches, turn)]
         stack += layers.fix_layers(sight.found, here.gallery.spec.footprint_m)
         stack += [] if sight.reference is None else [layers.truth_layer(sight.reference)]
-    stack += layers.region_layers(st.session_state.get("region"), corners)
+    region = region_of_corners(corners) or st.session_state.get("region")
+    stack += layers.region_layers(region, corners)
     if st.session_state.get("drawing"):
         stack.append(layers.catcher_layer(bounds, turn))
     st.pydeck_chart(
-        layers.deck(stack, layers.view_state(focus, MAP_HEIGHT_PX * 0.94)),
+        layers.deck(stack, layers.view_state(focus, MAP_HEIGHT_PX * 0.9)),
         height=MAP_HEIGHT_PX,
         key="map",
         on_select=_clicked,
@@ -213,11 +213,18 @@ def _imagery_layers(here: Shelf, sight: Sight | None) -> list[pdk.Layer]:
     ]
 
 
-def _legend_and_focus(here: Shelf, sight: Sight) -> layers.Bounds:
-    """The line above the map: what its colours mean, and which part of the earth it shows."""
+def _toolbar(here: Shelf, sight: Sight | None) -> tuple[list[LonLat], layers.Bounds]:
+    """The line above the map: the legend, or the tools to draw a region; and which part to show.
+
+    Returns the corners drawn so far, and the bounds to show.
+    """
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        name = None if sight.reference is None else sight.question.reference_name
-        st.html(panels.legend(sight.scores, name), width="content")
+        corners = ask_corners()
+        if sight is None:
+            return corners, here.gallery.bounds_lonlat
+        if not st.session_state.get("drawing"):
+            name = None if sight.reference is None else sight.question.reference_name
+            st.html(panels.legend(sight.scores, name), width="content")
         focus = st.segmented_control(
             "Map shows",
             ["Gallery", "Best fix"],
@@ -227,8 +234,8 @@ def _legend_and_focus(here: Shelf, sight: Sight) -> layers.Bounds:
             label_visibility="collapsed",
         )
     if focus == "Gallery":
-        return here.gallery.bounds_lonlat
-    return layers.around(sight.found.fix.lonlat, 2.5 * here.gallery.spec.footprint_m)
+        return corners, here.gallery.bounds_lonlat
+    return corners, layers.around(sight.found.fix.lonlat, 2.5 * here.gallery.spec.footprint_m)
 
 
 def _clicked() -> None:
@@ -236,7 +243,7 @@ def _clicked() -> None:
     selection = st.session_state["map"]["selection"]
     place, tile_id = clicked_place(selection), clicked_tile(selection)
     if place is not None:
-        st.session_state.setdefault("corners", []).append(place)
+        st.session_state["corners"].append(place)
     elif tile_id is not None:
         _look_at(tile_id)
     else:
@@ -250,7 +257,7 @@ def _look_at(tile_id: int) -> None:
 
 def list_matches(here: Shelf, sight: Sight) -> None:
     """The ranked list; a click on a line looks at its tile."""
-    with st.container(height=MAP_HEIGHT_PX + 50, border=False, gap="xxsmall", key="ranking"):
+    with st.container(height=MAP_HEIGHT_PX + 56, border=False, gap="xxsmall", key="ranking"):
         for match in sight.found.matches:
             place = match.place
             chosen = "chosen-" if match is sight.chosen else ""

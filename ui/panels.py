@@ -126,7 +126,7 @@ def ruler(view: StreetView) -> list[tuple[float, str]]:
         across = azimuth - centre
         x = across / view.hfov_deg + 0.5 if view.is_panorama else (_tan(across) / _tan(half) + 1) / 2
         if 0.015 <= x <= 0.985:
-            marks.append((x, f"{across:+.0f}°" if view.heading_deg is None else _azimuth(azimuth)))
+            marks.append((x, _offset(azimuth) if view.heading_deg is None else _azimuth(azimuth)))
     return marks
 
 
@@ -144,6 +144,10 @@ def lonlat_text(place: LonLat) -> str:
 def _azimuth(azimuth_deg: int) -> str:
     turned = azimuth_deg % 360
     return WINDS[turned // 45] if turned % 45 == 0 else f"{turned}°"
+
+
+def _offset(across_deg: int) -> str:
+    return f"{across_deg:+d}°" if across_deg else "0°"
 
 
 def _tan(degrees: float) -> float:
