@@ -7,8 +7,10 @@ from preprocessing.towns import noise
 from preprocessing.towns.colours import is_evergreen, leaves
 from preprocessing.towns.march import Ground, Lens, Rays, ranges_m, rays_of
 from preprocessing.towns.painted import Painted, light
+from preprocessing.towns.pixels import Pixels
+from preprocessing.towns.scene import Surface
 
-LEAVES_PER_M = 7.0
+LEAVES_PER_M, CLUMPS_PER_M = 14.0, 3.0
 
 
 def crowns(
@@ -18,8 +20,8 @@ def crowns(
     eye_m: float,
     index: Int32[np.ndarray, "w r"],
     range_m: np.ndarray,
-) -> tuple[Int64[np.ndarray, " n"], Float32[np.ndarray, "3 n"], Float32[np.ndarray, " n"]]:
-    """What leaves hide: pixels (flat in (w, h)), their colours and ranges; a pixel's last entry counts.
+) -> tuple[Int64[np.ndarray, " n"], Pixels]:
+    """What leaves hide: which pixels (flat in (w, h)), and what is there; a pixel's last entry counts.
 
     index: map pixels of every column's steps. range_m: of the solid things already drawn, flat (w, h).
     """
@@ -36,7 +38,8 @@ def crowns(
     which, pixel = which[visible][::-1], pixel[visible][::-1]
     rays = rays_of(lens, pixel)
     kept, colours = _foliage(painted, ground, lens, rays, there[which], away_m[which], eye_m)
-    return pixel[kept], colours, away_m[which[kept]]
+    surface = np.full(len(kept), Surface.CROWN, np.uint8)
+    return pixel[kept], Pixels(colours, surface, away_m[which[kept]])
 
 
 def _newly_covered(
@@ -86,13 +89,15 @@ def _foliage(
 
 
 def _twigs(rays: Rays, lens: Lens, away_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Fine and coarse noise across the image, its grain the size of leaves at the range's power of two."""
+    """Fine and coarse noise across the image, its grain of the size of leaves, or of a pixel."""
     column, row = np.divmod(rays.pixel, lens.tangent.shape[1])
-    scale = np.ldexp(np.float32(1), np.frexp(away_m)[1]) / lens.scale.min()
-    u, v = column * scale, row * scale
+    pixel_m = np.ldexp(np.float32(1), np.frexp(away_m)[1]) / lens.scale.min()
+    grain = np.minimum(pixel_m * np.float32(LEAVES_PER_M), np.float32(1))
+    clump = np.minimum(pixel_m * np.float32(CLUMPS_PER_M), np.float32(1))
     shift = np.floor(away_m / 8) * 57
-    fine = noise.sample(2, u * np.float32(LEAVES_PER_M) + shift, v * np.float32(LEAVES_PER_M))
-    return fine, noise.sample(3, u * np.float32(LEAVES_PER_M / 3) + shift, v * np.float32(LEAVES_PER_M / 3))
+    return noise.sample(2, column * grain + shift, row * grain), noise.sample(
+        3, column * clump, row * clump + shift
+    )
 
 
 def _facing(

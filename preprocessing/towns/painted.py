@@ -59,7 +59,7 @@ def paint(scene: Scene, weather: Weather) -> Painted:
         scene,
         weather,
         owners,
-        _pyramid(lit),
+        _pyramid(_smooth(lit)),
         shadow_m,
         _faces(scene, owners),
         *_rough_crowns(scene),
@@ -118,6 +118,14 @@ def _facing_sun(scene: Scene, weather: Weather, rows: slice) -> Float32[np.ndarr
 def _milder(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """The smaller of two slopes, so that the drop at the eaves does not count as roof."""
     return np.where(np.abs(one) < np.abs(other), one, other)
+
+
+def _smooth(lit: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w 4"]:
+    """Round the stairs of lines on the ground, with weights 1 4 1 both ways; leave roofs and cars sharp."""
+    wide = np.pad(lit, ((1, 1), (1, 1), (0, 0)), mode="edge").astype(np.uint16)
+    tall = wide[:-2] + 4 * wide[1:-1] + wide[2:]
+    soft = ((tall[:, :-2] + 4 * tall[:, 1:-1] + tall[:, 2:] + 18) // 36).astype(np.uint8)
+    return np.where(soft[..., 3:] == 0, soft, lit)
 
 
 def _pyramid(lit: UInt8[np.ndarray, "h w 4"]) -> tuple[UInt32[np.ndarray, "h w"], ...]:

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 from jaxtyping import Float32
+from scipy import ndimage
 
 from preprocessing.towns.scene import Scene
 from preprocessing.towns.weather import Weather
@@ -30,19 +31,27 @@ def shadow_height(scene: Scene, weather: Weather) -> Float32[np.ndarray, "h w"]:
 
 
 def foliage_shade(scene: Scene, weather: Weather) -> Float32[np.ndarray, "h w"]:
-    """How much of the sun the crowns take from each pixel's surface: 0 none, 1 all."""
+    """How much of the sun the crowns take from each pixel's surface: 0 none, 1 all.
+
+    A walk towards the sun over every other pixel, for leaves cast no sharp shadow.
+    """
     east, north, up = weather.sun
     level = math.hypot(east, north)
-    step_m = max(0.5, scene.gsd_m)
-    reach_m = min(60.0, float(scene.crown_top_m.max()) * level / up)
-    shaded = np.zeros(scene.height_m.shape, bool)
-    for distance_m in np.arange(0.0, reach_m, step_m):
-        pixels = distance_m / scene.gsd_m
-        rise_m = distance_m * up / level
-        top = _towards(scene.crown_top_m, pixels * east / level, pixels * north / level, rise_m)
-        bottom = _towards(scene.crown_bottom_m, pixels * east / level, pixels * north / level, rise_m)
-        shaded |= (scene.height_m < top) & (scene.height_m >= bottom)
-    return shaded * np.float32(0.85 * (1 - weather.season.bare))
+    stride = max(1, round(0.6 / scene.gsd_m))
+    height, top, bottom = (
+        np.ascontiguousarray(part[::stride, ::stride])
+        for part in (scene.height_m, scene.crown_top_m, scene.crown_bottom_m)
+    )
+    reach_px = min(60.0, float(top.max()) * level / up) / (stride * scene.gsd_m)
+    shaded = np.zeros(height.shape, bool)
+    for pixels in np.arange(0.0, reach_px):
+        away = pixels * east / level, pixels * north / level, pixels * stride * scene.gsd_m * up / level
+        shaded |= (height < _towards(top, *away)) & (height >= _towards(bottom, *away))
+    h, w = scene.height_m.shape
+    full = np.repeat(np.repeat(shaded.astype(np.float32), stride, 0)[:h], stride, 1)[:, :w]
+    return np.asarray(ndimage.uniform_filter(full, 2 * stride - 1)) * np.float32(
+        0.85 * (1 - weather.season.bare)
+    )
 
 
 def _towards(heights: np.ndarray, east_px: float, north_px: float, drop_m: float) -> np.ndarray:

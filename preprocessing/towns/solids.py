@@ -1,33 +1,24 @@
 """Shading of what a ray meets on the height map: tops from the painted map, sides from their owner."""
 
-from dataclasses import dataclass
-
 import numpy as np
-from jaxtyping import Float32, Int32, UInt8
+from jaxtyping import Float32, Int32
 
 from preprocessing.towns import noise
 from preprocessing.towns.colours import surface_colours
 from preprocessing.towns.facades import Walls, normals, wall_colours
 from preprocessing.towns.march import Ground, Rays, refine
-from preprocessing.towns.painted import WHITE, Painted, light
+from preprocessing.towns.painted import ROOFS, WHITE, Painted, light
+from preprocessing.towns.pixels import Pixels
 from preprocessing.towns.scene import Surface
 
-STEEPEST_ROOF_M = np.float32(0.45)
+WALL_RISE_M = np.array([1.2 if surface in ROOFS else 0.45 for surface in Surface], np.float32)
+GRAINY_UNTIL_M = 14.0
 SHARP_UNTIL_M = (16.0, 28.0, 50.0)
-
-
-@dataclass(frozen=True)
-class Solids:
-    """What rays met: colours (sRGB from 0), surface classes and ranges in metres, one column per ray."""
-
-    colours: Float32[np.ndarray, "3 n"]
-    surface: UInt8[np.ndarray, " n"]
-    range_m: Float32[np.ndarray, " n"]
 
 
 def solids(
     painted: Painted, ground: Ground, rays: Rays, step: Int32[np.ndarray, " n"], eye_m: float
-) -> Solids:
+) -> Pixels:
     """Find where rays that end at `step` strike, and colour them."""
     heights = painted.scene.height_m.ravel()
     range_m = refine(heights, ground, rays, step, eye_m)
@@ -36,10 +27,11 @@ def solids(
     front = ground.index(np.maximum(range_m - np.float32(1.15 * ground.gsd_m), 0), rays.east, rays.north)
     z_m = np.float32(eye_m) + range_m * rays.tangent
     under_m = height_m - z_m
-    upright = (under_m > 0.04) & ((height_m - heights[front] > STEEPEST_ROOF_M) | (under_m > 0.6))
+    surface = painted.scene.surface.ravel()[there]
+    rise_m = height_m - heights[front]
+    upright = (under_m > 0.04) & ((rise_m > WALL_RISE_M[surface]) | (under_m > 0.9))
     range_m = np.where(upright, range_m, _level_range(range_m, height_m - np.float32(eye_m), rays, ground))
 
-    surface = painted.scene.surface.ravel()[there]
     colours = np.empty((3, len(range_m)), np.float32)
     side, flat = np.flatnonzero(upright), np.flatnonzero(~upright)
     colours[:, flat] = textured(painted, ground, rays[flat], range_m[flat])
@@ -48,7 +40,7 @@ def solids(
     colours[:, built] = _walls(painted, ground, rays[built], there[built], range_m[built], z_m[built])
     colours[:, loose] = _rough(painted, rays[loose], surface[loose], z_m[loose], range_m[loose])
     surface[built] = np.where(surface[built] == Surface.CAR, surface[built], np.uint8(Surface.FACADE))
-    return Solids(colours, surface, range_m)
+    return Pixels(colours, surface, range_m)
 
 
 def _level_range(
@@ -77,7 +69,17 @@ def textured(
             texture.ravel(), fine, column - np.float32(0.5), row - np.float32(0.5)
         )
     colours *= WHITE / 255
+    near = np.flatnonzero(range_m < GRAINY_UNTIL_M)
+    colours[:, near] *= _grain(ground, rays[near], range_m[near])
     return colours
+
+
+def _grain(ground: Ground, rays: Rays, range_m: Float32[np.ndarray, " n"]) -> Float32[np.ndarray, " n"]:
+    """Pebbles and blades near the camera, finer than the map's pixels, fading with the distance."""
+    east_m = range_m * rays.east + np.float32(ground.column * ground.gsd_m)
+    north_m = range_m * rays.north - np.float32(ground.row * ground.gsd_m)
+    speck = noise.sample(2, east_m * 20, north_m * 20) - np.float32(0.5)
+    return 1 + speck * (np.float32(0.3) - np.float32(0.3 / GRAINY_UNTIL_M) * range_m)
 
 
 def _interpolated(texture: np.ndarray, ground: Ground, column: np.ndarray, row: np.ndarray) -> np.ndarray:

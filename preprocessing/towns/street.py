@@ -7,7 +7,8 @@ from preprocessing.towns.crowns import crowns
 from preprocessing.towns.lens import Camera, lens_of
 from preprocessing.towns.march import Ground, march, ranges_m, rays_of
 from preprocessing.towns.painted import Painted
-from preprocessing.towns.scene import Scene, Surface
+from preprocessing.towns.pixels import Pixels, empty_sky
+from preprocessing.towns.scene import Scene
 from preprocessing.towns.sky import horizon_colour, sky
 from preprocessing.towns.solids import solids
 from preprocessing.towns.traffic import pass_by
@@ -30,23 +31,19 @@ def render(
     step, index = march(heights, ground, lens, eye_m)
 
     step = step.ravel()
-    colours = np.empty((3, step.size), np.float32)
-    surface = np.full(step.size, Surface.SKY, np.uint8)
-    range_m = np.full(step.size, np.inf, np.float32)
-    far = step == len(ranges_m())
-    colours[:, far] = sky(painted.weather, rays_of(lens, np.flatnonzero(far)))
-    met = np.flatnonzero(~far)
-    found = solids(painted, ground, rays_of(lens, met), step[met], eye_m)
-    colours[:, met], surface[met], range_m[met] = found.colours, found.surface, found.range_m
-    leafy, leaf_colours, leaf_range_m = crowns(painted, ground, lens, eye_m, index, range_m)
-    colours[:, leafy], surface[leafy], range_m[leafy] = leaf_colours, Surface.CROWN, leaf_range_m
+    image = empty_sky(step.size)
+    sky_pixels, met = np.flatnonzero(step == len(ranges_m())), np.flatnonzero(step < len(ranges_m()))
+    image.colours[:, sky_pixels] = sky(painted.weather, rays_of(lens, sky_pixels))
+    image.put(met, solids(painted, ground, rays_of(lens, met), step[met], eye_m))
+    image.put(*crowns(painted, ground, lens, eye_m, index, image.range_m))
     if rng.uniform() < painted.weather.traffic:
-        pass_by(painted, ground, lens, camera.height_m, colours, surface, range_m, rng)
-    _haze(painted, colours, range_m)
+        pass_by(painted, ground, lens, camera.height_m, image, rng)
+    _haze(painted.weather, image)
 
     w, h = lens.tangent.shape
-    rgb = develop(painted.weather, colours.reshape(3, w, h).transpose(0, 2, 1), rng.uniform(0.95, 1.05), rng)
-    return rgb, surface.reshape(w, h).T.copy()
+    light = image.colours.reshape(3, w, h).transpose(0, 2, 1)
+    rgb = develop(painted.weather, light, rng.uniform(0.95, 1.05), rng)
+    return rgb, np.ascontiguousarray(image.surface.reshape(w, h).T)
 
 
 def _ground(scene: Scene, camera: Camera) -> Ground:
@@ -55,12 +52,12 @@ def _ground(scene: Scene, camera: Camera) -> Ground:
     return Ground((h, w), scene.gsd_m, column, row)
 
 
-def _haze(painted: Painted, colours: np.ndarray, range_m: np.ndarray) -> None:
+def _haze(weather: Weather, image: Pixels) -> None:
     """The further, the more of the horizon's colour; rational, for an exponential is not exact everywhere."""
-    met = np.isfinite(range_m)
-    depth = np.where(met, range_m, 0) / np.float32(painted.weather.visibility_m)
+    depth = np.where(np.isfinite(image.range_m), image.range_m, 0) * np.float32(1 / weather.visibility_m)
     veil = 1 - 1 / (1 + depth + depth * depth / 2)
-    colours += veil * (horizon_colour(painted.weather)[:, None] - colours)
+    for channel, horizon in zip(image.colours, horizon_colour(weather), strict=True):
+        channel += veil * (horizon - channel)
 
 
 def develop(

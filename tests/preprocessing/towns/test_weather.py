@@ -12,7 +12,7 @@ def days(difficulty: str, *, ortho: bool = False) -> list:
 
 
 def test_unknown_difficulty_is_refused_by_name() -> None:
-    with pytest.raises(DataError, match="'brutal'.*easy, normal, hard"):
+    with pytest.raises(DataError, match=r"'brutal'.*easy, normal, hard"):
         draw_weather(np.random.default_rng(0), "brutal", ortho=False)
 
 
