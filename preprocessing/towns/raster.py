@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from rasterio.features import rasterize
 from rasterio.transform import Affine
+from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
 from preprocessing.towns.plan import Plan
@@ -95,7 +96,8 @@ def _burn(
     n = plan.size_px
     grid = np.zeros((n, n), dtype) if out is None else out
     transform = Affine(plan.gsd_m, 0, 0, 0, -plan.gsd_m, plan.side_m)
-    kept = [(shape, value) for shape, value in shapes if not shape.is_empty]
+    town = box(0, 0, plan.side_m, plan.side_m)
+    kept = [(shape, value) for shape, value in shapes if shape.intersects(town)]
     if kept:
         rasterize(kept, out=grid, transform=transform)
     return grid

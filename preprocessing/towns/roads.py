@@ -1,11 +1,11 @@
 """The streets: cells cut from the land by bent lines, wider ones first, and what is painted on them."""
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import shapely
+from jaxtyping import Float64
 from shapely.geometry import LineString, Point, Polygon
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import split
@@ -60,6 +60,7 @@ def cut_streets(
     """Cut `land` into cells until each is as long as `block_m` (low, high) wants it at its middle."""
     roads: list[Road] = []
     cells: list[Polygon] = []
+    seen = town.buffer(40.0)
 
     def cut(cell: Polygon) -> None:
         if not cell.intersects(town):
@@ -71,7 +72,8 @@ def cut_streets(
             cells.append(cell)
             return
         line, halves = parts
-        roads.append(_road(rng, line, length))
+        road = _road(rng, line, length)
+        roads.extend(replace(road, line=piece) for piece in lines(line.intersection(seen), 1.0))
         for half in halves:
             cut(half)
 
@@ -215,10 +217,16 @@ def _drive(sketch: Sketch, road: Road, roundabouts: Sequence[Point]) -> None:
     odds = (0.09, 0.05, 0.02)[road.level]
     for backward in (False, True):
         line = road.line.reverse() if backward else road.line
-        for x, y, ux, uy in walk(line, 2.0, 9.0):
-            if all(math.hypot(x - at.x, y - at.y) > ISLAND_M + 8 for at in roundabouts):
-                sketch.slots.append(Slot(*offset((x, y), (ux, uy), 0, -lane_m), (ux, uy), odds))
-        for x, y, ux, uy in walk(line, 1.0, 2.0):
-            if any(math.hypot(x - at.x, y - at.y) < ISLAND_M + 3 for at in roundabouts):
-                continue
+        for x, y, ux, uy in _away(walk(line, 2.0, 9.0), roundabouts, ISLAND_M + 8):
+            sketch.slots.append(Slot(*offset((x, y), (ux, uy), 0, -lane_m), (ux, uy), odds))
+        for x, y, ux, uy in _away(walk(line, 1.0, 2.0), roundabouts, ISLAND_M + 3):
             sketch.tracks.append((*offset((x, y), (ux, uy), 0, -lane_m), bearing_deg((ux, uy))))
+
+
+def _away(
+    steps: Float64[np.ndarray, "n 4"], points: Sequence[Point], least_m: float
+) -> Float64[np.ndarray, "m 4"]:
+    """The steps of a walk that keep away from some points."""
+    for point in points:
+        steps = steps[np.hypot(steps[:, 0] - point.x, steps[:, 1] - point.y) > least_m]
+    return steps

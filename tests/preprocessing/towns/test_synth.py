@@ -168,7 +168,8 @@ def test_a_town_without_room_leaves_no_part(tmp_path: Path) -> None:
     "wrong",
     [
         {"pairs": 0, "photos": 0}, {"pairs": -1}, {"difficulty": "absurd"}, {"side_m": 20.0},
-        {"jitter_m": -1.0}, {"jitter_m": 40.0}, {"footprint_m": 900.0}, {"footprint_m": float("nan")}, {"tile_px": 1},
+        {"jitter_m": -1.0}, {"jitter_m": 40.0}, {"footprint_m": 900.0},
+        {"footprint_m": float("nan")}, {"tile_px": 1},
         {"panorama_wh": (10, 10)}, {"panorama_wh": (128, 512)},
     ],
 )  # fmt: skip
