@@ -1,0 +1,74 @@
+import csv
+import io
+import json
+from pathlib import Path
+
+import geopandas
+import pyproj
+import pytest
+import shapely
+from small_world import CRS, NORTH_M, SIDE_M, WEST_M
+
+from ui.answer import Answer
+from ui.formats import to_csv, to_geojson, to_json, to_table
+
+HIT_KEYS = {"rank", "lon", "lat", "score", "heading_deg", "tile_id", "source"}
+
+
+def test_json_has_the_contract_keys(answered: Answer) -> None:
+    parsed = json.loads(to_json("town", [answered, answered]))
+    assert parsed["gallery"] == "town"
+    assert [query["photo"] for query in parsed["queries"]] == [answered.view.source] * 2
+    hits = parsed["queries"][0]["hits"]
+    assert [hit["rank"] for hit in hits] == [1, 2, 3, 4, 5]
+    assert all(set(hit) == HIT_KEYS for hit in hits)
+    assert hits[0]["score"] == pytest.approx(answered.fix.score, abs=1e-6)
+    assert hits[0]["tile_id"] == parsed["queries"][0]["fix"]["tile_id"] == answered.fix.tile_id
+    assert parsed["queries"][0]["fix"]["heading_deg"] == 120
+
+
+def test_no_answers_are_still_a_document() -> None:
+    assert json.loads(to_json("town", [])) == {"gallery": "town", "queries": []}
+    assert json.loads(to_geojson([])) == {"type": "FeatureCollection", "features": []}
+    assert to_csv([]) == "photo,rank,lon,lat,score,heading_deg,tile_id,source\n"
+
+
+def test_geojson_opens_at_the_right_place(answered: Answer, tmp_path: Path) -> None:
+    path = tmp_path / "answer.geojson"
+    path.write_text(to_geojson([answered]))
+    frame = geopandas.read_file(path)
+    assert frame.crs == "EPSG:4326"
+    assert list(frame["role"]) == ["fix", *["tile"] * 5]
+    metric = frame.to_crs(CRS)
+    side_m = answered.matches[0].tile.gsd_m * answered.matches[0].tile.size_px
+    town = shapely.box(WEST_M, NORTH_M - SIDE_M, WEST_M + SIDE_M, NORTH_M)
+    assert metric.within(town.buffer(0.01)).all()
+    assert metric.area[1:].to_numpy() == pytest.approx(side_m**2, rel=1e-4)
+    assert metric.geometry[0].distance(metric.geometry[1].centroid) < 0.01
+
+
+def test_geojson_rings_are_closed_and_counter_clockwise(answered: Answer) -> None:
+    for feature in json.loads(to_geojson([answered]))["features"][1:]:
+        (ring,) = feature["geometry"]["coordinates"]
+        assert ring[0] == ring[-1]
+        assert shapely.LinearRing(ring).is_ccw
+
+
+def test_geojson_corner_agrees_with_proj(answered: Answer) -> None:
+    tile = answered.matches[0].tile
+    ring = json.loads(to_geojson([answered]))["features"][1]["geometry"]["coordinates"][0]
+    to_metres = pyproj.Transformer.from_crs("EPSG:4326", tile.crs, always_xy=True)
+    assert to_metres.transform(*ring[0]) == pytest.approx(tile.bounds[:2], abs=0.01)
+    assert to_metres.transform(*ring[2]) == pytest.approx(tile.bounds[2:], abs=0.01)
+
+
+def test_csv_reads_back(answered: Answer) -> None:
+    rows = list(csv.DictReader(io.StringIO(to_csv([answered]))))
+    assert [int(row["tile_id"]) for row in rows] == [match.place.tile_id for match in answered.matches]
+    assert float(rows[0]["lon"]) == pytest.approx(answered.fix.lonlat.lon, abs=1e-7)
+
+
+def test_table_names_photo_and_hits(answered: Answer) -> None:
+    table = to_table(answered)
+    assert str(table.title) == answered.view.source
+    assert table.row_count == 5

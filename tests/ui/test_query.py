@@ -1,0 +1,80 @@
+import json
+from pathlib import Path
+
+import pytest
+from small_world import World
+
+from ui.cli import main
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as done:
+        main(["query", *map(str, words)])
+    out, err = capsys.readouterr()
+    return int(done.value.code or 0), out, err
+
+
+def test_a_photo_is_answered(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(
+        capsys, world.panorama, world.photo, "--gallery", world.gallery, "-k", 3, "--format", "json"
+    )
+    assert code == 0
+    queries = json.loads(out)["queries"]
+    assert [len(query["hits"]) for query in queries] == [3, 3]
+    assert {hit["source"] for query in queries for hit in query["hits"]} == {str(world.ortho.resolve())}
+
+
+@pytest.mark.parametrize(
+    ("format", "begins"), [("table", ""), ("json", "{"), ("geojson", "{"), ("csv", "photo,rank")]
+)
+def test_every_format_writes_to_standard_output(
+    world: World, capsys: pytest.CaptureFixture[str], format: str, begins: str
+) -> None:
+    code, out, _ = run(capsys, world.panorama, "--gallery", world.gallery, "--format", format)
+    assert code == 0
+    assert out.startswith(begins)
+    assert "panorama-01.jpg" in out
+
+
+def test_a_broken_photo_is_one_line_and_the_others_are_answered(
+    world: World, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(world.panorama.read_bytes()[:700])
+    code, out, err = run(capsys, broken, world.panorama, "--gallery", world.gallery, "--format", "json")
+    assert code == 2
+    assert [query["photo"] for query in json.loads(out)["queries"]] == [str(world.panorama)]
+    assert next(line for line in err.splitlines() if line.strip()).startswith(f"geoloc: {broken}")
+    assert "Traceback" not in err
+
+
+def test_the_callers_heading_overrules_the_files(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(
+        capsys, world.panorama, "--gallery", world.gallery, "--heading-deg", 405, "--format", "json"
+    )
+    assert json.loads(out)["queries"][0]["hits"][0]["heading_deg"] == 45
+
+
+def test_region_keeps_hits_inside(world: World, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    _, out, _ = run(capsys, world.panorama, "--gallery", world.gallery, "--format", "json", "-k", 50)
+    hits = json.loads(out)["queries"][0]["hits"]
+    lon, lat = hits[-1]["lon"], hits[-1]["lat"]
+    ring = [[lon + dx * 1e-4, lat + dy * 1e-4] for dx, dy in ((-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -1))]
+    region = tmp_path / "region.geojson"
+    region.write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
+    code, out, _ = run(
+        capsys, world.panorama, "--gallery", world.gallery, "--format", "json", "--region", region
+    )
+    assert code == 0
+    assert [hit["tile_id"] for hit in json.loads(out)["queries"][0]["hits"]] == [hits[-1]["tile_id"]]
+
+
+@pytest.mark.parametrize("option", ["--gallery", "--region"])
+def test_a_missing_file_is_one_line_and_exit_2(
+    world: World, capsys: pytest.CaptureFixture[str], tmp_path: Path, option: str
+) -> None:
+    given = {"--gallery": world.gallery, option: tmp_path / "missing"}
+    words = [word for pair in given.items() for word in pair]
+    code, out, err = run(capsys, world.panorama, *words)
+    assert (code, out) == (2, "")
+    assert err.startswith("geoloc: ") and len(err.splitlines()) == 1
