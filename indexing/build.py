@@ -34,7 +34,7 @@ from indexing.manifest import Manifest, Source
 from indexing.region import read_region
 from indexing.table import make_table
 from preprocessing.geotiff import Imagery, find_imagery, open_imagery
-from preprocessing.tiles import COVERED, Block, Grid, cut_block, make_grid, plan_blocks
+from preprocessing.tiles import COVERED, Block, Grid, cut_block, make_grid, plan_blocks, refuse_coarse
 
 _BATCH = 64
 
@@ -93,6 +93,8 @@ def build_gallery(
             work = out / f".building-{plan.key}"
             work.mkdir(exist_ok=True)
             embed_blocks(plan, encoder, work, progress)
+            for one in _unused(plan, work):
+                note(f"{one.path.name}: no tile was cut from it; it is too small or others cover it.")
             version = store(plan, encoder, model, work, index, progress)
             return publish(version, out)
 
@@ -102,7 +104,7 @@ def plan_build(
 ) -> Plan:
     """Step 1: which tiles, of which files, and the key under which their embeddings are kept."""
     spec = encoder.spec
-    opened = _open_all(find_imagery(imagery))
+    opened = _open_all(find_imagery(imagery), spec.footprint_m)
     grid = make_grid(opened, spec.footprint_m, spec.satellite_px, stride_m)
     area = read_region(region) if region is not None else None
     blocks = plan_blocks(opened, grid, area)
@@ -117,12 +119,13 @@ def plan_build(
     return Plan(opened, grid, blocks, hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16])
 
 
-def _open_all(paths: Sequence[Path]) -> list[Imagery]:
+def _open_all(paths: Sequence[Path], footprint_m: float) -> list[Imagery]:
     """Open every file; of those that cannot be used, one line each in a single ImageryError."""
     opened, refused = [], []
     for path in paths:
         try:
             opened.append(open_imagery(path))
+            refuse_coarse(opened[-1], footprint_m)
         except ImageryError as cause:
             refused.append(str(cause))
     if refused:
@@ -203,6 +206,11 @@ def _chunks(plan: Plan, work: Path) -> Iterator[Embedded]:
         except (ValueError, KeyError, zipfile.BadZipFile) as cause:
             path.unlink()
             raise GalleryError(f"{path} was damaged and is removed; run the same command again.") from cause
+
+
+def _unused(plan: Plan, work: Path) -> list[Imagery]:
+    used = {int(source) for chunk in _chunks(plan, work) for source in chunk.sources}
+    return [one for number, one in enumerate(plan.imagery) if number not in used]
 
 
 def store(plan: Plan, encoder: TwinEncoder, model: Path, work: Path, index: str, progress: Progress) -> Path:

@@ -251,9 +251,12 @@ def _stretch(
 
 def _sample(dataset: DatasetReader, bands: list[int]) -> np.ndarray:
     """(band, n, 1): up to 8 x 8 windows of 64 x 64 px spread evenly, so that a huge file costs no more."""
-    tops = np.unique(np.linspace(0, max(0, dataset.height - 64), 8).astype(int))
-    lefts = np.unique(np.linspace(0, max(0, dataset.width - 64), 8).astype(int))
-    windows = [Window(int(left), int(top), 64, 64) for top in tops for left in lefts]
+    (h, w), steps = dataset.shape, [max(64, math.ceil(side / 8)) for side in dataset.shape]
+    windows = [
+        Window(left, top, min(64, w - left), min(64, h - top))
+        for top in range(0, h, steps[0])
+        for left in range(0, w, steps[1])
+    ]
     parts = [dataset.read(bands, window=window).reshape(len(bands), -1, 1) for window in windows]
     return np.concatenate(parts, axis=1)
 

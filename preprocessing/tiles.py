@@ -91,22 +91,24 @@ class Block:
     rows: Int64[np.ndarray, "n"]
 
 
+def refuse_coarse(imagery: Imagery, footprint_m: float) -> None:
+    """Raise ImageryError where a tile would have fewer than MIN_TILE_PX of the imagery's pixels a side."""
+    tile_px = footprint_m / imagery.gsd_m
+    if tile_px < MIN_TILE_PX:
+        raise ImageryError(
+            f"{imagery.path} has {imagery.gsd_m:.4g} m per pixel, so a tile of this model, {footprint_m:g} m "
+            f"wide, has {tile_px:.3g} of its pixels; use imagery of {footprint_m / MIN_TILE_PX:.3g} m or finer."
+        )
+
+
 def make_grid(
     imagery: Sequence[Imagery], footprint_m: float, size_px: int, stride_m: float | None = None
 ) -> Grid:
     """The grid for a set of imagery. In each UTM zone the CRS of the imagery listed first is taken.
 
     stride_m: rounded to whole pixels of a tile; by default a third of the footprint, so that no camera
-    is farther than a quarter of a tile from a tile's centre. Raises ImageryError for imagery too coarse.
+    is farther than a quarter of a tile from a tile's centre. Raises ImageryError for a senseless stride.
     """
-    for one in imagery:
-        tile_px = footprint_m / one.gsd_m
-        if tile_px < MIN_TILE_PX:
-            raise ImageryError(
-                f"{one.path} has {one.gsd_m:.4g} m per pixel, so a tile of this model, {footprint_m:g} m "
-                f"wide, has {tile_px:.3g} of its pixels; "
-                f"use imagery of {footprint_m / MIN_TILE_PX:.3g} m or finer."
-            )
     stride_m = footprint_m / 3 if stride_m is None else stride_m
     if not 1 <= stride_m <= 100_000:
         raise ImageryError(f"A stride of {stride_m:g} m makes no sense; choose 1 m to 100 km.")

@@ -1,0 +1,249 @@
+"""A build ends in the same bytes whatever happens to it on the way."""
+
+import errno
+import fcntl
+import multiprocessing
+import os
+import shutil
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from geoloc.errors import GalleryError, ImageryError, ModelError
+from indexing import build as building
+from indexing.build import build_gallery
+from indexing.gallery import Gallery
+from indexing.manifest import live_folder
+from indexing.verify import verify
+from tests.indexing import killable
+from tests.indexing.conftest import SPEC, FakeEncoder, noise, write_tif
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_layout(gallery):
+    folder = live_folder(gallery)
+    assert {p.name for p in gallery.iterdir()} == {"CURRENT", ".lock", folder.name}
+    with h5py.File(folder / "embeddings.h5") as file:
+        data = file["embeddings"]
+        assert data.dtype == np.float16 and data.chunks == (1024, SPEC.dim) and data.fletcher32
+        assert len(file["ids"]) == len(data) and file.attrs["spec"] == SPEC.to_json()
+        np.testing.assert_allclose(np.linalg.norm(data[:].astype(float), axis=1), 1, atol=2e-3)
+    assert {p.name for p in (folder / "model").iterdir()} == {"spec.json", "weights.safetensors"}
+
+
+def test_embeddings_are_those_of_the_tiles_read_afresh(gallery):
+    with Gallery.open(gallery) as opened, h5py.File(opened.folder / "embeddings.h5") as file:
+        ids, stored = file["ids"][:], file["embeddings"][:]
+        for row in range(0, len(ids), 97):
+            rgb = opened.read_tile(int(ids[row]))
+            again = building._embed([rgb], FakeEncoder(), torch.device("cpu"))[0]
+            np.testing.assert_allclose(again.astype(float), stored[row].astype(float), atol=0.01)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory, ortho, model) -> dict[str, bytes]:
+    out = tmp_path_factory.mktemp("unbroken") / "g"
+    start = time.monotonic()
+    killable.build(ortho, model, out)
+    took_s = time.monotonic() - start
+    return {"took_s": took_s, **snapshot(live_folder(out))}
+
+
+def kill_and_resume(out: Path, ortho: Path, model: Path, unbroken: dict, moments: list[float]) -> int:
+    """Start, kill after each moment (a share of an unbroken build's time), then build to the end."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.indexing.killable"])
+    killed = 0
+    for moment in moments:
+        process = context.Process(target=killable.build, args=(ortho, model, out))
+        process.start()
+        process.join(0.3 + moment * unbroken["took_s"])
+        killed += process.is_alive()
+        process.kill()
+        process.join()
+    killable.build(ortho, model, out)
+    verify(out)
+    assert snapshot(live_folder(out)) == {name: b for name, b in unbroken.items() if name != "took_s"}
+    assert not list(out.glob(".building-*")) and not list(out.rglob("*.tmp"))
+    return killed
+
+
+def test_five_kills_and_a_resume_equal_an_unbroken_build(tmp_path, ortho, model, unbroken):
+    """All five in one gallery: each run goes a little further than the last."""
+    moments = np.random.default_rng(0).uniform(0, 0.5, 5).tolist()
+    assert kill_and_resume(tmp_path / "g", ortho, model, unbroken, moments) >= 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(30))
+def test_thirty_kills_each_resumed_equal_an_unbroken_build(tmp_path, ortho, model, unbroken, seed):
+    kill_and_resume(tmp_path / "g", ortho, model, unbroken, [np.random.default_rng(seed).uniform(0, 1.2)])
+
+
+class Died(BaseException):
+    """A kill, at a chosen call."""
+
+
+@pytest.mark.parametrize(
+    "step", ["write_embeddings", "fill_index", "_write_manifest", "sync_tree", "write_whole"]
+)
+def test_a_death_in_any_step_leaves_the_live_version_and_resumes(
+    tmp_path, gallery, ortho, model, unbroken, monkeypatch, step
+):
+    out = tmp_path / "g"
+    shutil.copytree(gallery, out)
+    before = snapshot(live_folder(out))
+    done = getattr(building, step)
+
+    def die(*arguments, **options):
+        if step != "write_whole" or arguments[0].name == "CURRENT":
+            done(*arguments, **options) if step == "fill_index" else None
+            raise Died
+        return done(*arguments, **options)
+
+    monkeypatch.setattr(building, step, die)
+    with pytest.raises(Died):
+        killable.build(ortho, model, out)
+    assert snapshot(live_folder(out)) == before
+    verify(out)
+    monkeypatch.undo()
+    embedded = []
+    monkeypatch.setattr(building, "_embed_block", lambda *_: embedded.append(1))
+    killable.build(ortho, model, out)
+    assert not embedded
+    assert snapshot(live_folder(out)) == {name: b for name, b in unbroken.items() if name != "took_s"}
+
+
+def test_another_stride_is_another_build(tmp_path, ortho, model, monkeypatch):
+    out = tmp_path / "g"
+    monkeypatch.setattr(building, "store", lambda *_: (_ for _ in ()).throw(Died()))
+    with pytest.raises(Died):
+        build_gallery([ortho], model, out, stride_m=8, encoder=FakeEncoder())
+    monkeypatch.undo()
+    assert len(list(out.glob(".building-*"))) == 1
+    build_gallery([ortho], model, out, stride_m=16, encoder=FakeEncoder())
+    build_gallery([ortho], model, tmp_path / "fresh", stride_m=16, encoder=FakeEncoder())
+    assert snapshot(live_folder(out)) == snapshot(live_folder(tmp_path / "fresh"))
+    assert not list(out.glob(".building-*"))
+
+
+def test_changed_imagery_is_another_build(tmp_path, model):
+    path = write_tif(tmp_path / "a.tif", noise(100, 100), "EPSG:32632", 500_000, 5_300_000, 1.0)
+    plan = building.plan_build([path], model, FakeEncoder(), 8, None)
+    os.utime(path, ns=(1, 1))
+    assert building.plan_build([path], model, FakeEncoder(), 8, None).key != plan.key
+
+
+def test_a_second_builder_is_refused(tmp_path, ortho, model):
+    out = tmp_path / "g"
+    out.mkdir()
+    with (out / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(GalleryError, match="being built by another process"):
+            build_gallery([ortho], model, out, stride_m=8, encoder=FakeEncoder())
+
+
+@pytest.mark.parametrize(
+    ("step", "error"),
+    [
+        ("write_whole", OSError(errno.ENOSPC, "No space left on device")),
+        ("write_embeddings", OSError("Can't write data (No space left on device)")),
+        ("fill_index", RuntimeError("fwrite failed: No space left on device")),
+    ],
+)
+def test_a_full_disk_is_one_sentence(tmp_path, gallery, ortho, model, monkeypatch, step, error):
+    out = tmp_path / "g"
+    shutil.copytree(gallery, out)
+    before = snapshot(live_folder(out))
+
+    def full(*_, **__):
+        raise error
+
+    monkeypatch.setattr(building, step, full)
+    with pytest.raises(GalleryError, match="is full; its live version is untouched") as caught:
+        build_gallery([ortho], model, out, stride_m=4, encoder=FakeEncoder())
+    assert "\n" not in str(caught.value) and snapshot(live_folder(out)) == before
+
+
+def test_building_again_changes_nothing_and_repairs_damage(tmp_path, gallery, ortho, model):
+    out = tmp_path / "g"
+    shutil.copytree(gallery, out)
+    before = snapshot(live_folder(out))
+    path = live_folder(out) / "index.faiss"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    build_gallery([ortho], model, out, stride_m=8, encoder=FakeEncoder())
+    assert snapshot(live_folder(out)) == before
+    verify(out)
+
+
+def test_a_folder_of_other_things_is_left_alone(tmp_path, ortho, model):
+    (tmp_path / "thesis.doc").write_text("mine")
+    with pytest.raises(GalleryError, match="holds other things"):
+        build_gallery([ortho], model, tmp_path, encoder=FakeEncoder())
+    with pytest.raises(GalleryError, match="is a file"):
+        build_gallery([ortho], model, tmp_path / "thesis.doc", encoder=FakeEncoder())
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.doc"]
+
+
+def test_every_unusable_file_is_named_at_once(tmp_path, ortho, model):
+    (tmp_path / "a.tif").write_text("text")
+    write_tif(tmp_path / "b.tif", noise(50, 50), "EPSG:32632", 0, 0, 30.0)
+    with pytest.raises(ImageryError) as caught:
+        build_gallery([ortho, tmp_path], model, tmp_path / "g", encoder=FakeEncoder())
+    assert [line.split(" ")[0] for line in str(caught.value).splitlines()] == [
+        str(tmp_path / "a.tif"),
+        str(tmp_path / "b.tif"),
+    ]
+    assert not (tmp_path / "g").exists()
+
+
+def test_imagery_without_a_valid_pixel_is_refused(tmp_path, model):
+    path = write_tif(
+        tmp_path / "a.tif", np.zeros((3, 90, 90), np.uint8), "EPSG:32632", 500_000, 5_300_000, 1.0, nodata=0
+    )
+    with pytest.raises(ImageryError, match="enough valid pixels"):
+        build_gallery([path], model, tmp_path / "g", encoder=FakeEncoder())
+
+
+def test_what_the_reader_assumed_is_noted(tmp_path, ortho, model):
+    grey = write_tif(tmp_path / "grey.tif", noise(90, 90)[:1], "EPSG:32632", 500_000, 5_300_000, 1.0)
+    small = write_tif(tmp_path / "small.tif", noise(9, 9), "EPSG:32632", 500_500, 5_300_000, 1.0)
+    notes = []
+    build_gallery([grey, small], model, tmp_path / "g", encoder=FakeEncoder(), note=notes.append)
+    assert any("grey" in note for note in notes) and any("small.tif: no tile" in note for note in notes)
+
+
+def test_a_model_that_makes_nonsense_is_refused(tmp_path, ortho, model):
+    encoder = FakeEncoder()
+    encoder.weights *= float("nan")
+    with pytest.raises(ModelError, match="not numbers"):
+        build_gallery([ortho], model, tmp_path / "g", encoder=encoder)
+
+
+def test_progress_counts_every_tile(tmp_path, ortho, model):
+    seen = []
+    build_gallery(
+        [ortho],
+        model,
+        tmp_path / "g",
+        encoder=FakeEncoder(),
+        stride_m=8,
+        progress=lambda *now: seen.append(now),
+    )
+    embed = [now for now in seen if now[0] == "embed"]
+    assert embed[-1][1] == embed[-1][2] and [now[1] for now in embed] == sorted(now[1] for now in embed)
+
+
+def test_tiles_of_moved_imagery_are_named(tmp_path, model):
+    path = write_tif(tmp_path / "a.tif", noise(100, 100), "EPSG:32632", 500_000, 5_300_000, 1.0)
+    build_gallery([path], model, tmp_path / "g", encoder=FakeEncoder())
+    path.rename(tmp_path / "b.tif")
+    with Gallery.open(tmp_path / "g") as opened, pytest.raises(ImageryError, match="put it back"):
+        opened.read_tile(int(opened.tiles["id"].iat[0]))

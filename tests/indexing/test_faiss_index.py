@@ -1,0 +1,71 @@
+"""Every index finds what exact search finds, within a region too."""
+
+import numpy as np
+import pytest
+
+from geoloc.errors import GalleryError
+from indexing.faiss_index import choose_factory, fill_index, make_index, search_rows
+
+DIM, ROWS = 32, 3000
+RNG = np.random.default_rng(0)
+CENTRES = RNG.normal(size=(40, DIM))
+VECTORS = CENTRES[RNG.integers(0, 40, ROWS)] + 0.3 * RNG.normal(size=(ROWS, DIM))
+VECTORS = (VECTORS / np.linalg.norm(VECTORS, axis=1, keepdims=True)).astype(np.float16)
+QUERIES = VECTORS[::300].astype(np.float32)
+
+
+def filled(factory):
+    return fill_index(factory, DIM, ROWS, lambda: (VECTORS[a : a + 1024] for a in range(0, ROWS, 1024)))
+
+
+@pytest.mark.parametrize(
+    ("factory", "least"),
+    [
+        ("Flat", 1.0),
+        ("IVF32,Flat", 0.9),
+        ("SQ8", 0.9),
+        ("HNSW16", 0.9),
+        ("PCA24,Flat", 0.7),
+        ("IVF16,SQ8", 0.9),
+    ],
+)
+def test_recall_against_exact_search(factory, least):
+    only = RNG.random(ROWS) < 0.3
+    for mask in (None, only):
+        allowed = np.flatnonzero(np.ones(ROWS, bool) if mask is None else mask)
+        exact = allowed[
+            np.argsort(-(VECTORS[allowed].astype(float) @ QUERIES.T.astype(float)), axis=0)[:10].T
+        ]
+        scores, rows = search_rows(filled(factory), QUERIES, 10, mask)
+        recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(rows, exact, strict=True)])
+        assert recall >= least
+        assert set(rows[rows >= 0]) <= set(allowed) and (np.diff(scores, axis=1) <= 0).all()
+
+
+def test_a_region_smaller_than_k_is_padded():
+    only = np.zeros(ROWS, bool)
+    only[[5, 2999]] = True
+    scores, rows = search_rows(filled("Flat"), QUERIES[:1], 4, only)
+    assert set(rows[0, :2]) == {5, 2999} and (rows[0, 2:] == -1).all() and np.isneginf(scores[0, 2:]).all()
+
+
+@pytest.mark.parametrize("factory", ["nonsense", "", "IVF,Flat", "LSH", "IDMap,Flat", "PQ7"])
+def test_factories_of_no_use_are_refused(factory):
+    with pytest.raises(GalleryError, match="FAISS factory"):
+        make_index(factory, DIM)
+
+
+def test_too_few_tiles_to_learn_from():
+    with pytest.raises(GalleryError, match="wants more of them"):
+        fill_index("IVF4096,Flat", DIM, ROWS, lambda: iter([VECTORS]))
+
+
+def test_the_index_suits_the_size():
+    assert choose_factory(99_999) == "Flat"
+    assert choose_factory(100_000) == "IVF1024,Flat" and choose_factory(1_000_000) == "IVF4096,Flat"
+
+
+def test_an_inverted_file_is_the_same_every_time():
+    import faiss
+
+    assert (faiss.serialize_index(filled("IVF32,Flat")) == faiss.serialize_index(filled("IVF32,Flat"))).all()

@@ -1,0 +1,163 @@
+"""One flipped byte anywhere is found, by `verify` and by `Gallery.open` alike."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from geoloc.errors import GalleryError
+from indexing.gallery import Gallery
+from indexing.manifest import live_folder, version_of
+from indexing.verify import examine, verify
+
+FILES = [
+    "CURRENT",
+    "manifest.json",
+    "embeddings.h5",
+    "tiles.parquet",
+    "index.faiss",
+    "model/weights.safetensors",
+    "model/spec.json",
+]
+
+
+@pytest.fixture
+def copy(tmp_path, gallery):
+    shutil.copytree(gallery, tmp_path / "g")
+    return tmp_path / "g"
+
+
+def inside(gallery, name):
+    return gallery / name if name == "CURRENT" else live_folder(gallery) / name
+
+
+def republish(gallery, change):
+    """Change the manifest and everything that depends on it, as a forger would."""
+    folder = live_folder(gallery)
+    raw = json.loads((folder / "manifest.json").read_bytes())
+    change(raw)
+    content = json.dumps(raw).encode()
+    (folder / "manifest.json").write_bytes(content)
+    folder.rename(gallery / version_of(content))
+    (gallery / "CURRENT").write_text(version_of(content))
+    return gallery
+
+
+def test_a_sound_gallery(gallery):
+    report = verify(gallery)
+    assert report.problems == () and report.files == 5 and report.tiles == len(Gallery.open(gallery))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_one_flipped_byte_is_found(copy, name):
+    path = inside(copy, name)
+    whole = path.read_bytes()
+    ends = [0, len(whole) - 1] if name != "CURRENT" else [0]
+    for at in [*ends, *np.random.default_rng(0).integers(0, len(whole) - 1, 6).tolist()]:
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << int(at) % 8]) + whole[at + 1 :])
+        with pytest.raises(GalleryError) as caught:
+            verify(copy)
+        assert "\n" not in str(caught.value)
+        with pytest.raises(GalleryError):
+            Gallery.open(copy)
+        path.write_bytes(whole)
+    verify(copy)
+
+
+@pytest.mark.parametrize("name", FILES[1:])
+def test_a_missing_or_shortened_file_is_found(copy, name):
+    path = inside(copy, name)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(GalleryError):
+        verify(copy)
+    path.unlink()
+    with pytest.raises(GalleryError, match="missing"):
+        verify(copy)
+
+
+def test_every_damaged_file_and_every_stranger_is_named(copy):
+    inside(copy, "index.faiss").write_bytes(b"x")
+    inside(copy, "tiles.parquet").unlink()
+    inside(copy, "extra.txt").write_text("x")
+    report = examine(copy)
+    assert [any(name in problem for problem in report.problems) for name in ("index", "tiles", "extra")] == [
+        True
+    ] * 3
+
+
+@pytest.mark.parametrize("content", ["../../etc", "", "x" * 70, "0123456789abcdef", "/tmp", "a\0b"])
+def test_current_leads_nowhere_else(copy, content):
+    (copy / "CURRENT").write_text(content)
+    with pytest.raises(GalleryError, match="names no version"):
+        Gallery.open(copy)
+
+
+def test_no_gallery(tmp_path):
+    with pytest.raises(GalleryError, match="is no gallery"):
+        Gallery.open(tmp_path)
+
+
+def forge(**changes):
+    return lambda raw: raw.update(changes)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda raw: raw["files"][0].update(name="../../../etc/passwd"),
+        lambda raw: raw["files"][0].update(name="/etc/passwd"),
+        lambda raw: raw.update(files=[]),
+        lambda raw: raw.update(schema=99),
+        lambda raw: raw.update(rows=10**12),
+        lambda raw: raw.update(grid={}),
+        lambda raw: raw["spec"].update(channels=7),
+        lambda raw: raw["spec"].update(mean=[0.1, 0.1, 0.1]),
+        lambda raw: raw.clear(),
+    ],
+)
+def test_forged_manifests_are_refused(copy, change):
+    republish(copy, change)
+    with pytest.raises(GalleryError):
+        Gallery.open(copy)
+    with pytest.raises(GalleryError):
+        verify(copy)
+
+
+def test_an_index_of_other_vectors_is_found(copy):
+    import faiss
+
+    path = inside(copy, "index.faiss")
+    index = faiss.read_index(str(path))
+    vectors = index.reconstruct_n(0, index.ntotal)
+    index.reset()
+    index.add(np.roll(vectors, 1, axis=1))
+    faiss.write_index(index, str(path))
+    _rehash(copy, "index.faiss")
+    with pytest.raises(GalleryError, match="does not find"):
+        verify(copy)
+
+
+def test_a_table_of_other_tiles_is_found(copy):
+    path = inside(copy, "tiles.parquet")
+    with Gallery.open(copy) as opened:
+        table = opened.tiles
+    table["id"] = table["id"] + 1
+    table.to_parquet(path, index=False)
+    _rehash(copy, "tiles.parquet")
+    with pytest.raises(GalleryError, match="different tiles"):
+        verify(copy)
+
+
+def _rehash(gallery, name):
+    from indexing.manifest import stored_file
+
+    folder = live_folder(gallery)
+    new = stored_file(folder, folder / name)
+
+    def change(raw):
+        for file in raw["files"]:
+            if file["name"] == name:
+                file.update(bytes=new.bytes, sha256=new.sha256)
+
+    republish(gallery, change)

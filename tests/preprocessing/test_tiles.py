@@ -1,0 +1,155 @@
+"""The grid: ids, places and coverage. The oracles are plain loops and pyproj."""
+
+import numpy as np
+import pyproj
+import pytest
+import shapely
+from hypothesis import given
+from hypothesis import strategies as st
+from rasterio.transform import from_origin
+
+from geoloc.errors import ImageryError
+from preprocessing.geotiff import open_imagery
+from preprocessing.imagery import read_square
+from preprocessing.tiles import Grid, cut_block, make_grid, plan_blocks, refuse_coarse
+from tests.preprocessing.test_imagery import flat, write
+
+UTM = "EPSG:32632"
+LEFT, TOP = 500_000.0, 5_300_000.0
+ZONES = tuple((zone, "EPSG:32632") for zone in range(1, 121))
+
+
+@given(
+    zone=st.integers(1, 120),
+    column=st.integers(-500_000, 1_500_000),
+    row=st.integers(-10_000_000, 10_000_000),
+)
+def test_an_id_is_its_cell(zone, column, row):
+    grid = Grid(64.0, 128, 40, ZONES)
+    ids = grid.ids(zone, np.array([column]), np.array([row]))
+    assert [int(part[0]) for part in grid.cells(ids)] == [zone, column, row]
+    assert 0 <= ids[0] < 2**53
+    left, bottom, right, top = grid.tile(int(ids[0])).bounds
+    assert (left, bottom) == (column * 20.0, row * 20.0) and (right - left, top - bottom) == (64, 64)
+
+
+@given(stride_m=st.floats(1, 500), footprint_m=st.floats(20, 300), size_px=st.integers(32, 512))
+def test_the_stride_is_whole_pixels(stride_m, footprint_m, size_px):
+    grid = make_grid([], footprint_m, size_px, stride_m)
+    gsd = footprint_m / size_px
+    assert grid.stride_px >= 1 and abs(grid.stride_m - stride_m) <= max(gsd / 2, gsd - stride_m) + 1e-9
+
+
+def imagery(tmp_path, name="a.tif", left=LEFT, top=TOP, h=200, w=300, gsd=1.0, seed=0, **options):
+    values = np.random.default_rng(seed).integers(0, 255, (3, h, w), np.uint8)
+    return open_imagery(write(tmp_path / name, values, UTM, from_origin(left, top, gsd, gsd), **options))
+
+
+def cut(images, grid, region=None):
+    return {
+        id: (source, rgb)
+        for block in plan_blocks(images, grid, region)
+        for id, source, rgb in cut_block(block, grid, images)
+    }
+
+
+def test_every_tile_four_fifths_covered_is_cut_and_no_other(tmp_path):
+    one = imagery(tmp_path, left=LEFT + 3, top=TOP - 5)
+    grid = make_grid([one], 32, 32, 8)
+    covered = shapely.box(LEFT + 3, TOP - 205, LEFT + 303, TOP - 5)
+    wanted = set()
+    for column in range(int(LEFT // 8) - 10, int(LEFT // 8) + 60):
+        for row in range(int(TOP // 8) - 60, int(TOP // 8) + 10):
+            box = shapely.box(column * 8, row * 8, column * 8 + 32, row * 8 + 32)
+            if box.intersection(covered).area >= 0.8 * 32 * 32:
+                wanted.add(int(grid.ids(32, np.array([column]), np.array([row]))[0]))
+    assert set(cut([one], grid)) == wanted
+
+
+def test_a_tile_cut_from_a_strip_is_the_tile_read_alone(tmp_path):
+    one = imagery(tmp_path, left=LEFT + 3.3, gsd=0.7)
+    grid = make_grid([one], 32, 64, 9.5)
+    tiles = cut([one], grid)
+    for id in list(tiles)[::17]:
+        tile = grid.tile(id)
+        alone, _ = read_square([one], tile.crs, tile.bounds, (64, 64))
+        assert np.abs(alone.astype(int) - tiles[id][1]).max() <= 1
+
+
+def test_nodata_decides_what_is_cut(tmp_path):
+    values = flat((50, 60, 70), 200, 200)
+    values[:, :, :100] = 0
+    one = open_imagery(write(tmp_path / "a.tif", values, UTM, from_origin(LEFT, TOP, 1, 1), nodata=0))
+    grid = make_grid([one], 32, 32, 8)
+    lefts = {grid.tile(id).bounds[0] for id in cut([one], grid)}
+    assert min(lefts) == LEFT + 96  # 28 of 32 columns lie right of the edge; 88 would leave 20
+
+
+def test_more_imagery_renumbers_nothing(tmp_path):
+    first = imagery(tmp_path, "a.tif")
+    second = imagery(tmp_path, "b.tif", left=LEFT + 250, seed=1)
+    alone, both = (
+        cut([first], make_grid([first], 32, 32)),
+        cut([first, second], make_grid([first, second], 32, 32)),
+    )
+    assert set(alone) <= set(both) and len(both) > len(alone)
+    whole = [id for id in alone if make_grid([first], 32, 32).tile(id).bounds[2] <= LEFT + 300]
+    assert all((alone[id][1] == both[id][1]).all() for id in whole)
+    assert {source for source, _ in both.values()} == {0, 1}
+
+
+def test_tiles_across_a_seam_are_filled_from_both(tmp_path):
+    west, east = imagery(tmp_path, "w.tif", w=100), imagery(tmp_path, "e.tif", left=LEFT + 100, w=100)
+    tiles = cut([west, east], make_grid([west, east], 32, 32, 8))
+    columns = {make_grid([west, east], 32, 32, 8).tile(id).bounds[0] for id in tiles}
+    assert set(np.arange(LEFT, LEFT + 169, 8)) <= columns
+
+
+def test_each_zone_has_its_own_grid(tmp_path):
+    to_degrees = pyproj.Transformer.from_crs(UTM, "EPSG:4326", always_xy=True)
+    lon, lat = to_degrees.transform(LEFT, TOP)
+    here = imagery(tmp_path)
+    path = write(
+        tmp_path / "b.tif", flat((1, 2, 3), 200, 200), "EPSG:4326", from_origin(lon + 6, lat, 1e-5, 1e-5)
+    )
+    there = open_imagery(path)
+    grid = make_grid([here, there], 32, 32)
+    assert grid.crs_of_zone == ((32, UTM), (33, "EPSG:32633"))
+    assert {grid.tile(id).crs for id in cut([here, there], grid)} == {UTM, "EPSG:32633"}
+
+
+def test_region_keeps_tiles_whose_centre_is_inside(tmp_path):
+    one = imagery(tmp_path)
+    grid = make_grid([one], 32, 32, 8)
+    everything = cut([one], grid)
+    west, south, east, north = one.bounds_lonlat
+    region = shapely.Polygon([(west, south), (east, south), (west, north)])
+    wanted = {
+        id
+        for id in everything
+        if region.contains(shapely.Point(grid.tile(id).center.lon, grid.tile(id).center.lat))
+    }
+    assert set(cut([one], grid, region)) == wanted
+
+
+def test_refusals_say_both_numbers(tmp_path):
+    coarse = imagery(tmp_path, gsd=3.0)
+    with pytest.raises(ImageryError, match=r"3 m per pixel.*64 m.*21\.3 of its pixels.*2 m or finer"):
+        refuse_coarse(coarse, 64)
+    small = imagery(tmp_path, "s.tif", h=40, w=40)
+    with pytest.raises(ImageryError, match=r"64 m wide.*not one fits.*40 x 40 m"):
+        plan_blocks([small], make_grid([small], 64, 64))
+    off = imagery(tmp_path, "o.tif", left=LEFT + 32, top=TOP - 32, h=70, w=70)
+    with pytest.raises(ImageryError, match="smaller stride"):
+        plan_blocks([off], make_grid([off], 64, 64, 1000))
+    with pytest.raises(ImageryError, match="region"):
+        plan_blocks([coarse], make_grid([coarse], 64, 64), shapely.box(0, 0, 1, 1))
+    with pytest.raises(ImageryError, match="makes no sense"):
+        make_grid([small], 64, 64, 0.1)
+
+
+def test_a_lying_geotransform_does_not_plan_for_ever(tmp_path):
+    path = write(tmp_path / "a.tif", flat((1, 2, 3), 3000, 3000), UTM, from_origin(LEFT, TOP, 1000, 1000))
+    one = open_imagery(path)
+    with pytest.raises(ImageryError, match="choose a larger stride"):
+        plan_blocks([one], make_grid([one], 64, 64, 20))
