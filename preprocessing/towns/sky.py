@@ -42,8 +42,8 @@ def _clouded(
 ) -> Float32[np.ndarray, "3 n"]:
     """Clouds over clear sky, darker folds over a grey one."""
     shift_u, shift_v = weather.cloud_seed & 511, weather.cloud_seed >> 9 & 511
-    u, v = east * np.float32(34) + shift_u, north * np.float32(34) + shift_v
-    density = noise.sample(6, u, v) * np.float32(0.75) + noise.sample(4, 2.7 * u, 2.7 * v) * np.float32(0.25)
+    u, v = east * np.float32(80) + shift_u, north * np.float32(80) + shift_v
+    density = noise.sample(7, u, v) * np.float32(0.75) + noise.sample(5, 2.7 * u, 2.7 * v) * np.float32(0.25)
     cover = np.float32(0.62 - 0.45 * weather.overcast)
     cloud = np.clip((density - cover) * 4, 0, 1) * np.minimum(up * 8, 1)
     bright = np.float32(0.98 - 0.12 * weather.overcast) - np.float32(0.28) * density * density * np.float32(
