@@ -47,9 +47,9 @@ def seen_from_above(
 ) -> Float32[np.ndarray, "3 h w"]:
     """Colours of those rows of the scene without light or shadow, crowns left out."""
     surface, owner = scene.surface[rows], scene.owner[rows]
-    colours = surface_colours(season)[:, surface]
+    colours = np.take(surface_colours(season), surface, axis=1)
     owned = owner > 0
-    colours[:, owned] = owners.top[:, owner[owned]]
+    colours[:, owned] = np.take(owners.top, owner[owned], axis=1)
     grid = np.indices(surface.shape, np.float32)
     row, column = grid[0] + np.float32(rows.start), grid[1]
     _add_glass(colours, scene, owners, rows)
@@ -86,7 +86,7 @@ def _add_glass(colours: np.ndarray, scene: Scene, owners: Owners, rows: slice) -
     owner = scene.owner[rows][row, column]
     x_m = (column + 0.5) * scene.gsd_m
     y_m = -(row + rows.start + 0.5) * scene.gsd_m
-    start, stop = owners.along_m[owner].T
+    start, stop = np.take(owners.along_m, owner, axis=1)
     place = (x_m * owners.east[owner] + y_m * owners.north[owner] - start) / np.maximum(stop - start, 0.1)
     glass = ((place > 0.24) & (place < 0.36)) | ((place > 0.78) & (place < 0.88))
     colours[:, row[glass], column[glass]] = np.array([[0.13], [0.15], [0.18]])

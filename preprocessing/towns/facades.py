@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float32, Int32
 
 from preprocessing.towns import noise
 from preprocessing.towns.owners import Owners
+from preprocessing.towns.pixels import put
 from preprocessing.towns.scene import Surface
 
 FRAME_M = np.float32(0.09)
@@ -52,24 +53,25 @@ def _place(owners: Owners, walls: Walls) -> tuple[np.ndarray, np.ndarray]:
     east, north = owners.east[walls.owner], owners.north[walls.owner]
     lengthwise = (walls.face & 1).astype(bool)
     place = np.where(lengthwise, walls.x_m * east + walls.y_m * north, walls.x_m * north - walls.y_m * east)
-    extent = np.where(lengthwise[:, None], owners.along_m[walls.owner], owners.across_m[walls.owner])
-    return place - extent[:, 0], np.maximum(extent[:, 1] - extent[:, 0], np.float32(0.5))
+    along, across = (np.take(extent, walls.owner, axis=1) for extent in (owners.along_m, owners.across_m))
+    start, stop = np.where(lengthwise, along, across)
+    return place - start, np.maximum(stop - start, np.float32(0.5))
 
 
 def wall_colours(owners: Owners, walls: Walls) -> Float32[np.ndarray, "3 n"]:
     """Colours in even light, sRGB from 0 to 1."""
-    colours = owners.side[:, walls.owner]
+    colours = np.take(owners.side, walls.owner, axis=1)
     is_car = owners.kind[walls.owner] == Surface.CAR
     for chosen, paint in ((is_car, _car), (~is_car, _building)):
         some = np.flatnonzero(chosen)
         if len(some):
-            colours[:, some] = paint(owners, walls[some], colours[:, some])
+            put(colours, some, paint(owners, walls[some], np.take(colours, some, axis=1)))
     return colours
 
 
 def _building(owners: Owners, walls: Walls, colours: np.ndarray) -> Float32[np.ndarray, "3 n"]:
     place, length = _place(owners, walls)
-    luck = owners.luck[:, walls.owner]
+    luck = np.take(owners.luck, walls.owner, axis=1)
     metal = owners.kind[walls.owner] == Surface.ROOF_METAL
     floor_m = np.where(metal, np.float32(4.5), np.float32(2.7) + luck[3] * np.float32(0.6))
     bays = np.maximum(np.floor(length / (np.float32(2.3) + luck[2] * np.float32(1.8))), 1)
@@ -91,8 +93,8 @@ def _building(owners: Owners, walls: Walls, colours: np.ndarray) -> Float32[np.n
     bar = fine & ((across_m < FRAME_M / 2) | (np.abs(up_m - centre_m) < FRAME_M / 2)) & (luck[1] > 0.5)
     glass = window & ((inset_m > FRAME_M) | ~fine) & ~bar
     frame = np.where(luck[2] < 0.7, np.float32(0.88), np.float32(0.28))
-    colours[:, window] = frame[window]
-    colours[:, glass] = _glass(walls, floor, bay, up_m, head_m)[:, glass]
+    np.copyto(colours, frame, where=window)
+    np.copyto(colours, _glass(walls, floor, bay, up_m, head_m), where=glass)
     sill = room & fine & (across_m < half_m + FRAME_M) & (up_m <= sill_m) & (up_m > sill_m - 0.12)
     colours[:, sill] = SILL
     _doors(colours, walls, luck, bays, bay, across_m)
@@ -139,7 +141,7 @@ def _doors(
     frame, door = low & (across_m < 0.62), low & (across_m < 0.52) & (walls.z_m < 2.1)
     colours[:, frame] = DOOR_FRAME
     wood = np.stack([0.25 + 0.4 * luck[2], 0.22 + 0.2 * luck[3], 0.2 + 0.3 * luck[0]])
-    colours[:, door] = wood[:, door]
+    np.copyto(colours, wood, where=door)
 
 
 def _car(owners: Owners, walls: Walls, colours: np.ndarray) -> Float32[np.ndarray, "3 n"]:

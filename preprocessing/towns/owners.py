@@ -63,8 +63,8 @@ class Owners:
     kind: UInt8[np.ndarray, " n"]
     east: Float32[np.ndarray, " n"]
     north: Float32[np.ndarray, " n"]
-    along_m: Float32[np.ndarray, "n 2"]
-    across_m: Float32[np.ndarray, "n 2"]
+    along_m: Float32[np.ndarray, "2 n"]
+    across_m: Float32[np.ndarray, "2 n"]
     top: Float32[np.ndarray, "3 n"]
     side: Float32[np.ndarray, "3 n"]
     luck: Float32[np.ndarray, "4 n"]
@@ -96,10 +96,10 @@ def owners_of(scene: Scene) -> Owners:
 
 
 def _extent(along: np.ndarray, starts: np.ndarray, present: np.ndarray, n: int, gsd_m: float) -> np.ndarray:
-    extent = np.zeros((n, 2), np.float32)
+    extent = np.zeros((2, n), np.float32)
     if len(present):
-        extent[present, 0] = np.minimum.reduceat(along, starts) - np.float32(gsd_m / 2)
-        extent[present, 1] = np.maximum.reduceat(along, starts) + np.float32(gsd_m / 2)
+        extent[0, present] = np.minimum.reduceat(along, starts) - np.float32(gsd_m / 2)
+        extent[1, present] = np.maximum.reduceat(along, starts) + np.float32(gsd_m / 2)
     return extent
 
 

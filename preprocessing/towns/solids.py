@@ -8,7 +8,7 @@ from preprocessing.towns.colours import surface_colours
 from preprocessing.towns.facades import Walls, normals, wall_colours
 from preprocessing.towns.march import Ground, Rays, refine
 from preprocessing.towns.painted import ROOFS, WHITE, Painted, light
-from preprocessing.towns.pixels import Pixels
+from preprocessing.towns.pixels import Pixels, put
 from preprocessing.towns.scene import Surface
 
 WALL_RISE_M = np.array([1.2 if surface in ROOFS else 0.45 for surface in Surface], np.float32)
@@ -34,11 +34,11 @@ def solids(
 
     colours = np.empty((3, len(range_m)), np.float32)
     side, flat = np.flatnonzero(upright), np.flatnonzero(~upright)
-    colours[:, flat] = textured(painted, ground, rays[flat], range_m[flat])
+    put(colours, flat, textured(painted, ground, rays[flat], range_m[flat]))
     owned = painted.scene.owner.ravel()[there[side]] > 0
     built, loose = side[owned], side[~owned]
-    colours[:, built] = _walls(painted, ground, rays[built], there[built], range_m[built], z_m[built])
-    colours[:, loose] = _rough(painted, rays[loose], surface[loose], z_m[loose], range_m[loose])
+    put(colours, built, _walls(painted, ground, rays[built], there[built], range_m[built], z_m[built]))
+    put(colours, loose, _rough(painted, rays[loose], surface[loose], z_m[loose], range_m[loose]))
     surface[built] = np.where(surface[built] == Surface.CAR, surface[built], np.uint8(Surface.FACADE))
     return Pixels(colours, surface, range_m)
 
@@ -65,12 +65,14 @@ def textured(
         column = pixels * rays.east[some] + np.float32(ground.column / 2**depth)
         row = np.float32(ground.row / 2**depth) - pixels * rays.north[some]
         fine = Ground((texture.shape[0], texture.shape[1]), ground.gsd_m, 0, 0)
-        colours[:, some] = _interpolated(
-            texture.ravel(), fine, column - np.float32(0.5), row - np.float32(0.5)
+        put(
+            colours,
+            some,
+            _interpolated(texture.ravel(), fine, column - np.float32(0.5), row - np.float32(0.5)),
         )
     colours *= WHITE / 255
     near = np.flatnonzero(range_m < GRAINY_UNTIL_M)
-    colours[:, near] *= _grain(ground, rays[near], range_m[near])
+    put(colours, near, np.take(colours, near, axis=1) * _grain(ground, rays[near], range_m[near]))
     return colours
 
 
@@ -136,6 +138,6 @@ def _rough(
         rays.east * np.float32(east) + rays.north * np.float32(north)
     )
     grain = noise.sample(2, range_m * (8 + 40 * rays.east), z_m * 9 + rays.north * 300) - np.float32(0.5)
-    colours = surface_colours(painted.weather.season)[:, surface]
+    colours = np.take(surface_colours(painted.weather.season), surface, axis=1)
     gain = light(painted.weather, facing, np.full_like(facing, 0.6)) * (1 + np.float32(0.5) * grain)
     return np.asarray(colours * gain)

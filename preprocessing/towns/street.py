@@ -7,7 +7,7 @@ from preprocessing.towns.crowns import crowns
 from preprocessing.towns.lens import Camera, lens_of
 from preprocessing.towns.march import Ground, march, ranges_m, rays_of
 from preprocessing.towns.painted import Painted
-from preprocessing.towns.pixels import Pixels, empty_sky
+from preprocessing.towns.pixels import Pixels, empty_sky, put
 from preprocessing.towns.scene import Scene
 from preprocessing.towns.sky import horizon_colour, sky
 from preprocessing.towns.solids import solids
@@ -33,7 +33,7 @@ def render(
     step = step.ravel()
     image = empty_sky(step.size)
     sky_pixels, met = np.flatnonzero(step == len(ranges_m())), np.flatnonzero(step < len(ranges_m()))
-    image.colours[:, sky_pixels] = sky(painted.weather, rays_of(lens, sky_pixels))
+    put(image.colours, sky_pixels, sky(painted.weather, rays_of(lens, sky_pixels)))
     image.put(met, solids(painted, ground, rays_of(lens, met), step[met], eye_m))
     image.put(*crowns(painted, ground, lens, eye_m, index, image.range_m))
     if rng.uniform() < painted.weather.traffic:

@@ -93,6 +93,6 @@ def test_faces_are_counted_clockwise_from_the_axis(axis_deg: float) -> None:
 
 def test_owners_are_measured_along_their_own_axes() -> None:
     owners = paint(with_tower(meadow(120), 3, 2, 12, 8, owner=5, axis_deg=33.0), NOON).owners
-    assert np.diff(owners.along_m[5])[0] == pytest.approx(12, abs=0.5)
-    assert np.diff(owners.across_m[5])[0] == pytest.approx(12, abs=0.5)
+    assert np.diff(owners.along_m[:, 5])[0] == pytest.approx(12, abs=0.5)
+    assert np.diff(owners.across_m[:, 5])[0] == pytest.approx(12, abs=0.5)
     assert owners.kind[5] == Surface.ROOF_FLAT
