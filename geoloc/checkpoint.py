@@ -63,12 +63,13 @@ class RunState:
 
 def save_state(run: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: RunState) -> None:
     """Replace the run's checkpoint, atomically."""
-    tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in moments.items()}
-    unique = {name: value.detach().cpu().clone() for name, value in tensors.items()}
+    plain = torch.contiguous_format
+    owned = {name: value.detach().cpu().clone(memory_format=plain) for name, value in tensors.items()}
     with atomic_path(run / CHECKPOINT) as temporary:
-        save_file(unique, temporary, metadata={"state": json.dumps(dataclasses.asdict(state))})
+        save_file(owned, temporary, metadata={"state": json.dumps(dataclasses.asdict(state))})
 
 
 def load_state(run: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> RunState | None:

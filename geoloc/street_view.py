@@ -4,8 +4,9 @@ import io
 import math
 import warnings
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -14,7 +15,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from geoloc.errors import GeolocError, ImageError
 from geoloc.places import LonLat
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP")
+FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_BYTES = 256 * 2**20
 MAX_PIXELS = 100_000_000
 MAX_SIDE_PX = 4096
@@ -65,7 +66,7 @@ class StreetView:
 
 
 def read_street_view(
-    source: Path | IO[bytes],
+    source: Path | BufferedIOBase,
     *,
     name: str | None = None,
     hfov_deg: float | None = None,
@@ -110,7 +111,7 @@ def read_rgb(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     return np.asarray(_decode(path, str(path))[0])
 
 
-def _decode(source: Path | IO[bytes], name: str) -> tuple[Image.Image, Image.Exif, dict[str, Any]]:
+def _decode(source: Path | BufferedIOBase, name: str) -> tuple[Image.Image, Image.Exif, dict[str, Any]]:
     try:
         blob = source.read_bytes() if isinstance(source, Path) and _small(source) else None
         if blob is None:
@@ -126,18 +127,16 @@ def _decode(source: Path | IO[bytes], name: str) -> tuple[Image.Image, Image.Exi
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(blob), formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
-                    raise ImageError(
-                        f"{name} has {image.width} x {image.height} px; reduce it below 100 megapixels."
-                    )
+                    raise Image.DecompressionBombError
                 exif, gpano = image.getexif(), _gpano(image)
                 if image.format in ("JPEG", "MPO"):
                     image.draft("RGB", (MAX_SIDE_PX, MAX_SIDE_PX))
                 upright = ImageOps.exif_transpose(image).convert("RGB")
-    except ImageError:
-        raise
+    except Image.DecompressionBombError as cause:
+        raise ImageError(f"{name} is over {MAX_PIXELS // 10**6} megapixels; reduce it first.") from cause
     except UnidentifiedImageError as cause:
         raise ImageError(f"{name} is no image that geoloc reads; give a JPEG, PNG or WebP.") from cause
-    except (OSError, ValueError, SyntaxError, TypeError, MemoryError, Image.DecompressionBombError) as cause:
+    except (OSError, ValueError, SyntaxError, TypeError, MemoryError) as cause:
         raise ImageError(f"{name} is damaged ({cause}); take the file again from its source.") from cause
     factor = math.ceil(max(upright.size) / MAX_SIDE_PX)
     return (upright.reduce(factor) if factor > 1 else upright), exif, gpano

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Float64, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -20,9 +20,11 @@ def street_tensor(view: StreetView, spec: EncoderSpec) -> Float32[Tensor, "4 h w
     looking north; a view without a heading lies as if it looked north. Rows run from
     street_elevation_deg's top to its bottom. Pixels outside the view are 0 in all four channels.
     """
-    pixels = _at_canvas_resolution(view, spec)
+    down, across = _reduction(view, spec)
+    pixels = np.asarray(Image.fromarray(view.rgb).reduce((across, down)))
     h, w = pixels.shape[:2]
-    x_px, y_px, seen = _source_px(view, spec, (h, w))
+    x, y, seen = _where_in_view(view, spec)
+    x_px, y_px = x * view.rgb.shape[1] / across - 0.5, y * view.rgb.shape[0] / down - 0.5
     ring = view.is_panorama and view.hfov_deg >= 360
     border = "wrap" if ring else "edge"
     padded = np.pad(pixels, ((0, 0), (1, 1), (0, 0)), mode=border)  # type: ignore[call-overload]
@@ -46,28 +48,25 @@ def _normalise(rgb: Tensor, spec: EncoderSpec) -> Tensor:
     return (rgb - mean) / std
 
 
-def _at_canvas_resolution(view: StreetView, spec: EncoderSpec) -> UInt8[np.ndarray, "h w 3"]:
-    """Box-reduce the view while it is at least twice as fine as the canvas, against aliasing."""
+def _reduction(view: StreetView, spec: EncoderSpec) -> tuple[int, int]:
+    """How many rows and columns of the view to average into one, so that the canvas does not alias."""
     h, w = view.rgb.shape[:2]
     view_px_per_deg = w / view.hfov_deg if view.is_panorama else math.radians(_focal_px(view, w))
     low, high = spec.street_elevation_deg
     across = int(view_px_per_deg / (spec.street_hw[1] / 360))
     down = int(view_px_per_deg / (spec.street_hw[0] / (high - low)))
-    across, down = max(1, min(across, w)), max(1, min(down, h))
-    if across == down == 1:
-        return view.rgb
-    return np.asarray(Image.fromarray(view.rgb).reduce((across, down)))
+    return max(1, min(down, h)), max(1, min(across, w))
 
 
 def _focal_px(view: StreetView, w: int) -> float:
     return w / 2 / math.tan(math.radians(view.hfov_deg) / 2)
 
 
-def _source_px(
-    view: StreetView, spec: EncoderSpec, hw: tuple[int, int]
-) -> tuple[Tensor, Tensor, Float32[Tensor, "H W"]]:
-    """For every canvas pixel, where it lies in the view (x, y from pixel 0's centre) and if it does."""
-    (h, w), (rows, columns) = hw, spec.street_hw
+def _where_in_view(
+    view: StreetView, spec: EncoderSpec
+) -> tuple[Float64[Tensor, "h w"], Float64[Tensor, "h w"], Float32[Tensor, "h w"]]:
+    """For every canvas pixel its x and y in the view, as fractions of width and height, and if it is in."""
+    rows, columns = spec.street_hw
     low, high = spec.street_elevation_deg
     full_h, full_w = view.rgb.shape[:2]
     up_deg = high - (torch.arange(rows, dtype=torch.float64) + 0.5) / rows * (high - low)
@@ -90,4 +89,4 @@ def _source_px(
         x = torch.where(ahead, right / depth * focal / full_w, 2.0)
         y = torch.where(ahead, -rise / depth * focal / full_h, 2.0)
     seen = ahead & (x.abs() <= 0.5) & (y.abs() <= 0.5)
-    return (x + 0.5) * w - 0.5, (y + 0.5) * h - 0.5, seen.float()
+    return x + 0.5, y + 0.5, seen.float()

@@ -9,12 +9,21 @@ from geoloc.pairs import Pair, PairTable
 SPLITS = ("train", "val")
 
 
-def read_cvusa(root: Path, split: str = "val") -> PairTable:
+def read_cvusa(root: Path, split: str | None = None) -> PairTable:
     """The pairs of one split: `splits/{split}-19zl.csv`, columns satellite, street, annotation.
 
     The file has no header and paths are relative to `root`; panoramas are 360 degrees, north in
-    the middle. Annotations are not needed. Raises DataError for a split or list that is not there.
+    the middle. Annotations are not needed. Without a split it is val, the one that papers score;
+    where not one pair of val is on the disk, both splits together. Raises DataError for a split or
+    list that is not there.
     """
+    if split is None:
+        val = read_cvusa(root, "val")
+        if val.pairs or not (root / "splits" / "train-19zl.csv").is_file():
+            return val
+        train = read_cvusa(root, "train")
+        missing = [*train.missing, *val.missing]
+        return PairTable("cvusa", "train+val", train.pairs, missing, train.missing_pairs + val.missing_pairs)
     if split not in SPLITS:
         raise DataError(f"CVUSA has the splits {' and '.join(SPLITS)}, not {split!r}; choose with --split.")
     pairs, missing, dropped = [], [], 0

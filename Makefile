@@ -1,0 +1,13 @@
+# One line each; every target makes its own .venv first. PYTHON=python3.12 make test picks another Python.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-all check bench
+demo: .venv/ready ; $(BIN)/geoloc demo
+test: .venv/dev-ready ; $(BIN)/python -m pytest
+test-all: .venv/dev-ready ; $(BIN)/python -m pytest -m "slow or not slow"
+check: .venv/dev-ready ; $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+bench: .venv/dev-ready ; for bench in tests/benchmarks/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+
+.venv/ready: pyproject.toml ; $(PYTHON) -m venv .venv && $(BIN)/pip install -q -e . && touch $@
+.venv/dev-ready: .venv/ready ; $(BIN)/pip install -q -e ".[dev]" && touch $@

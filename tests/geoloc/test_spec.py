@@ -1,0 +1,60 @@
+import dataclasses
+import json
+
+import pytest
+
+from geoloc.errors import ModelError
+from geoloc.spec import EncoderSpec
+
+
+def test_round_trip(tiny_spec: EncoderSpec) -> None:
+    assert EncoderSpec.from_json(tiny_spec.to_json()) == tiny_spec
+    assert tiny_spec.dim == 32
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"azimuth_bins": 0},
+        {"azimuth_bins": 3},
+        {"street_hw": (4, 128)},
+        {"satellite_px": 100_000},
+        {"street_elevation_deg": (10.0, -10.0)},
+        {"footprint_m": 0.0},
+        {"footprint_m": float("nan")},
+        {"std": (0.0, 1.0, 1.0)},
+        {"interpolation": "nearest"},
+        {"channels": 10_000_000},
+    ],
+    ids=str,
+)
+def test_impossible_specs(tiny_spec: EncoderSpec, change: dict[str, object]) -> None:
+    with pytest.raises(ModelError, match="impossible"):
+        dataclasses.replace(tiny_spec, **change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema": 2},
+        {"surprise": 1},
+        {"stage": "two"},
+        {"stage": True},
+        {"street_hw": [32]},
+        {"street_hw": "32x128"},
+        {"backbone": None},
+    ],
+    ids=str,
+)
+def test_text_that_is_no_spec(tiny_spec: EncoderSpec, change: dict[str, object]) -> None:
+    raw = json.loads(tiny_spec.to_json()) | change
+    with pytest.raises(ModelError):
+        EncoderSpec.from_json(json.dumps(raw))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", "[" * 100_000, "null"], ids=["empty", "list", "open", "deep", "null"]
+)
+def test_text_that_is_no_json(text: str) -> None:
+    with pytest.raises(ModelError):
+        EncoderSpec.from_json(text)

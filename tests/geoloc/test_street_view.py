@@ -1,0 +1,210 @@
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from PIL.TiffImagePlugin import IFDRational
+
+from geoloc.errors import ImageError
+from geoloc.places import LonLat
+from geoloc.street_view import StreetView, read_street_view
+
+XMP = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<rdf:Description xmlns:GPano="http://ns.google.com/photos/1.0/panorama/" {attributes}/>'
+    "</rdf:RDF></x:xmpmeta>"
+)
+
+
+def jpeg(
+    wh: tuple[int, int] = (256, 128),
+    gpano: dict[str, object] | None = None,
+    gps: dict[int, object] | None = None,
+    exif: dict[int, object] | None = None,
+    focal_mm: int | None = None,
+) -> io.BytesIO:
+    """A grey JPEG with the metadata asked for."""
+    image, tags = Image.new("RGB", wh, "grey"), Image.Exif()
+    for tag, value in (exif or {}).items():
+        tags[tag] = value
+    if gps is not None:
+        tags.get_ifd(0x8825).update(gps)
+    if focal_mm is not None:
+        tags.get_ifd(0x8769)[0xA405] = focal_mm
+    attributes = " ".join(f'GPano:{key}="{value}"' for key, value in (gpano or {}).items())
+    file = io.BytesIO()
+    image.save(file, "JPEG", exif=tags, xmp=XMP.format(attributes=attributes).encode() if gpano else b"")
+    file.seek(0)
+    return file
+
+
+EQUIRECTANGULAR = {"ProjectionType": "equirectangular"}
+HERE = {1: "S", 2: (33.0, 30.0, 36.0), 3: "W", 4: (70.0, 15.0, 0.0)}
+
+
+def test_plain_photo_and_panorama_by_shape() -> None:
+    photo = read_street_view(jpeg((400, 300)))
+    assert (photo.hfov_deg, photo.is_panorama, photo.heading_deg, photo.lonlat) == (70, False, None, None)
+    for wh in ((256, 128), (1232, 224), (512, 128)):
+        view = read_street_view(jpeg(wh))
+        assert (view.hfov_deg, view.is_panorama) == (360, True), wh
+
+
+def test_position_and_heading_from_exif() -> None:
+    view = read_street_view(jpeg(gps={**HERE, 16: "T", 17: 271.5}))
+    assert view.lonlat == LonLat(-70.25, -(33 + 30 / 60 + 36 / 3600))
+    assert view.heading_deg == 271.5
+
+
+def test_magnetic_heading_is_not_taken_for_true() -> None:
+    assert read_street_view(jpeg(gps={16: "M", 17: 40.0})).heading_deg is None
+
+
+def test_gpano_pose_beats_exif_but_an_unset_one_does_not() -> None:
+    gps = {16: "T", 17: 200.0}
+    posed = read_street_view(jpeg(gpano={**EQUIRECTANGULAR, "PoseHeadingDegrees": 30}, gps=gps))
+    assert posed.heading_deg == 30
+    unset = read_street_view(jpeg(gpano={**EQUIRECTANGULAR, "PoseHeadingDegrees": 0}, gps=gps))
+    assert unset.heading_deg == 200
+
+
+def test_cropped_panorama() -> None:
+    crop = {
+        "CroppedAreaImageWidthPixels": 2000,
+        "CroppedAreaImageHeightPixels": 1000,
+        "FullPanoWidthPixels": 4000,
+        "FullPanoHeightPixels": 2000,
+        "CroppedAreaTopPixels": 200,
+    }
+    view = read_street_view(jpeg((200, 100), gpano=EQUIRECTANGULAR | crop))
+    assert (view.hfov_deg, view.is_panorama) == (180, True)
+    assert view.elevation_deg == pytest.approx(90 - 180 * 700 / 2000)
+
+
+@pytest.mark.parametrize(("wh", "half_film_mm"), [((400, 300), 18.0), ((300, 400), 13.5)])
+def test_field_of_view_from_focal_length(wh: tuple[int, int], half_film_mm: float) -> None:
+    view = read_street_view(jpeg(wh, focal_mm=28))
+    assert view.hfov_deg == pytest.approx(math.degrees(2 * math.atan(half_film_mm / 28)))
+
+
+def test_focal_length_zero_means_unknown() -> None:
+    assert read_street_view(jpeg((400, 300), focal_mm=0)).hfov_deg == 70
+
+
+def test_what_the_caller_states_overrules() -> None:
+    view = read_street_view(jpeg(gps={16: "T", 17: 10.0}), hfov_deg=90, heading_deg=-10)
+    assert (view.hfov_deg, view.is_panorama, view.heading_deg) == (90, False, 350)
+
+
+def test_orientation_is_undone() -> None:
+    assert read_street_view(jpeg((400, 300), exif={0x0112: 6})).rgb.shape == (400, 300, 3)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        jpeg(gps={**HERE, 2: (95.0, 0.0, 0.0)}),
+        jpeg(gps={16: "T", 17: 720.0}),
+        jpeg((640, 480), gpano=EQUIRECTANGULAR),
+        jpeg(gpano={**EQUIRECTANGULAR, "CroppedAreaImageWidthPixels": 9000, "FullPanoWidthPixels": 4000}),
+        jpeg(gpano={**EQUIRECTANGULAR, "PoseHeadingDegrees": 1e9}),
+    ],
+    ids=["latitude", "compass", "no panorama", "crop over full", "pose"],
+)
+def test_lying_metadata_is_refused(file: io.BytesIO) -> None:
+    with pytest.raises(ImageError):
+        read_street_view(file)
+
+
+def test_incomplete_position_is_no_position() -> None:
+    nan = IFDRational(0, 0)
+    for gps in ({1: "N", 2: (nan, nan, nan), 3: "E", 4: (1.0, 2.0, 3.0)}, {2: (1.0, 2.0, 3.0)}, {1: "\0"}):
+        assert read_street_view(jpeg(gps=gps)).lonlat is None
+
+
+def test_broken_files(tmp_path: Path) -> None:
+    whole = jpeg((640, 480)).getvalue()
+    broken = {
+        "truncated.jpg": whole[: len(whole) // 2],
+        "empty.jpg": b"",
+        "text.jpg": b"this is no picture",
+        "header.png": b"\x89PNG\r\n\x1a\n" + b"\0" * 40,
+    }
+    for name, blob in broken.items():
+        (tmp_path / name).write_bytes(blob)
+        with pytest.raises(ImageError, match=name):
+            read_street_view(tmp_path / name)
+    with pytest.raises(ImageError, match="not a file"):
+        read_street_view(tmp_path)
+    with pytest.raises(ImageError, match="absent"):
+        read_street_view(tmp_path / "absent.jpg")
+
+
+def test_tiny_and_huge() -> None:
+    tiny = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(tiny, "PNG")
+    tiny.seek(0)
+    with pytest.raises(ImageError, match="too small"):
+        read_street_view(tiny)
+    bomb = io.BytesIO()
+    Image.new("1", (20_000, 10_000)).save(bomb, "PNG")
+    bomb.seek(0)
+    with pytest.raises(ImageError, match="megapixels"):
+        read_street_view(bomb)
+
+
+def test_large_images_are_reduced() -> None:
+    view = read_street_view(jpeg((9000, 4500)))
+    assert max(view.rgb.shape) <= 4096
+    assert view.rgb.shape[1] == 2 * view.rgb.shape[0]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"hfov_deg": 0.0},
+        {"hfov_deg": 200.0, "is_panorama": False},
+        {"heading_deg": 360.0},
+        {"elevation_deg": 91.0},
+        {"heading_deg": math.nan},
+        {"rgb": np.zeros((3, 400, 3), np.uint8)},
+    ],
+    ids=str,
+)
+def test_nonsense_is_refused(wrong: dict[str, object]) -> None:
+    sane: dict[str, object] = {
+        "rgb": np.zeros((100, 200, 3), np.uint8),
+        "source": "made",
+        "lonlat": None,
+        "heading_deg": None,
+        "hfov_deg": 360.0,
+        "is_panorama": True,
+    }
+    with pytest.raises(ImageError):
+        StreetView(**(sane | wrong))  # type: ignore[arg-type]
+
+
+def test_real_panoramas(real_data: Path) -> None:
+    folder = real_data / "panoramas"
+    gopro = read_street_view(folder / "gopro_360_gps_heading.jpg")
+    assert gopro.is_panorama
+    assert gopro.heading_deg == pytest.approx(349.058, abs=1e-3)
+    assert gopro.lonlat is not None
+    assert (gopro.lonlat.lon, gopro.lonlat.lat) == pytest.approx((1.91919, 49.00689), abs=1e-5)
+    cropped = read_street_view(folder / "cropped_gpano.jpg")
+    assert cropped.hfov_deg == pytest.approx(360 * 2150 / 4032)
+    assert cropped.elevation_deg == pytest.approx(90 - 180 * (134 + 706) / 2016)
+    assert read_street_view(folder / "ricoh_theta.jpg").heading_deg == 270
+    assert read_street_view(folder / "perspective_gps.jpg").lonlat is not None
+    for path in sorted(folder.glob("*.jpg")):
+        assert read_street_view(path).rgb.size
+
+
+def test_real_datasets_panoramas_are_seen_as_such(real_data: Path) -> None:
+    for pattern in ("cvusa/streetview/panos/*.jpg", "cvact/*/streetview/*.jpg"):
+        for path in real_data.glob(pattern):
+            assert read_street_view(path).is_panorama, path
+    for path in (real_data / "cvh3d").glob("*[0-9].jpg"):
+        assert not read_street_view(path).is_panorama, path

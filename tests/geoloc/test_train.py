@@ -1,0 +1,145 @@
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from geoloc.batches import Augmentation
+from geoloc.errors import DataError, ModelError
+from geoloc.model import load_encoder
+from geoloc.pairs import PairTable
+from geoloc.score import score_pairs
+from geoloc.spec import EncoderSpec
+from geoloc.train import Progress, TrainConfig, train
+
+CHILD = """
+import json, sys, time
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+sys.path.insert(0, sys.argv[1])
+from train_child import config, tables
+from geoloc.train import train
+train(config(), *tables(Path(sys.argv[2])), Path(sys.argv[3]), resume=sys.argv[4] == "resume",
+      report=lambda now: (print(now.step, flush=True), time.sleep(0.05)))
+"""
+
+
+@pytest.fixture
+def config(tiny_spec: EncoderSpec) -> TrainConfig:
+    return TrainConfig(
+        model=tiny_spec,
+        augmentation=Augmentation(shift_m=2.0, narrow=0.3, colour=0.1),
+        epochs=3,
+        batch=8,
+        precision="float32",
+        workers=0,
+        save_every_s=0.0,
+    )
+
+
+def weights(run: Path) -> bytes:
+    return (run / "checkpoint.safetensors").read_bytes()
+
+
+def test_learns_and_keeps_the_best(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    seen: list[Progress] = []
+    longer = dataclasses.replace(config, epochs=12, learning_rate=3e-3, save_every_s=60.0)
+    model = train(longer, training, validation, tmp_path / "run", report=seen.append)
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert len(log) == 12
+    assert log[-1]["loss"] < log[0]["loss"] / 2
+    assert [now.step for now in seen] == list(range(1, 49))
+    scores = score_pairs(load_encoder(model), validation)
+    assert scores["n"] == scores["gallery"] == 16
+    assert scores["recall@1"] == pytest.approx(max(line["recall@1"] for line in log), abs=1 / 16)
+    assert scores["recall@1"] >= 0.5
+    card = (model / "README.md").read_text()
+    assert "Town seeds trained on: 1." in card
+    assert f"| recall@1 | {max(line['recall@1'] for line in log):.4f} |" in card
+
+
+def test_interrupted_and_resumed_is_unbroken(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    train(config, training, validation, tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    for stop in (2, 4, 7):
+
+        def killer(now: Progress, stop: int = stop) -> None:
+            if now.step == stop:
+                raise Killed
+
+        with pytest.raises(Killed):
+            train(config, training, validation, tmp_path / "broken", resume=stop != 2, report=killer)
+    train(config, training, validation, tmp_path / "broken", resume=True)
+    assert weights(tmp_path / "whole") == weights(tmp_path / "broken")
+    for name in ("log.jsonl", "model/weights.safetensors", "model/spec.json"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes()
+
+
+def test_sigkilled_and_resumed_is_unbroken(tmp_path: Path) -> None:
+    here = str(Path(__file__).parent)
+
+    def run(name: str, mode: str) -> subprocess.Popen[str]:
+        words = [sys.executable, "-c", CHILD, here, str(tmp_path), str(tmp_path / name), mode]
+        return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+
+    whole = run("whole", "new")
+    assert whole.wait(timeout=200) == 0
+    broken = run("broken", "new")
+    assert broken.stdout is not None
+    while broken.stdout.readline().strip() != "5":
+        time.sleep(0.001)
+    broken.kill()
+    broken.wait()
+    assert run("broken", "resume").wait(timeout=200) == 0
+    assert weights(tmp_path / "whole") == weights(tmp_path / "broken")
+
+
+def test_refusals(config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(DataError, match="training and validation both"):
+        train(config, training, training, run)
+    with pytest.raises(DataError, match="do not fill a batch"):
+        train(dataclasses.replace(config, batch=64), training, validation, run)
+    assert not run.exists()
+    train(dataclasses.replace(config, epochs=1), training, validation, run)
+    with pytest.raises(DataError, match="--resume"):
+        train(config, training, validation, run)
+    with pytest.raises(DataError, match="other settings"):
+        train(config, training, validation, run, resume=True)
+    (run / "checkpoint.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(ModelError, match="damaged"):
+        train(dataclasses.replace(config, epochs=1), training, validation, run, resume=True)
+
+
+def test_divergence_stops_and_keeps_the_checkpoint(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    wild = dataclasses.replace(config, learning_rate=1e30, warmup=0.0)
+    with pytest.raises(DataError, match="loss became"):
+        train(wild, training, validation, tmp_path / "run")
+    assert (tmp_path / "run" / "config.json").exists()
+
+
+def test_goes_on_from_a_model(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    short = dataclasses.replace(config, epochs=1)
+    first = train(short, training, validation, tmp_path / "first")
+    still = dataclasses.replace(short, start_from=first, learning_rate=1e-12, weight_decay=0.0)
+    second = load_encoder(train(still, training, validation, tmp_path / "second"))
+    for (name, before), after in zip(
+        load_encoder(first).named_parameters(), second.parameters(), strict=True
+    ):
+        assert torch.allclose(before, after, atol=1e-3), name

@@ -1,0 +1,107 @@
+import errno
+import json
+from pathlib import Path
+
+import pytest
+
+from geoloc.errors import GeolocError
+from geoloc.model import save_encoder
+from ui.cli import COMMANDS, main
+from ui.doctor import examine
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stop:
+        main(list(words))
+    code = stop.value.code
+    out, err = capsys.readouterr()
+    return (code if isinstance(code, int) else 0), out, err
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    for name in COMMANDS:
+        assert name in out
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "index"])
+def test_every_command_teaches(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    code, out, _ = run(capsys, name, "--help")
+    assert code == 0
+    assert len(out.splitlines()) > 6
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("evaluate", "--data", "cvusa:/nowhere", "--model", "x"),
+        ("train", "--data", "towns:/nowhere", "--out", "x"),
+        ("query", "x.jpg", "--gallery", "/nowhere"),
+        ("index", "info", "/nowhere"),
+        ("index", "verify", "/nowhere"),
+        ("nonsense",),
+        ("evaluate", "--nonsense"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_users_errors_exit_2_in_one_line(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
+    code, out, err = run(capsys, *words)
+    assert code == 2
+    assert out == ""
+    assert err.strip()
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "says"),
+    [
+        (GeolocError("cause; remedy"), 2, "geoloc: cause; remedy"),
+        (KeyboardInterrupt(), 130, "Interrupted"),
+        (OSError(errno.ENOSPC, "full"), 2, "disk is full"),
+    ],
+    ids=["error", "interrupt", "disk"],
+)
+def test_what_becomes_of_errors(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    raised: BaseException,
+    code: int,
+    says: str,
+) -> None:
+    def fail(words: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("ui.cli.command_line", fail)
+    found, _, err = run(capsys, "doctor")
+    assert found == code
+    assert says in err
+
+
+def test_doctor_finds_this_machine_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "doctor", "--json")
+    assert code == 0
+    findings = json.loads(out)["findings"]
+    assert {"torch", "faiss", "device", "disk"} <= {finding["name"] for finding in findings}
+    assert all(finding["remedy"] for finding in examine() if finding.state != "ok")
+
+
+def test_evaluate_cvusa(
+    real_data: Path, tiny_encoder: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Refuses with the count of missing pairs; scores the 18 real ones when that is allowed."""
+    save_encoder(tiny_encoder, tmp_path / "model", "card")  # type: ignore[arg-type]
+    words = ["evaluate", "--data", f"cvusa:{real_data / 'cvusa'}", "--model", str(tmp_path / "model")]
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (2, "")
+    assert "44,398 of 44,416 pairs are missing" in err
+    listing = tmp_path / "missing.txt"
+    code, out, _ = run(capsys, *words, "--allow-missing", "--json", "--missing-list", str(listing))
+    assert code == 0
+    scores = json.loads(out)
+    assert (scores["n"], scores["gallery"], scores["missing_pairs"]) == (18, 18, 44_398)
+    for key in ("recall@1", "recall@5", "recall@10", "recall@1%", "recall@1%_k", "median_rank"):
+        assert key in scores
+    assert len(listing.read_text().splitlines()) == 2 * 44_398
+    code, out, _ = run(capsys, *words, "--allow-missing")
+    assert out.startswith("N = 18 queries, 18 tiles")
