@@ -17,7 +17,7 @@ from geoloc.hits import Fix
 from indexing.build import build_gallery
 from indexing.gallery import Gallery
 from indexing.verify import verify
-from ui.answer import Answer, answer, open_gallery
+from ui.answer import answer, open_gallery
 from ui.progress import progress
 from ui.samples import DATA, MODEL, ORTHO, STREET_VIEWS, Sample, read_sample, read_samples, require_data
 
@@ -83,7 +83,7 @@ def check_demo(path: Path) -> bool:
     rows = []
     with gallery, progress("Locating") as advance:
         for sample in samples:
-            rows.append(_row(sample, *_answers(sample, gallery, encoder)))
+            rows.append(locate_sample(sample, gallery, encoder))
             advance(len(rows), len(samples))
         tiles = len(gallery)
     console = Console(highlight=False)
@@ -93,22 +93,18 @@ def check_demo(path: Path) -> bool:
     return within_bounds(rows, tiles)
 
 
-def _answers(sample: Sample, gallery: Gallery, encoder: TwinEncoder) -> tuple[Answer, Answer]:
+def locate_sample(sample: Sample, gallery: Gallery, encoder: TwinEncoder) -> Row:
+    """Locate one sample with its heading given, and once more without."""
     view = read_sample(sample)
-    return (
-        answer(view, gallery, encoder, k=DEPTH),
-        answer(dataclasses.replace(view, heading_deg=None), gallery, encoder, k=1),
-    )
-
-
-def _row(sample: Sample, known: Answer, unknown: Answer) -> Row:
+    known = answer(view, gallery, encoder, k=DEPTH).fix
+    unknown = answer(dataclasses.replace(view, heading_deg=None), gallery, encoder, k=1).fix
     return Row(
         sample=sample,
-        error_m=known.fix.lonlat.distance_m(sample.lonlat),
-        score=known.fix.score,
-        rank=_rank(known.fix, sample),
-        unknown_error_m=unknown.fix.lonlat.distance_m(sample.lonlat),
-        unknown_heading_error_deg=_turn_deg(unknown.fix.heading_deg, sample.heading_deg),
+        error_m=known.lonlat.distance_m(sample.lonlat),
+        score=known.score,
+        rank=_rank(known, sample),
+        unknown_error_m=unknown.lonlat.distance_m(sample.lonlat),
+        unknown_heading_error_deg=_turn_deg(unknown.heading_deg, sample.heading_deg),
     )
 
 

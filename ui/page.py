@@ -32,6 +32,7 @@ OVERVIEW_PX = 2048
 TILE_PX = 512
 MOST_BACKDROPS = 12
 MAP_HEIGHT_PX = 460
+MAP_FIT_PX = 0.9 * MAP_HEIGHT_PX
 DIM = {"desaturate": 0.5, "tint_color": [225, 227, 228]}
 
 
@@ -186,7 +187,7 @@ def draw_map(here: Shelf, sight: Sight | None) -> None:
     if st.session_state.get("drawing"):
         stack.append(layers.catcher_layer(bounds, turn))
     st.pydeck_chart(
-        layers.deck(stack, layers.view_state(focus, MAP_HEIGHT_PX * 0.9)),
+        layers.deck(stack, layers.view_state(focus, MAP_FIT_PX)),
         height=MAP_HEIGHT_PX,
         key="map",
         on_select=_clicked,

@@ -1,0 +1,175 @@
+"""The page without a browser: uploads, corrections, errors. AppTest cannot see the map; test_browser does."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_world import PLACE, World
+from streamlit.testing.v1 import AppTest
+
+from geoloc.places import LonLat
+from geoloc.street_view import StreetView
+from ui import panels
+from ui.answer import Answer
+from ui.controls import seen_through
+
+
+def _script(gallery: str, samples: str | None) -> None:
+    from pathlib import Path
+
+    from ui.page import page
+
+    page(Path(gallery), Path(samples) if samples else None)
+
+
+def opened(gallery: Path, samples: Path | None = None) -> AppTest:
+    app = AppTest.from_function(
+        _script, args=(str(gallery), str(samples) if samples else None), default_timeout=60
+    )
+    return app.run()
+
+
+def upload(app: AppTest, name: str, content: bytes) -> AppTest:
+    app.file_uploader(key="upload").set_value((name, content, "image/jpeg"))
+    return app.run()
+
+
+def html(app: AppTest) -> str:
+    return "".join(element.value for element in app.get("html"))
+
+
+def test_without_a_street_view_the_page_says_what_to_do(world: World) -> None:
+    app = opened(world.gallery)
+    assert not app.exception and not app.error
+    assert "Where was this taken?" in html(app)
+    assert len(app.download_button) == 0
+
+
+def test_an_upload_is_answered(world: World) -> None:
+    app = upload(opened(world.gallery), "pano.jpg", world.panorama.read_bytes())
+    assert not app.exception and not app.error
+    shown = html(app)
+    assert "120° SE" in shown and "360° field of view" in shown and "from GPS tag" in shown
+    assert app.session_state["answer"][1].view.source == "pano.jpg"
+    assert len(app.download_button) == 2
+
+
+def test_the_users_corrections_reach_the_search(world: World) -> None:
+    app = upload(opened(world.gallery), "photo.jpg", world.photo.read_bytes())
+    (known,) = (toggle for toggle in app.toggle if toggle.key.startswith("known-"))
+    (hfov,) = (slider for slider in app.slider if slider.key.startswith("hfov-"))
+    known.set_value(False)
+    hfov.set_value(60)
+    app.slider(key="k").set_value(3)
+    app.run()
+    found = app.session_state["answer"][1]
+    assert (found.view.heading_deg, found.view.hfov_deg, len(found.matches)) == (None, 60, 3)
+    assert found.fix.heading_deg is not None
+    assert "heading unknown" in html(app)
+
+
+def test_samples_are_offered_with_their_truth(world: World) -> None:
+    app = opened(world.gallery, world.table)
+    assert not app.exception and not app.error
+    assert app.selectbox(key="sample").options == ["Panorama 01", "Photo 01"]
+    assert "from truth" in html(app)
+    app.button(key="next-sample").click().run()
+    found = app.session_state["answer"][1]
+    assert not found.view.is_panorama
+    assert found.view.hfov_deg == 80
+
+
+def test_looking_at_another_match_keeps_the_answer(world: World) -> None:
+    app = opened(world.gallery, world.table)
+    before = app.session_state["answer"][1]
+    app.button(key="look-4").click().run()
+    assert app.session_state["answer"][1] is before
+    assert app.session_state["tile_id"] == before.matches[3].place.tile_id
+    assert "<b>Match 4</b>" in html(app)
+
+
+@pytest.mark.parametrize(("length", "says"), [(0, "empty"), (20, "no image"), (900, "damaged")])
+def test_a_bad_upload_is_one_sentence(world: World, length: int, says: str) -> None:
+    app = upload(opened(world.gallery), "bad.jpg", world.panorama.read_bytes()[:length])
+    assert not app.exception
+    (error,) = app.error
+    assert says in error.value and error.value.startswith("bad.jpg")
+
+
+def test_a_region_is_uploaded_and_forgotten(world: World) -> None:
+    app = opened(world.gallery, world.table)
+    place = app.session_state["answer"][1].matches[4].place
+    ring = [
+        [place.lonlat.lon + x * 1e-4, place.lonlat.lat + y * 1e-4] for x, y in ((-1, -1), (1, -1), (0, 2))
+    ]
+    region = {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
+    uploader = app.file_uploader(key="region-file")
+    uploader.set_value(("region.geojson", json.dumps(region).encode(), "application/geo+json"))
+    app.run()
+    assert not app.exception and not app.error
+    assert app.session_state["answer"][1].fix.tile_id == place.tile_id
+    uploader = app.file_uploader(key="region-file")
+    uploader.set_value(("region.geojson", b"{}", "application/geo+json"))
+    app.run()
+    assert not app.exception and len(app.error) == 1
+    assert app.session_state["answer"][1].fix.tile_id == place.tile_id
+    next(button for button in app.button if button.label == "Search everywhere").click().run()
+    assert len(app.session_state["answer"][1].matches) == 10
+
+
+def test_a_region_without_tiles_is_one_sentence(world: World) -> None:
+    app = opened(world.gallery, world.table)
+    ring = [[0, 0], [1, 0], [1, 1], [0, 0]]
+    region = json.dumps({"type": "Polygon", "coordinates": [ring]}).encode()
+    app.file_uploader(key="region-file").set_value(("region.geojson", region, "application/geo+json"))
+    app.run()
+    assert not app.exception
+    (error,) = app.error
+    assert "region" in error.value
+
+
+def test_a_missing_gallery_is_one_sentence(tmp_path: Path) -> None:
+    app = opened(tmp_path / "nowhere")
+    assert not app.exception
+    assert len(app.error) == 1
+
+
+def test_a_panorama_is_cropped_and_a_photo_reinterpreted(panorama: StreetView) -> None:
+    cropped = seen_through(panorama, 90)
+    assert cropped.rgb.shape == (128, 128, 3) and cropped.hfov_deg == 90
+    assert np.array_equal(cropped.rgb, panorama.rgb[:, 192:320])
+    photo = StreetView(panorama.rgb, "photo", None, 0.0, 70.0, False)
+    assert seen_through(photo, 90).rgb is photo.rgb
+
+
+def test_the_ruler_of_a_panorama_is_linear_and_of_a_photo_a_tangent() -> None:
+    rgb = np.zeros((32, 64, 3), np.uint8)
+    ring = {label: x for x, label in panels.ruler(StreetView(rgb, "", None, 0.0, 360.0, True))}
+    assert ring["N"] == 0.5 and ring["E"] == 0.75 and ring["W"] == 0.25
+    turned = {label: x for x, label in panels.ruler(StreetView(rgb, "", None, 90.0, 360.0, True))}
+    assert turned["E"] == 0.5
+    photo = {label: x for x, label in panels.ruler(StreetView(rgb, "", None, None, 90.0, False))}
+    assert photo["0°"] == 0.5
+    assert photo["+30°"] == pytest.approx(0.5 + np.tan(np.radians(30)) / 2)
+
+
+@pytest.mark.parametrize(
+    ("heading_deg", "text"),
+    [(0, "0° N"), (359.6, "0° N"), (44, "44° NE"), (337.4, "337° NW"), (190, "190° S")],
+)
+def test_bearing(heading_deg: float, text: str) -> None:
+    assert panels.bearing(heading_deg) == text
+
+
+def test_words_from_outside_are_escaped(panorama: StreetView, answered: Answer) -> None:
+    view = StreetView(panorama.rgb, "<script>alert(1)</script>.jpg", None, None, 360.0, True)
+    assert "<script>" not in panels.street_figure(view)
+    assert "<script>" not in panels.masthead("<script>")
+    assert "<script>" not in panels.answer_figures(answered, PLACE, "<script>")
+
+
+def test_figures_say_how_far_off_the_fix_is(answered: Answer) -> None:
+    assert "Error" not in panels.answer_figures(answered, None, "truth")
+    here = answered.fix.lonlat
+    assert "0.0 m" in panels.answer_figures(answered, LonLat(here.lon, here.lat), "truth")
