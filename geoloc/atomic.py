@@ -4,7 +4,7 @@ import errno
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from geoloc.errors import GeolocError
@@ -29,7 +29,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except OSError as cause:
         raise cannot_write(path, cause) from cause
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

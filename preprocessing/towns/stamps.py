@@ -26,10 +26,8 @@ def stamp_trees(scene: Scene, plan: Plan, trees: Sequence[Tree], names: Int64[np
             middle, half = (tree.top_m + tree.bottom_m) / 2, (tree.top_m - tree.bottom_m) / 2
             top, bottom = middle + half * inner, middle - half * inner
         old_top = scene.crown_top_m[window]
-        crown = (reach < 1) & (top - bottom > 0.15)
-        wins = crown & (top > old_top)
-        floor = np.where(old_top > 0, np.minimum(scene.crown_bottom_m[window], bottom), bottom)
-        scene.crown_bottom_m[window] = np.where(crown, floor, scene.crown_bottom_m[window])
+        wins = (reach < 1) & (top - bottom > 0.15) & (top > old_top)
+        scene.crown_bottom_m[window] = np.where(wins, bottom, scene.crown_bottom_m[window])
         scene.crown_id[window] = np.where(wins, name, scene.crown_id[window])
         scene.crown_top_m[window] = np.where(wins, top, old_top)
         if tree.kind != "shrub":

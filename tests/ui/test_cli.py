@@ -83,7 +83,7 @@ def test_doctor_finds_this_machine_whole(capsys: pytest.CaptureFixture[str]) -> 
     assert code == 0
     findings = json.loads(out)["findings"]
     assert {"torch", "faiss", "device", "disk"} <= {finding["name"] for finding in findings}
-    assert all(finding["remedy"] for finding in examine() if finding.state != "ok")
+    assert all(finding.remedy for finding in examine() if finding.state != "ok")
 
 
 def test_evaluate_cvusa(
