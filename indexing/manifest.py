@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from geoloc.errors import GalleryError, GeolocError
+from geoloc.model import SPEC, WEIGHTS
 from geoloc.spec import EncoderSpec
 from indexing.durable import sha256_of
 from preprocessing.tiles import Grid
 
 SCHEMA = 1
 NAME = "manifest.json"
+_PARTS = {"embeddings.h5", "tiles.parquet", "index.faiss", f"model/{WEIGHTS}", f"model/{SPEC}"}
 _LARGEST_MANIFEST = 1 << 26
 _VERSION = re.compile(r"[0-9a-f]{16}")
 
@@ -126,6 +128,8 @@ def _from_json(raw: dict[str, Any], version: str) -> Manifest:
     files = tuple(StoredFile(**file) for file in raw["files"])
     if not all(re.fullmatch(r"(model/)?[A-Za-z0-9_][A-Za-z0-9_.-]*", file.name) for file in files):
         raise ValueError("a file's name leads out of the version's folder")
+    if not {file.name for file in files} >= _PARTS:
+        raise ValueError("a part of the gallery is not listed")
     return Manifest(
         version=version,
         spec=EncoderSpec.from_json(json.dumps(raw["spec"])),

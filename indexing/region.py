@@ -30,7 +30,7 @@ def parse_region(content: str | bytes) -> shapely.Geometry:
     if len(content) > _LARGEST_BYTES:
         raise DataError(f"A region may have at most {_LARGEST_BYTES >> 20} MiB of GeoJSON; simplify it.")
     try:
-        raw = json.loads(content)
+        raw = json.loads(content, parse_constant=_refuse_constant)
         _refuse_other_crs(raw)
         region = shapely.make_valid(shapely.union_all([shape(part) for part in _polygons(raw)]))
     except DataError:
@@ -42,12 +42,16 @@ def parse_region(content: str | bytes) -> shapely.Geometry:
     if region.is_empty or region.area == 0:
         raise DataError("The region holds no area; give a GeoJSON Polygon or MultiPolygon.")
     west, south, east, north = region.bounds
-    if west < -180 or east > 180 or south < -90 or north > 90:
+    if not (west >= -180 and east <= 180 and south >= -90 and north <= 90):
         raise DataError(
             f"The region's coordinates reach {west:.0f}, {south:.0f} to {east:.0f}, {north:.0f}: "
             "GeoJSON wants degrees, longitude first; save it in EPSG:4326."
         )
     return region
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _refuse_other_crs(raw: Any) -> None:

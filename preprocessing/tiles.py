@@ -97,7 +97,7 @@ def refuse_coarse(imagery: Imagery, footprint_m: float) -> None:
     if tile_px < MIN_TILE_PX:
         raise ImageryError(
             f"{imagery.path} has {imagery.gsd_m:.4g} m per pixel, so a tile of this model, {footprint_m:g} m "
-            f"wide, has {tile_px:.3g} of its pixels; use imagery of {footprint_m / MIN_TILE_PX:.3g} m or finer."
+            f"wide, has {tile_px:.3g} of its pixels; use {footprint_m / MIN_TILE_PX:.3g} m imagery or finer."
         )
 
 

@@ -12,6 +12,9 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from fake_encoder import SPEC, FakeEncoder, build
+from rasterio.transform import from_origin
+from tiny_imagery import LEFT, TOP, UTM, noise, write
 
 from geoloc.errors import GalleryError, ImageryError, ModelError
 from indexing import build as building
@@ -19,8 +22,6 @@ from indexing.build import build_gallery
 from indexing.gallery import Gallery
 from indexing.manifest import live_folder
 from indexing.verify import verify
-from tests.indexing import killable
-from tests.indexing.conftest import SPEC, FakeEncoder, noise, write_tif
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
@@ -51,7 +52,7 @@ def test_embeddings_are_those_of_the_tiles_read_afresh(gallery):
 def unbroken(tmp_path_factory, ortho, model) -> dict[str, bytes]:
     out = tmp_path_factory.mktemp("unbroken") / "g"
     start = time.monotonic()
-    killable.build(ortho, model, out)
+    build(ortho, model, out)
     took_s = time.monotonic() - start
     return {"took_s": took_s, **snapshot(live_folder(out))}
 
@@ -59,16 +60,16 @@ def unbroken(tmp_path_factory, ortho, model) -> dict[str, bytes]:
 def kill_and_resume(out: Path, ortho: Path, model: Path, unbroken: dict, moments: list[float]) -> int:
     """Start, kill after each moment (a share of an unbroken build's time), then build to the end."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.indexing.killable"])
+    context.set_forkserver_preload(["fake_encoder"])
     killed = 0
     for moment in moments:
-        process = context.Process(target=killable.build, args=(ortho, model, out))
+        process = context.Process(target=build, args=(ortho, model, out))
         process.start()
         process.join(0.3 + moment * unbroken["took_s"])
         killed += process.is_alive()
         process.kill()
         process.join()
-    killable.build(ortho, model, out)
+    build(ortho, model, out)
     verify(out)
     assert snapshot(live_folder(out)) == {name: b for name, b in unbroken.items() if name != "took_s"}
     assert not list(out.glob(".building-*")) and not list(out.rglob("*.tmp"))
@@ -110,13 +111,13 @@ def test_a_death_in_any_step_leaves_the_live_version_and_resumes(
 
     monkeypatch.setattr(building, step, die)
     with pytest.raises(Died):
-        killable.build(ortho, model, out)
+        build(ortho, model, out)
     assert snapshot(live_folder(out)) == before
     verify(out)
     monkeypatch.undo()
     embedded = []
     monkeypatch.setattr(building, "_embed_block", lambda *_: embedded.append(1))
-    killable.build(ortho, model, out)
+    build(ortho, model, out)
     assert not embedded
     assert snapshot(live_folder(out)) == {name: b for name, b in unbroken.items() if name != "took_s"}
 
@@ -135,7 +136,7 @@ def test_another_stride_is_another_build(tmp_path, ortho, model, monkeypatch):
 
 
 def test_changed_imagery_is_another_build(tmp_path, model):
-    path = write_tif(tmp_path / "a.tif", noise(100, 100), "EPSG:32632", 500_000, 5_300_000, 1.0)
+    path = write(tmp_path / "a.tif", noise(100, 100))
     plan = building.plan_build([path], model, FakeEncoder(), 8, None)
     os.utime(path, ns=(1, 1))
     assert building.plan_build([path], model, FakeEncoder(), 8, None).key != plan.key
@@ -194,7 +195,7 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path, ortho, model):
 
 def test_every_unusable_file_is_named_at_once(tmp_path, ortho, model):
     (tmp_path / "a.tif").write_text("text")
-    write_tif(tmp_path / "b.tif", noise(50, 50), "EPSG:32632", 0, 0, 30.0)
+    write(tmp_path / "b.tif", noise(50, 50), UTM, from_origin(LEFT, TOP, 30, 30))
     with pytest.raises(ImageryError) as caught:
         build_gallery([ortho, tmp_path], model, tmp_path / "g", encoder=FakeEncoder())
     assert [line.split(" ")[0] for line in str(caught.value).splitlines()] == [
@@ -205,16 +206,14 @@ def test_every_unusable_file_is_named_at_once(tmp_path, ortho, model):
 
 
 def test_imagery_without_a_valid_pixel_is_refused(tmp_path, model):
-    path = write_tif(
-        tmp_path / "a.tif", np.zeros((3, 90, 90), np.uint8), "EPSG:32632", 500_000, 5_300_000, 1.0, nodata=0
-    )
+    path = write(tmp_path / "a.tif", np.zeros((3, 90, 90), np.uint8), nodata=0)
     with pytest.raises(ImageryError, match="enough valid pixels"):
         build_gallery([path], model, tmp_path / "g", encoder=FakeEncoder())
 
 
 def test_what_the_reader_assumed_is_noted(tmp_path, ortho, model):
-    grey = write_tif(tmp_path / "grey.tif", noise(90, 90)[:1], "EPSG:32632", 500_000, 5_300_000, 1.0)
-    small = write_tif(tmp_path / "small.tif", noise(9, 9), "EPSG:32632", 500_500, 5_300_000, 1.0)
+    grey = write(tmp_path / "grey.tif", noise(90, 90)[:1])
+    small = write(tmp_path / "small.tif", noise(9, 9), UTM, from_origin(LEFT + 500, TOP, 1, 1))
     notes = []
     build_gallery([grey, small], model, tmp_path / "g", encoder=FakeEncoder(), note=notes.append)
     assert any("grey" in note for note in notes) and any("small.tif: no tile" in note for note in notes)
@@ -242,7 +241,7 @@ def test_progress_counts_every_tile(tmp_path, ortho, model):
 
 
 def test_tiles_of_moved_imagery_are_named(tmp_path, model):
-    path = write_tif(tmp_path / "a.tif", noise(100, 100), "EPSG:32632", 500_000, 5_300_000, 1.0)
+    path = write(tmp_path / "a.tif", noise(100, 100))
     build_gallery([path], model, tmp_path / "g", encoder=FakeEncoder())
     path.rename(tmp_path / "b.tif")
     with Gallery.open(tmp_path / "g") as opened, pytest.raises(ImageryError, match="put it back"):

@@ -3,10 +3,10 @@
 import h5py
 import numpy as np
 import pytest
+from fake_encoder import SPEC
 
 from geoloc.errors import GalleryError
 from indexing.embeddings import read_embeddings, read_ids, write_embeddings
-from tests.indexing.conftest import SPEC
 
 ROWS = 3000
 IDS = np.arange(ROWS, dtype=np.int64) * 7

@@ -25,7 +25,7 @@ def filled(factory):
         ("IVF32,Flat", 0.9),
         ("SQ8", 0.9),
         ("HNSW16", 0.9),
-        ("PCA24,Flat", 0.7),
+        ("PCA28,Flat", 0.6),
         ("IVF16,SQ8", 0.9),
     ],
 )

@@ -57,7 +57,8 @@ def test_a_bow_tie_is_mended():
             json.dumps({**POLYGON, "crs": {"type": "name", "properties": {"name": "EPSG:32632"}}}),
             "EPSG:32632",
         ),
-        ('{"type": "Polygon", "coordinates": [[[NaN, 0], [1, 1], [1, 0], [NaN, 0]]]}', ""),
+        ('{"type": "Polygon", "coordinates": [[[NaN, 0], [1, 1], [1, 0], [NaN, 0]]]}', "no GeoJSON"),
+        ('{"type": "Polygon", "coordinates": [[[1e999, 0], [1, 1], [1, 0], [1e999, 0]]]}', "no|degrees"),
     ],
 )
 def test_what_is_no_region_is_refused(raw, said):

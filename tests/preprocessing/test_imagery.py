@@ -12,33 +12,14 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import from_bounds, from_origin
 from rasterio.warp import reproject
+from tiny_imagery import LEFT, TOP, UTM, flat, write
 
 from geoloc.errors import ImageryError
 from preprocessing import imagery as reading
 from preprocessing.geotiff import find_imagery, open_imagery
 from preprocessing.imagery import read_overview, read_square
 
-UTM = "EPSG:32632"
-LEFT, TOP = 500_000.0, 5_300_000.0
 LON, LAT = pyproj.Transformer.from_crs(UTM, "EPSG:4326", always_xy=True).transform(LEFT, TOP)
-
-
-def write(path, values, crs=UTM, transform=None, roles=None, **options):
-    bands, h, w = values.shape
-    transform = from_origin(LEFT, TOP, 1, 1) if transform is None else transform
-    shape = {"count": bands, "height": h, "width": w, "dtype": values.dtype}
-    options = {"photometric": "RGB" if bands >= 3 else "MINISBLACK", **options}
-    with rasterio.open(
-        path, "w", driver="GTiff", crs=crs, transform=transform, **shape, **options
-    ) as dataset:
-        if roles:
-            dataset.colorinterp = roles
-        dataset.write(values)
-    return path
-
-
-def flat(colour, h=100, w=100, dtype=np.uint8):
-    return np.broadcast_to(np.array(colour, dtype)[:, None, None], (len(colour), h, w)).copy()
 
 
 def square(path, bounds=(LEFT, TOP - 100, LEFT + 100, TOP), hw=(50, 50)):
@@ -312,7 +293,7 @@ def test_refused_with_one_sentence(tmp_path, name):
 
 def test_a_truncated_file_is_refused_when_read(tmp_path):
     path = broken(tmp_path, "truncated")
-    with pytest.raises(ImageryError, match="damaged|not a GeoTIFF"):
+    with pytest.raises(ImageryError, match=r"damaged|not a GeoTIFF"):
         square(path)
 
 

@@ -7,15 +7,13 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.transform import from_origin
+from tiny_imagery import LEFT, TOP, UTM, flat, write
 
 from geoloc.errors import ImageryError
 from preprocessing.geotiff import open_imagery
 from preprocessing.imagery import read_square
 from preprocessing.tiles import Grid, cut_block, make_grid, plan_blocks, refuse_coarse
-from tests.preprocessing.test_imagery import flat, write
 
-UTM = "EPSG:32632"
-LEFT, TOP = 500_000.0, 5_300_000.0
 ZONES = tuple((zone, "EPSG:32632") for zone in range(1, 121))
 
 
@@ -134,7 +132,7 @@ def test_region_keeps_tiles_whose_centre_is_inside(tmp_path):
 
 def test_refusals_say_both_numbers(tmp_path):
     coarse = imagery(tmp_path, gsd=3.0)
-    with pytest.raises(ImageryError, match=r"3 m per pixel.*64 m.*21\.3 of its pixels.*2 m or finer"):
+    with pytest.raises(ImageryError, match=r"3 m per pixel.*64 m.*21\.3 of its pixels.*2 m imagery or finer"):
         refuse_coarse(coarse, 64)
     small = imagery(tmp_path, "s.tif", h=40, w=40)
     with pytest.raises(ImageryError, match=r"64 m wide.*not one fits.*40 x 40 m"):

@@ -1,0 +1,161 @@
+"""`geoloc index` as a user meets it: what it prints where, and how it exits."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from tiny_imagery import noise, write
+
+from geoloc.encoder import TwinEncoder
+from geoloc.model import save_encoder
+from geoloc.spec import EncoderSpec
+from indexing.gallery import Gallery
+from indexing.manifest import live_folder
+from ui.cli import main
+
+SPEC = EncoderSpec(
+    backbone="resnet10t",
+    stage=2,
+    shared=True,
+    azimuth_bins=4,
+    channels=8,
+    street_hw=(32, 128),
+    street_elevation_deg=(-45.0, 30.0),
+    satellite_px=32,
+    polar=True,
+    footprint_m=32.0,
+)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    torch.manual_seed(0)
+    save_encoder(TwinEncoder(SPEC), folder / "model", "A model for tests.")
+    write(folder / "ortho.tif", noise(120, 160))
+    assert (
+        geoloc("index", "build", folder / "ortho.tif", "--model", folder / "model", "--out", folder / "g")
+        == 0
+    )
+    return folder
+
+
+def geoloc(*words):
+    try:
+        main([str(word) for word in words])
+    except SystemExit as end:
+        return end.code or 0
+    return 0
+
+
+def test_build_says_what_it_made(world, tmp_path, capsys):
+    code = geoloc(
+        "index",
+        "build",
+        world / "ortho.tif",
+        "--model",
+        world / "model",
+        "--out",
+        tmp_path / "g",
+        "--stride-m",
+        16,
+    )
+    captured = capsys.readouterr()
+    assert code == 0 and captured.out == "" and "tiles, 16 m apart, version" in captured.err
+    with Gallery.open(tmp_path / "g") as gallery:
+        assert len(gallery) > 20 and gallery.spec.weights_sha256
+
+
+def test_info(world, capsys):
+    assert geoloc("index", "info", world / "g", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    with Gallery.open(world / "g") as gallery:
+        assert facts["tiles"] == len(gallery) and facts["dim"] == SPEC.dim
+        assert facts["crs"] == ["EPSG:32632"] and facts["index"] == "Flat"
+        assert facts["bounds_lonlat"] == list(gallery.bounds_lonlat)
+        assert facts["version"] == gallery.manifest.version
+        west, south, east, north = facts["bounds_lonlat"]
+        assert west < gallery.tiles["lon"].min() < east and south < gallery.tiles["lat"].max() < north
+    assert facts["stride_m"] == 11.0  # a third of 32 m, in whole pixels of 1 m
+    assert geoloc("index", "info", world / "g") == 0
+    assert "EPSG:32632" in capsys.readouterr().out
+
+
+def test_verify(world, tmp_path, capsys):
+    assert geoloc("index", "verify", world / "g") == 0
+    assert "sound" in capsys.readouterr().out
+    assert geoloc("index", "verify", world / "g", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["ok"] is True
+    shutil.copytree(world / "g", tmp_path / "g")
+    path = live_folder(tmp_path / "g") / "embeddings.h5"
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    assert geoloc("index", "verify", tmp_path / "g", "--json") == 2
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["ok"] is False and captured.err.startswith("geoloc: ")
+    assert "embeddings.h5 is damaged" in captured.err and captured.err.count("\n") == 1
+
+
+def test_region(world, tmp_path, capsys):
+    with Gallery.open(world / "g") as gallery:
+        west, south, east, north = gallery.bounds_lonlat
+        lon = gallery.tiles["lon"]
+    middle = (west + east) / 2
+    ring = [[west, south], [middle, south], [middle, north], [west, north], [west, south]]
+    (tmp_path / "r.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
+    build = ("index", "build", world / "ortho.tif", "--model", world / "model", "--out", tmp_path / "g")
+    assert geoloc(*build, "--region", tmp_path / "r.geojson") == 0
+    with Gallery.open(tmp_path / "g") as gallery:
+        assert len(gallery) == (lon < middle).sum() and (gallery.tiles["lon"] < middle).all()
+
+
+@pytest.mark.parametrize("factory", ["SQ8", "HNSW8", "IVF4,Flat"])
+def test_index_factory(world, tmp_path, factory, capfd):
+    build = ("index", "build", world / "ortho.tif", "--model", world / "model", "--out", tmp_path / "g")
+    assert geoloc(*build, "--index", factory) == 0
+    assert geoloc("index", "verify", tmp_path / "g") == 0
+    with Gallery.open(tmp_path / "g") as gallery:
+        assert gallery.manifest.index == factory
+        assert (gallery.search(np.ones((1, SPEC.dim), np.float32), 3).ids >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"imagery": "missing.tif"}, "does not exist"),
+        ({"imagery": "model"}, "holds no"),
+        ({"imagery": "text.tif"}, "not a GeoTIFF"),
+        ({"model": "nowhere"}, "no model"),
+        ({"--index": "IVFfoo"}, "FAISS factory"),
+        ({"--stride-m": "0"}, "makes no sense"),
+        ({"--region": "text.tif"}, "no GeoJSON"),
+    ],
+)
+def test_refusals_are_one_line_and_exit_2(world, tmp_path, capfd, change, said):
+    (world / "text.tif").write_text("hello")
+    words = {"imagery": "ortho.tif", "model": "model"} | change
+    options = [
+        (name, world / value if name == "--region" else value)
+        for name, value in change.items()
+        if "--" in name
+    ]
+    code = geoloc(
+        "index",
+        "build",
+        world / words["imagery"],
+        "--model",
+        world / words["model"],
+        "--out",
+        tmp_path / "g",
+        *(word for option in options for word in option),
+    )
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.strip()]
+    assert code == 2 and len(lines) == 1 and said in lines[0] and lines[0].startswith("geoloc: ")
+    assert not (tmp_path / "g").exists()
+
+
+def test_no_gallery(tmp_path, capsys):
+    for command in ("info", "verify"):
+        assert geoloc("index", command, tmp_path) == 2
+        assert "is no gallery" in capsys.readouterr().err
