@@ -49,19 +49,24 @@ def _write_ortho(path: Path) -> Path:
     return path
 
 
+def write_sample(path: Path, *, hfov_deg: float, is_panorama: bool) -> Path:
+    """A street view of noise at PLACE, looking to 120 degrees."""
+    hw = (64, 256) if is_panorama else (96, 128)
+    write_street_view(
+        path,
+        noise(*hw, 2),
+        lonlat=PLACE,
+        heading_deg=120.0,
+        hfov_deg=hfov_deg,
+        is_panorama=is_panorama,
+        taken_at=datetime(2026, 5, 4, 12, tzinfo=UTC),
+    )
+    return path
+
+
 def _write_samples(folder: Path) -> tuple[Path, Path, Path]:
-    panorama, photo = folder / "panorama-01.jpg", folder / "photo-01.jpg"
-    for path, hw, hfov_deg in ((panorama, (64, 256), 360.0), (photo, (96, 128), 80.0)):
-        is_panorama = hfov_deg == 360
-        write_street_view(
-            path,
-            noise(*hw, 2),
-            lonlat=PLACE,
-            heading_deg=120.0,
-            hfov_deg=hfov_deg,
-            is_panorama=is_panorama,
-            taken_at=datetime(2026, 5, 4, 12, tzinfo=UTC),
-        )
+    panorama = write_sample(folder / "panorama-01.jpg", hfov_deg=360.0, is_panorama=True)
+    photo = write_sample(folder / "photo-01.jpg", hfov_deg=80.0, is_panorama=False)
     rows = [
         {
             "id": number,

@@ -16,6 +16,7 @@ from ui.clicks import region_of_corners
 from ui.samples import Sample, read_sample
 
 T = TypeVar("T")
+MOST_HFOV_DEG = 179
 TYPES = ["jpg", "jpeg", "png", "webp", "mpo"]
 
 
@@ -91,13 +92,17 @@ def ask_pose(question: Question) -> Question:
         "Heading of the image centre, ° from north", 0.0, 359.9, min(359.9, view.heading_deg or 0.0), 5.0,
         format="%.1f", key=f"heading-{key}", disabled=not known,
     )  # fmt: skip
-    widest = round(view.hfov_deg) if view.is_panorama else 170
+    now = max(2, round(view.hfov_deg))
+    widest = now if view.is_panorama else MOST_HFOV_DEG
     hfov_deg = st.slider(
-        "Field of view, °", min(20, widest - 1), widest, min(widest, round(view.hfov_deg)),
+        "Field of view, °",
+        min(20, now - 1),
+        widest,
+        now,
         key=f"hfov-{key}-{view.is_panorama}",
         help="A panorama is cropped to it. Of a photo, say how wide its lens saw.",
-    )  # fmt: skip
-    if hfov_deg != round(view.hfov_deg):
+    )
+    if hfov_deg != now:
         view = seen_through(view, float(hfov_deg))
     return dataclasses.replace(
         question, view=dataclasses.replace(view, heading_deg=heading_deg if known else None)

@@ -52,7 +52,7 @@ class Row:
 def demo_gallery() -> Path:
     """The sample town's gallery: reused where it is sound, else built. Raises DataError."""
     require_data()
-    path = CACHE / f"demo-{_fingerprint()}"
+    path = CACHE / _fingerprint() / "sample-town"
     try:
         verify(path)
     except GalleryError:

@@ -17,6 +17,8 @@ FIX_RGB = (214, 40, 57)
 TRUTH_RGB = (24, 100, 214)
 REGION_RGB = (11, 110, 105)
 SCORE_RAMP = ((72, 31, 112), (38, 130, 142), (94, 201, 98), (253, 231, 37))
+EXTENT_RGB = (60, 72, 78)
+SPECK = 0.02
 CATCHER_CELLS = 56
 RGB = tuple[int, int, int]
 Bounds = tuple[float, float, float, float]
@@ -59,10 +61,18 @@ def image_layer(
     return pdk.Layer("BitmapLayer", id=layer_id, image=String(data_uri), bounds=bounds, **style)
 
 
-def extent_layer(extents: Sequence[Bounds]) -> pdk.Layer:
-    """The outline of the gallery, one rectangle for each of its images."""
+def extent_layers(extents: Sequence[Bounds], bounds: Bounds) -> list[pdk.Layer]:
+    """The outline of the gallery, a rectangle for each of its images; a dot for those lost in `bounds`."""
     rings = [{"ring": [list(point) for point in shapely.box(*extent).exterior.coords]} for extent in extents]
-    return _outline("extent", rings, (60, 72, 78, 200), width_px=1.5)
+    specks = [
+        {"at": [(west + east) / 2, (south + north) / 2]}
+        for west, south, east, north in extents
+        if max(east - west, north - south) < SPECK * max(bounds[2] - bounds[0], bounds[3] - bounds[1])
+    ]
+    return [
+        _outline("extent", rings, (*EXTENT_RGB, 200), width_px=1.5),
+        _scatter("extent-dots", specks, EXTENT_RGB, radius_px=5),
+    ]
 
 
 def tile_layer(matches: Sequence[Match], turn: int) -> pdk.Layer:

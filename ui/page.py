@@ -206,7 +206,7 @@ def _imagery_layers(here: Shelf, sight: Sight | None) -> list[pdk.Layer]:
     style = DIM if matches else {}
     return [
         *(layers.image_layer(f"ortho-{path}", *image, style) for path, image in images.items() if image),
-        layers.extent_layer([source.bounds_lonlat for source in sources]),
+        *layers.extent_layers([source.bounds_lonlat for source in sources], here.gallery.bounds_lonlat),
         *(
             layers.image_layer(f"match-{match.place.rank}", picture(here, match), match.tile.corners)
             for match in reversed(matches)

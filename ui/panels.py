@@ -66,12 +66,12 @@ def answer_figures(answer: Answer, reference: LonLat | None, reference_name: str
     fix = answer.fix
     cells = [
         ("Best fix", lonlat_text(fix.lonlat), "longitude, latitude"),
-        ("Within", f"± {fix.radius_m:.0f} m", "grid and close rivals"),
+        ("Within", f"± {distance_text(fix.radius_m)}", "grid and close rivals"),
         ("Looking", "unknown" if fix.heading_deg is None else bearing(fix.heading_deg), "image centre"),
         ("Score", f"{fix.score:.3f}", "cosine similarity"),
     ]
     if reference is not None:
-        cells.append(("Error", f"{fix.lonlat.distance_m(reference):.1f} m", f"from {reference_name}"))
+        cells.append(("Error", distance_text(fix.lonlat.distance_m(reference)), f"from {reference_name}"))
     body = "".join(
         f"<div><span>{escape(name)}</span><b>{escape(value)}</b><small>{escape(note)}</small></div>"
         for name, value, note in cells
@@ -83,7 +83,7 @@ def match_row(match: Match, image_uri: str, scores: tuple[float, float], referen
     """One line of the ranked list."""
     place = match.place
     red, green, blue = score_rgb(place.score, *scores)
-    error = "" if reference is None else f"<em>{place.lonlat.distance_m(reference):.0f} m off</em>"
+    error = "" if reference is None else f"<em>{distance_text(place.lonlat.distance_m(reference))} off</em>"
     return (
         f'<div class="match"><img src="{image_uri}" alt="" style="border-color:rgb({red},{green},{blue})">'
         f"<div><b>{place.rank}</b> <span>{lonlat_text(place.lonlat)}</span>"
@@ -134,6 +134,12 @@ def bearing(heading_deg: float) -> str:
     """Degrees and the nearest of eight winds, as in "123° SE"."""
     whole = round(heading_deg) % 360
     return f"{whole}° {WINDS[round(whole / 45) % 8]}"
+
+
+def distance_text(distance_m: float) -> str:
+    """Two or three figures: "6.2 m", "48 m", "3.1 km", "383 km"."""
+    value, unit = (distance_m, "m") if distance_m < 1000 else (distance_m / 1000, "km")
+    return f"{value:,.1f} {unit}" if value < 10 else f"{value:,.0f} {unit}"
 
 
 def lonlat_text(place: LonLat) -> str:

@@ -28,6 +28,7 @@ OPTIONS = {
     "client_toolbarMode": "minimal",
     "global_developmentMode": False,
     "logger_hideWelcomeMessage": True,
+    "logger_level": "warning",
     "theme_base": "light",
     "theme_primaryColor": "#0b6e69",
     "theme_backgroundColor": "#fbfaf7",

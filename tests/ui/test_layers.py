@@ -50,7 +50,7 @@ def test_images_lie_at_the_tiles_own_corners(answered: Answer) -> None:
 def test_layer_ids_are_unique(answered: Answer) -> None:
     corners = [LonLat(24.91, 60.11), LonLat(24.92, 60.12)]
     stack = [
-        layers.extent_layer([TOWN]),
+        *layers.extent_layers([TOWN], TOWN),
         layers.selected_layer(answered.matches[0]),
         layers.tile_layer(answered.matches, 0),
         *layers.fix_layers(answered, 50),
@@ -94,6 +94,14 @@ def test_around_reaches_as_far_as_it_says(place: LonLat, reach_m: float) -> None
     assert WGS84.inv(place.lon, place.lat, place.lon, north)[2] == pytest.approx(reach_m, rel=1e-6)
     assert WGS84.inv(place.lon, south, place.lon, place.lat)[2] == pytest.approx(reach_m, rel=1e-6)
     assert west < place.lon < east
+
+
+def test_an_image_too_small_to_see_gets_a_dot() -> None:
+    _, dots = drawn(*layers.extent_layers([TOWN, (3.0, 50.0, 3.01, 50.01)], (3.0, 50.0, 25.0, 60.2)))
+    assert [dot["at"] for dot in dots["data"]] == [
+        pytest.approx([24.95, 60.15]),
+        pytest.approx([3.005, 50.005]),
+    ]
 
 
 def test_scores_run_along_the_ramp() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_world import PLACE, World
+from small_world import PLACE, World, write_sample
 from streamlit.testing.v1 import AppTest
 
 from geoloc.places import LonLat
@@ -67,6 +67,17 @@ def test_the_users_corrections_reach_the_search(world: World) -> None:
     assert (found.view.heading_deg, found.view.hfov_deg, len(found.matches)) == (None, 60, 3)
     assert found.fix.heading_deg is not None
     assert "heading unknown" in html(app)
+
+
+@pytest.mark.parametrize(("hfov_deg", "is_panorama"), [(7.0, False), (150.0, False), (40.0, True)])
+def test_any_field_of_view_can_be_shown(
+    world: World, tmp_path: Path, hfov_deg: float, is_panorama: bool
+) -> None:
+    path = tmp_path / "view.jpg"
+    write_sample(path, hfov_deg=hfov_deg, is_panorama=is_panorama)
+    app = upload(opened(world.gallery), "view.jpg", path.read_bytes())
+    assert not app.exception and not app.error
+    assert app.session_state["answer"][1].view.hfov_deg == pytest.approx(hfov_deg, rel=0.05)
 
 
 def test_samples_are_offered_with_their_truth(world: World) -> None:
@@ -162,6 +173,14 @@ def test_bearing(heading_deg: float, text: str) -> None:
     assert panels.bearing(heading_deg) == text
 
 
+@pytest.mark.parametrize(
+    ("distance_m", "text"),
+    [(0, "0.0 m"), (6.24, "6.2 m"), (48.3, "48 m"), (3141, "3.1 km"), (1.2e7, "12,000 km")],
+)
+def test_distance(distance_m: float, text: str) -> None:
+    assert panels.distance_text(distance_m) == text
+
+
 def test_words_from_outside_are_escaped(panorama: StreetView, answered: Answer) -> None:
     view = StreetView(panorama.rgb, "<script>alert(1)</script>.jpg", None, None, 360.0, True)
     assert "<script>" not in panels.street_figure(view)
@@ -172,4 +191,4 @@ def test_words_from_outside_are_escaped(panorama: StreetView, answered: Answer) 
 def test_figures_say_how_far_off_the_fix_is(answered: Answer) -> None:
     assert "Error" not in panels.answer_figures(answered, None, "truth")
     here = answered.fix.lonlat
-    assert "0.0 m" in panels.answer_figures(answered, LonLat(here.lon, here.lat), "truth")
+    assert ">0.0 m<" in panels.answer_figures(answered, LonLat(here.lon, here.lat), "truth")
