@@ -1,8 +1,10 @@
 """embeddings.h5: the tiles' embeddings and ids, checksummed, and read as if from a stranger."""
 
+import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -17,26 +19,52 @@ SCHEMA = 1
 Chunk = tuple[Int64[np.ndarray, "n"], Float16[np.ndarray, "n d"]]
 
 
+class _Patient(io.FileIO):
+    """A file that keeps the first failed write to itself, to be raised when HDF5 is done with it.
+
+    Told of a full disk while it closes a file, HDF5 1.14 brings the whole process down.
+    """
+
+    failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        left = memoryview(data).cast("B")
+        size = len(left)
+        try:
+            while left and self.failure is None:
+                left = left[super().write(left) :]
+        except OSError as cause:
+            self.failure = cause
+        return size
+
+    def raise_failure(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+
 def write_embeddings(path: Path, spec: EncoderSpec, rows: int, chunks: Iterable[Chunk]) -> None:
-    """Write `rows` ids and embeddings, in the order of the chunks, with the spec that made them."""
-    with h5py.File(path, "w") as file:
-        file.attrs.update({"schema": SCHEMA, "spec": spec.to_json(), "azimuth_bins": spec.azimuth_bins})
-        embeddings = file.create_dataset(
-            "embeddings",
-            (rows, spec.dim),
-            np.float16,
-            maxshape=(None, spec.dim),
-            chunks=(CHUNK, spec.dim),
-            fletcher32=True,
-        )
-        ids = file.create_dataset(
-            "ids", (rows,), np.int64, maxshape=(None,), chunks=(CHUNK,), fletcher32=True
-        )
-        start = 0
-        for some_ids, some_embeddings in chunks:
-            stop = start + len(some_ids)
-            ids[start:stop], embeddings[start:stop] = some_ids, some_embeddings
-            start = stop
+    """Write `rows` ids and embeddings, in the order of the chunks, with the spec that made them.
+
+    Raises OSError where the disk is full.
+    """
+    with _Patient(path, "w+") as raw:
+        with h5py.File(raw, "w") as file:
+            file.attrs.update({"schema": SCHEMA, "spec": spec.to_json(), "azimuth_bins": spec.azimuth_bins})
+            embeddings = _empty(file, "embeddings", (rows, spec.dim), np.float16)
+            ids = _empty(file, "ids", (rows,), np.int64)
+            start = 0
+            for some_ids, some_embeddings in chunks:
+                stop = start + len(some_ids)
+                ids[start:stop], embeddings[start:stop] = some_ids, some_embeddings
+                start = stop
+                raw.raise_failure()
+        raw.raise_failure()
+
+
+def _empty(file: h5py.File, name: str, shape: tuple[int, ...], dtype: type) -> h5py.Dataset:
+    """A checksummed dataset in chunks of 1,024 rows; without an upper bound, so few rows make a chunk too."""
+    bounds, chunks = (None, *shape[1:]), (CHUNK, *shape[1:])
+    return file.create_dataset(name, shape, dtype, maxshape=bounds, chunks=chunks, fletcher32=True)
 
 
 def read_ids(path: Path, spec: EncoderSpec, rows: int) -> Int64[np.ndarray, "n"]:

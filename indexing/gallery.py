@@ -11,13 +11,13 @@ import numpy as np
 import shapely
 from jaxtyping import Bool, Float32, Int64, UInt8
 
-from geoloc.errors import GalleryError, ModelError
+from geoloc.errors import GalleryError, ImageryError, ModelError
 from geoloc.hits import Hits
 from geoloc.places import Tile
 from geoloc.spec import EncoderSpec
 from indexing.embeddings import read_ids
 from indexing.faiss_index import read_index, search_rows
-from indexing.manifest import Manifest, check_file, live_folder, read_manifest
+from indexing.manifest import Manifest, Source, check_file, live_folder, read_manifest
 from indexing.table import read_table
 from preprocessing.geotiff import Imagery, open_imagery
 from preprocessing.imagery import read_square
@@ -105,15 +105,18 @@ class Gallery:
         tile = self.tile(id)
         lon, lat = zip(*((corner.lon, corner.lat) for corner in tile.corners), strict=True)
         around = shapely.box(min(lon), min(lat), max(lon), max(lat))
-        touching = [s.path for s in self.manifest.sources if shapely.box(*s.bounds_lonlat).intersects(around)]
-        imagery = [self._open_imagery(path) for path in touching]
+        touching = [s for s in self.manifest.sources if shapely.box(*s.bounds_lonlat).intersects(around)]
+        imagery = [self._open_imagery(source) for source in touching]
         rgb, _ = read_square(imagery, tile.crs, tile.bounds, (tile.size_px, tile.size_px))
         return rgb
 
-    def _open_imagery(self, path: str) -> Imagery:
-        if path not in self._imagery:
-            self._imagery[path] = open_imagery(Path(path))
-        return self._imagery[path]
+    def _open_imagery(self, source: Source) -> Imagery:
+        if source.path not in self._imagery:
+            path = Path(source.path)
+            self._imagery[source.path] = open_imagery(path)
+            if path.stat().st_size != source.bytes:
+                raise ImageryError(f"{path} is not the file it was; build the gallery again.")
+        return self._imagery[source.path]
 
     def _row(self, id: int) -> int:
         at = int(np.searchsorted(self._ids, id, sorter=self._row_of_sorted))

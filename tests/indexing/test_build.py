@@ -240,9 +240,12 @@ def test_progress_counts_every_tile(tmp_path, ortho, model):
     assert embed[-1][1] == embed[-1][2] and [now[1] for now in embed] == sorted(now[1] for now in embed)
 
 
-def test_tiles_of_moved_imagery_are_named(tmp_path, model):
+def test_tiles_of_changed_or_moved_imagery_are_refused(tmp_path, model):
     path = write(tmp_path / "a.tif", noise(100, 100))
     build_gallery([path], model, tmp_path / "g", encoder=FakeEncoder())
+    write(path, noise(100, 101))
+    with Gallery.open(tmp_path / "g") as opened, pytest.raises(ImageryError, match="not the file it was"):
+        opened.read_tile(int(opened.tiles["id"].iat[0]))
     path.rename(tmp_path / "b.tif")
     with Gallery.open(tmp_path / "g") as opened, pytest.raises(ImageryError, match="put it back"):
         opened.read_tile(int(opened.tiles["id"].iat[0]))

@@ -1,5 +1,7 @@
 """embeddings.h5 comes back as written, and a hostile one is not followed anywhere."""
 
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
@@ -102,6 +104,12 @@ def test_hostile_files_are_refused(path, tmp_path, change):
         change(file, tmp_path)
     with pytest.raises(GalleryError):
         read_ids(path, SPEC, ROWS)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_an_error_and_no_crash():
+    with pytest.raises(OSError, match="No space left"):
+        write_embeddings(Path("/dev/full"), SPEC, ROWS, [(IDS, VECTORS)])
 
 
 def test_a_text_file_is_refused(path):
