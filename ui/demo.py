@@ -86,10 +86,10 @@ def check_demo(path: Path) -> bool:
             rows.append(locate_sample(sample, gallery, encoder))
             advance(len(rows), len(samples))
         tiles = len(gallery)
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     console.print(errors_table(rows))
     for line in summary(rows, tiles):
-        console.print(line)
+        console.print(line, soft_wrap=True)
     return within_bounds(rows, tiles)
 
 

@@ -8,41 +8,27 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import pydeck as pdk
 import shapely
 import streamlit as st
 
-from geoloc.encoder import TwinEncoder
-from geoloc.errors import GeolocError, ImageryError
+from geoloc.errors import GeolocError
 from geoloc.places import LonLat
-from indexing.gallery import Gallery
-from preprocessing.imagery import read_overview
 from ui import layers, panels
-from ui.answer import Answer, Match, answer, open_gallery
+from ui.answer import Answer, Match, answer
 from ui.clicks import clicked_place, clicked_tile, region_of_corners
 from ui.controls import Question, ask_corners, ask_pose, ask_region, ask_street_view, memo
 from ui.formats import to_csv, to_geojson
 from ui.samples import Sample, read_samples
+from ui.shelf import Shelf, backdrop, picture, shelf
 
 CSS = Path(__file__).with_name("page.css")
-OVERVIEW_PX = 2048
-TILE_PX = 512
 MOST_BACKDROPS = 12
 MAP_HEIGHT_PX = 460
 MAP_FIT_PX = 0.9 * MAP_HEIGHT_PX
 DIM = {"desaturate": 0.5, "tint_color": [225, 227, 228]}
-
-
-@dataclass(frozen=True)
-class Shelf:
-    """An open gallery, shared by all visitors; `lock` is held while it is read."""
-
-    gallery: Gallery
-    encoder: TwinEncoder
-    lock: Lock
 
 
 @dataclass(frozen=True)
@@ -62,36 +48,6 @@ class Sight:
     def scores(self) -> tuple[float, float]:
         """The lowest and the highest."""
         return self.found.matches[-1].place.score, self.found.matches[0].place.score
-
-
-@st.cache_resource(show_spinner="Opening the gallery …", max_entries=4)
-def shelf(path: str) -> Shelf:
-    """Open the gallery at `path`, once."""
-    return Shelf(*open_gallery(Path(path)), Lock())
-
-
-@st.cache_data(show_spinner="Reading the imagery …", max_entries=64)
-def backdrop(source: str) -> tuple[str, layers.Corners] | None:
-    """An image of the gallery, reduced, as a data URI with its corners; None where it has moved."""
-    try:
-        pixels, corners = read_overview(Path(source), OVERVIEW_PX)
-    except ImageryError:
-        return None
-    return panels.data_uri(pixels, OVERVIEW_PX), corners
-
-
-def picture(here: Shelf, match: Match) -> str:
-    """A match's tile as a data URI; an empty one where the imagery has moved."""
-    return _picture(here, here.gallery.manifest.version, match.place.tile_id)
-
-
-@st.cache_data(show_spinner=False, max_entries=2000)
-def _picture(_here: Shelf, version: str, tile_id: int) -> str:  # noqa: ARG001 - version is for the cache
-    try:
-        with _here.lock:
-            return panels.data_uri(_here.gallery.read_tile(tile_id), TILE_PX)
-    except ImageryError:
-        return "data:,"
 
 
 def page(gallery_path: Path, samples_table: Path | None = None) -> None:

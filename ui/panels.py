@@ -86,7 +86,7 @@ def match_row(match: Match, image_uri: str, scores: tuple[float, float], referen
     error = "" if reference is None else f"<em>{distance_text(place.lonlat.distance_m(reference))} off</em>"
     return (
         f'<div class="match"><img src="{image_uri}" alt="" style="border-color:rgb({red},{green},{blue})">'
-        f"<div><b>{place.rank}</b> <span>{lonlat_text(place.lonlat)}</span>"
+        f"<div><b>{place.rank}</b> <span>{place.lonlat.lon:.5f}, {place.lonlat.lat:.5f}</span>"
         f"<small>score {place.score:.3f}{_heading(match)}</small></div>{error}</div>"
     )
 

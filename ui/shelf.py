@@ -1,0 +1,57 @@
+"""What every visitor of the page shares: the open gallery, its encoder, and pictures of its imagery."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+import streamlit as st
+
+from geoloc.encoder import TwinEncoder
+from geoloc.errors import ImageryError
+from indexing.gallery import Gallery
+from preprocessing.imagery import read_overview
+from ui.answer import Match, open_gallery
+from ui.layers import Corners
+from ui.panels import data_uri
+
+OVERVIEW_PX = 2048
+TILE_PX = 512
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """An open gallery, shared by all visitors; `lock` is held while it is read."""
+
+    gallery: Gallery
+    encoder: TwinEncoder
+    lock: Lock
+
+
+@st.cache_resource(show_spinner="Opening the gallery …", max_entries=4)
+def shelf(path: str) -> Shelf:
+    """Open the gallery at `path`, once."""
+    return Shelf(*open_gallery(Path(path)), Lock())
+
+
+@st.cache_data(show_spinner="Reading the imagery …", max_entries=64)
+def backdrop(source: str) -> tuple[str, Corners] | None:
+    """An image of the gallery, reduced, as a data URI with its corners; None where it has moved."""
+    try:
+        pixels, corners = read_overview(Path(source), OVERVIEW_PX)
+    except ImageryError:
+        return None
+    return data_uri(pixels, OVERVIEW_PX), corners
+
+
+def picture(here: Shelf, match: Match) -> str:
+    """A match's tile as a data URI; an empty one where the imagery has moved."""
+    return _picture(here, here.gallery.manifest.version, match.place.tile_id)
+
+
+@st.cache_data(show_spinner=False, max_entries=2000)
+def _picture(_here: Shelf, version: str, tile_id: int) -> str:  # noqa: ARG001 - version is for the cache
+    try:
+        with _here.lock:
+            return data_uri(_here.gallery.read_tile(tile_id), TILE_PX)
+    except ImageryError:
+        return "data:,"
