@@ -6,40 +6,29 @@ that was not. The live version is touched by nothing but the last rename.
 
 import dataclasses
 import hashlib
-import io
 import json
 import shutil
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import faiss
 import numpy as np
 import shapely
-import torch
-from jaxtyping import Float16, Int64, UInt8
 
-from geoloc.embed import best_device
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import GalleryError, ImageryError, ModelError
 from geoloc.model import CARD, SPEC, WEIGHTS, load_encoder
-from geoloc.tensors import tile_tensor
 from indexing import manifest as manifests
 from indexing.durable import disk_errors_named, only_builder, sha256_of, sync_tree, write_whole
+from indexing.embed import Progress, committed, embed_blocks
 from indexing.embeddings import write_embeddings
 from indexing.faiss_index import choose_factory, fill_index, make_index
 from indexing.manifest import Manifest, Source
 from indexing.region import read_region
 from indexing.table import make_table
 from preprocessing.geotiff import Imagery, find_imagery, open_imagery
-from preprocessing.tiles import COVERED, Block, Grid, cut_block, make_grid, plan_blocks, refuse_coarse
-
-_BATCH = 64
-
-Progress = Callable[[str, int, int], None]
-"""Called with the step's name, and how many of how many tiles are done."""
+from preprocessing.tiles import COVERED, Block, Grid, make_grid, plan_blocks, refuse_coarse
 
 
 @dataclass(frozen=True)
@@ -50,15 +39,6 @@ class Plan:
     grid: Grid
     blocks: list[Block]
     key: str
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """The tiles of one block. sources: index into the plan's imagery, by tile."""
-
-    ids: Int64[np.ndarray, "n"]
-    sources: Int64[np.ndarray, "n"]
-    embeddings: Float16[np.ndarray, "n d"]
 
 
 def build_gallery(
@@ -92,7 +72,7 @@ def build_gallery(
         with only_builder(out):
             work = out / f".building-{plan.key}"
             work.mkdir(exist_ok=True)
-            embed_blocks(plan, encoder, work, progress)
+            embed_blocks(plan.blocks, plan.grid, plan.imagery, encoder, work, progress)
             for one in _unused(plan, work):
                 note(f"{one.path.name}: no tile was cut from it; it is too small or others cover it.")
             version = store(plan, encoder, model, work, index, progress)
@@ -149,67 +129,8 @@ def _refuse_foreign_folder(out: Path) -> None:
         raise GalleryError(f"{out} holds other things than a gallery; give a new or empty folder.")
 
 
-def embed_blocks(plan: Plan, encoder: TwinEncoder, work: Path, progress: Progress) -> None:
-    """Step 2: every block of at most 1,024 tiles to a file of its own, whole or absent."""
-    device = best_device()
-    encoder = encoder.to(device).eval()
-    done, total = 0, sum(len(block.rows) for block in plan.blocks)
-    for number, block in enumerate(plan.blocks):
-        path = _chunk_path(work, number)
-        if not path.is_file():
-            embedded = _embed_block(block, plan, encoder, device)
-            write_whole(path, _to_npz(embedded))
-        done += len(block.rows)
-        progress("embed", done, total)
-
-
-def _embed_block(block: Block, plan: Plan, encoder: TwinEncoder, device: torch.device) -> Embedded:
-    ids: list[int] = []
-    sources: list[int] = []
-    parts = [np.empty((0, encoder.spec.dim), np.float16)]
-    tiles = cut_block(block, plan.grid, plan.imagery)
-    while batch := list(islice(tiles, _BATCH)):
-        ids += [id for id, _, _ in batch]
-        sources += [source for _, source, _ in batch]
-        parts.append(_embed([rgb for _, _, rgb in batch], encoder, device))
-    return Embedded(np.array(ids, np.int64), np.array(sources, np.int64), np.concatenate(parts))
-
-
-def _embed(
-    tiles: Sequence[UInt8[np.ndarray, "s s 3"]], encoder: TwinEncoder, device: torch.device
-) -> Float16[np.ndarray, "b d"]:
-    spec = encoder.spec
-    with torch.inference_mode():
-        tensors = torch.stack([tile_tensor(rgb, spec) for rgb in tiles])
-        embeddings = encoder.embed_satellite(tensors.to(device)).float().cpu().numpy()
-    if embeddings.shape != (len(tiles), spec.dim) or not np.isfinite(embeddings).all():
-        raise ModelError("The model's embeddings are of the wrong shape or not numbers; train it again.")
-    return embeddings.astype(np.float16)
-
-
-def _chunk_path(work: Path, number: int) -> Path:
-    return work / f"block-{number:06d}.npz"
-
-
-def _to_npz(embedded: Embedded) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, ids=embedded.ids, sources=embedded.sources, embeddings=embedded.embeddings)
-    return buffer.getvalue()
-
-
-def _chunks(plan: Plan, work: Path) -> Iterator[Embedded]:
-    for number in range(len(plan.blocks)):
-        path = _chunk_path(work, number)
-        try:
-            with np.load(path, allow_pickle=False) as saved:
-                yield Embedded(saved["ids"], saved["sources"], saved["embeddings"])
-        except (ValueError, KeyError, zipfile.BadZipFile) as cause:
-            path.unlink()
-            raise GalleryError(f"{path} was damaged and is removed; run the same command again.") from cause
-
-
 def _unused(plan: Plan, work: Path) -> list[Imagery]:
-    used = {int(source) for chunk in _chunks(plan, work) for source in chunk.sources}
+    used = {int(source) for chunk in committed(work, len(plan.blocks)) for source in chunk.sources}
     return [one for number, one in enumerate(plan.imagery) if number not in used]
 
 
@@ -218,12 +139,12 @@ def store(plan: Plan, encoder: TwinEncoder, model: Path, work: Path, index: str,
     spec, version = encoder.spec, work / "version"
     shutil.rmtree(version, ignore_errors=True)
     (version / "model").mkdir(parents=True)
-    ids = np.concatenate([chunk.ids for chunk in _chunks(plan, work)])
-    sources = np.concatenate([chunk.sources for chunk in _chunks(plan, work)])
+    ids = np.concatenate([chunk.ids for chunk in committed(work, len(plan.blocks))])
+    sources = np.concatenate([chunk.sources for chunk in committed(work, len(plan.blocks))])
     if not len(ids):
         raise ImageryError("No tile has enough valid pixels: the imagery is nodata or transparent; check it.")
     progress("store", 0, len(ids))
-    pairs = ((chunk.ids, chunk.embeddings) for chunk in _chunks(plan, work))
+    pairs = ((chunk.ids, chunk.embeddings) for chunk in committed(work, len(plan.blocks)))
     write_embeddings(version / "embeddings.h5", spec, len(ids), pairs)
     table = make_table(plan.grid, plan.imagery, ids, sources)
     table.to_parquet(version / "tiles.parquet", index=False)
@@ -231,7 +152,7 @@ def store(plan: Plan, encoder: TwinEncoder, model: Path, work: Path, index: str,
     progress("index", 0, len(ids))
     factory = choose_factory(len(ids)) if index == "auto" else index
     filled = fill_index(
-        factory, spec.dim, len(ids), lambda: (chunk.embeddings for chunk in _chunks(plan, work))
+        factory, spec.dim, len(ids), lambda: (chunk.embeddings for chunk in committed(work, len(plan.blocks)))
     )
     faiss.write_index(filled, str(version / "index.faiss"))
     for name in (WEIGHTS, SPEC, CARD):

@@ -18,7 +18,9 @@ from tiny_imagery import LEFT, TOP, UTM, noise, write
 
 from geoloc.errors import GalleryError, ImageryError, ModelError
 from indexing import build as building
+from indexing import embed as embedding
 from indexing.build import build_gallery
+from indexing.embed import embed_tiles
 from indexing.gallery import Gallery
 from indexing.manifest import live_folder
 from indexing.verify import verify
@@ -44,7 +46,7 @@ def test_embeddings_are_those_of_the_tiles_read_afresh(gallery):
         ids, stored = file["ids"][:], file["embeddings"][:]
         for row in range(0, len(ids), 97):
             rgb = opened.read_tile(int(ids[row]))
-            again = building._embed([rgb], FakeEncoder(), torch.device("cpu"))[0]
+            again = embed_tiles([rgb], FakeEncoder(), torch.device("cpu"))[0]
             np.testing.assert_allclose(again.astype(float), stored[row].astype(float), atol=0.01)
 
 
@@ -116,7 +118,7 @@ def test_a_death_in_any_step_leaves_the_live_version_and_resumes(
     verify(out)
     monkeypatch.undo()
     embedded = []
-    monkeypatch.setattr(building, "_embed_block", lambda *_: embedded.append(1))
+    monkeypatch.setattr(embedding, "_embed_block", lambda *_: embedded.append(1))
     build(ortho, model, out)
     assert not embedded
     assert snapshot(live_folder(out)) == {name: b for name, b in unbroken.items() if name != "took_s"}
@@ -167,7 +169,7 @@ def test_a_full_disk_is_one_sentence(tmp_path, gallery, ortho, model, monkeypatc
     def full(*_, **__):
         raise error
 
-    monkeypatch.setattr(building, step, full)
+    monkeypatch.setattr(embedding if step == "write_whole" else building, step, full)
     with pytest.raises(GalleryError, match="is full; its live version is untouched") as caught:
         build_gallery([ortho], model, out, stride_m=4, encoder=FakeEncoder())
     assert "\n" not in str(caught.value) and snapshot(live_folder(out)) == before

@@ -10,6 +10,7 @@ from rasterio.transform import from_origin
 from tiny_imagery import LEFT, TOP, UTM, flat, write
 
 from geoloc.errors import ImageryError
+from preprocessing import tiles as gridding
 from preprocessing.geotiff import open_imagery
 from preprocessing.imagery import read_square
 from preprocessing.tiles import Grid, cut_block, make_grid, plan_blocks, refuse_coarse
@@ -72,6 +73,15 @@ def test_a_tile_cut_from_a_strip_is_the_tile_read_alone(tmp_path):
         tile = grid.tile(id)
         alone, _ = read_square([one], tile.crs, tile.bounds, (64, 64))
         assert np.abs(alone.astype(int) - tiles[id][1]).max() <= 1
+
+
+def test_narrower_strips_cut_the_same_tiles(tmp_path, monkeypatch):
+    one = imagery(tmp_path)
+    grid = make_grid([one], 32, 32, 8)
+    whole = cut([one], grid)
+    monkeypatch.setattr(gridding, "_MOST_BLOCK_PX", 1)
+    narrow = cut([one], grid)
+    assert list(narrow) == list(whole) and all((narrow[id][1] == whole[id][1]).all() for id in whole)
 
 
 def test_nodata_decides_what_is_cut(tmp_path):
