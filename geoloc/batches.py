@@ -9,6 +9,7 @@ from jaxtyping import Float32, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from geoloc.errors import GeolocError
 from geoloc.pairs import Pair, read_pair_street, read_pair_tile
 from geoloc.spec import EncoderSpec
 from geoloc.tensors import street_tensor, tile_tensor
@@ -97,4 +98,8 @@ def batches(
         num_workers=workers,
         multiprocessing_context="spawn" if workers else None,
     )
-    yield from loader
+    try:
+        yield from loader
+    except GeolocError as cause:  # a worker's error arrives with its traceback in the message
+        *_, last = str(cause).strip().splitlines()
+        raise type(cause)(last.removeprefix(f"{type(cause).__module__}.{type(cause).__name__}: ")) from None

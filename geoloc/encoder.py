@@ -48,9 +48,12 @@ def close_ring(module: nn.Module) -> None:
 
 
 class Encoder(nn.Module):
-    """One view's backbone and head: an image to `azimuth_bins` unit vectors of `channels` each."""
+    """One view's backbone and head: an image to `azimuth_bins` vectors of `channels` each.
 
-    def __init__(self, spec: EncoderSpec) -> None:
+    ring: whether its images close on themselves left to right, as panoramas and polar forms do.
+    """
+
+    def __init__(self, spec: EncoderSpec, *, ring: bool) -> None:
         super().__init__()
         self.bins = spec.azimuth_bins
         try:
@@ -62,7 +65,7 @@ class Encoder(nn.Module):
                 f"timm has no feature maps of backbone {spec.backbone!r} at stage {spec.stage}: {cause}."
             ) from cause
         (layer,) = self.backbone.feature_info.get_dicts()  # type: ignore[operator, union-attr]
-        if spec.polar:
+        if ring:
             close_ring(self.backbone)
         rows, columns = (side // layer["reduction"] for side in spec.street_hw)
         if spec.polar and (rows < 1 or columns % spec.azimuth_bins):
@@ -93,8 +96,8 @@ class TwinEncoder(nn.Module):
         if not spec.polar and spec.azimuth_bins != 1:
             raise ModelError("Without the polar form a tile has no azimuths: azimuth_bins must be 1.")
         self.spec = spec
-        self.street = Encoder(spec)
-        self.satellite = self.street if spec.shared else Encoder(spec)
+        self.street = Encoder(spec, ring=spec.polar or not spec.shared)
+        self.satellite = self.street if spec.shared else Encoder(spec, ring=spec.polar)
 
     def embed_street(self, batch: Float[Tensor, "b 4 h w"]) -> Float[Tensor, "b d"]:
         """Embed canvases of `street_tensor`. Bins that the view does not show are 0; unit norm."""

@@ -2,10 +2,11 @@
 
 import dataclasses
 import hashlib
+import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
@@ -15,6 +16,7 @@ from geoloc.errors import ModelError
 from geoloc.spec import EncoderSpec
 
 WEIGHTS, SPEC, CARD = "weights.safetensors", "spec.json", "README.md"
+TOWN_SEEDS = "town_seeds"
 MAX_WEIGHTS_BYTES = 8 * 2**30
 
 
@@ -54,8 +56,23 @@ def load_encoder(folder: Path) -> TwinEncoder:
     return encoder.eval()
 
 
-def save_encoder(encoder: TwinEncoder, folder: Path, card: str) -> EncoderSpec:
+def trained_towns(folder: Path) -> frozenset[int]:
+    """The seeds of the synthetic towns that a model was trained on. Raises ModelError."""
+    try:
+        with safe_open(folder / WEIGHTS, framework="pt") as file:
+            return frozenset(json.loads((file.metadata() or {}).get(TOWN_SEEDS, "[]")))
+    except (OSError, SafetensorError, ValueError, TypeError) as cause:
+        raise ModelError(
+            f"{folder / WEIGHTS} cannot be read; take the model again from its source."
+        ) from cause
+
+
+def save_encoder(
+    encoder: TwinEncoder, folder: Path, card: str, town_seeds: frozenset[int] = frozenset()
+) -> EncoderSpec:
     """Write a model folder, weights in float16, and return its spec with the weights' sha256.
+
+    town_seeds: of the synthetic towns it was trained on; they go into the weights' header.
 
     Each file is replaced atomically, the spec last: a folder caught between two models refuses to
     load rather than mixing them.
@@ -64,7 +81,7 @@ def save_encoder(encoder: TwinEncoder, folder: Path, card: str) -> EncoderSpec:
         name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
         for name, value in _own_tensors(encoder).items()
     }
-    blob = save_tensors(weights)
+    blob = save_tensors(weights, {TOWN_SEEDS: json.dumps(sorted(town_seeds))})
     spec = dataclasses.replace(encoder.spec, weights_sha256=hashlib.sha256(blob).hexdigest())
     with atomic_path(folder / WEIGHTS) as temporary:
         temporary.write_bytes(blob)

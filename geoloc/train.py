@@ -21,7 +21,7 @@ from geoloc.embed import best_device, embed_pairs
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError
 from geoloc.losses import soft_margin_triplet
-from geoloc.model import load_encoder, save_encoder
+from geoloc.model import load_encoder, save_encoder, trained_towns
 from geoloc.pairs import PairTable
 from geoloc.recall import figures, ranks
 from geoloc.spec import EncoderSpec
@@ -103,10 +103,9 @@ def train(
     `resume`, goes on from the last checkpoint; on the CPU the weights are then those of an
     unbroken run. Raises DataError for a RUN that exists, or that another config made.
     """
-    if pairs.seeds & validation.seeds:
-        raise DataError(
-            f"Towns {sorted(pairs.seeds & validation.seeds)} are in training and validation both."
-        )
+    shared = (pairs.seeds | _seeds_before(config)) & validation.seeds
+    if shared:
+        raise DataError(f"Towns {sorted(shared)} are in training and validation both.")
     if len(pairs.pairs) < config.batch:
         raise DataError(f"{len(pairs.pairs)} pairs do not fill a batch of {config.batch}; set batch lower.")
     device = best_device()
@@ -218,6 +217,10 @@ def _precision(config: TrainConfig, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
 
 
+def _seeds_before(config: TrainConfig) -> frozenset[int]:
+    return trained_towns(config.start_from) if config.start_from else frozenset()
+
+
 def _validate(
     config: TrainConfig,
     table: PairTable,
@@ -233,6 +236,7 @@ def _validate(
     scores = figures(rank, len(satellite))
     state = state.validated({"step": state.step, "loss": state.mean_loss, **scores})
     if state.best:
-        save_encoder(encoder, run / "model", model_card(config, table, validation, scores, state.log))
+        card = model_card(config, table, validation, scores, state.log)
+        save_encoder(encoder, run / "model", card, table.seeds | _seeds_before(config))
     write_text(run / "log.jsonl", "".join(json.dumps(line) + "\n" for line in state.log))
     return state

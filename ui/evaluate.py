@@ -9,7 +9,7 @@ import typer
 
 from geoloc.atomic import write_text
 from geoloc.embed import best_device
-from geoloc.model import load_encoder
+from geoloc.model import load_encoder, trained_towns
 from geoloc.pairs import PairTable
 from geoloc.score import score_pairs
 from preprocessing.datasets.open import open_pairs
@@ -48,12 +48,18 @@ def evaluate(
     _name_missing(table, missing_list)
     table = table.complete(allow_missing)
     encoder = load_encoder(model).to(best_device())
+    _name_seen_towns(table, model)
     with progress("Embedding pairs") as report:
         scores = score_pairs(
             encoder, table, hfov_deg=hfov_deg, unknown_heading=unknown_heading, report=report
         )
     facts = {"data": data, "split": table.split, "model": str(model), "missing_pairs": table.missing_pairs}
     print(json.dumps(facts | scores) if as_json else score_table(facts | scores))
+
+
+def _name_seen_towns(table: PairTable, model: Path) -> None:
+    if seen := sorted(table.seeds & trained_towns(model)):
+        print(f"The model was trained on the towns {seen}: this is no fair score.", file=sys.stderr)
 
 
 def _name_missing(table: PairTable, listing: Path | None) -> None:

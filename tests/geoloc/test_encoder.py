@@ -7,7 +7,7 @@ from torch import nn
 
 from geoloc.encoder import RingConv, TwinEncoder
 from geoloc.errors import ModelError
-from geoloc.model import load_encoder, read_spec, save_encoder
+from geoloc.model import load_encoder, read_spec, save_encoder, trained_towns
 from geoloc.spec import EncoderSpec
 
 
@@ -54,6 +54,16 @@ def test_ring_convolution_equals_wrapping_by_hand() -> None:
     assert torch.allclose(RingConv(layer)(x), want, atol=1e-6)
 
 
+def test_pooled_panorama_is_a_ring_and_its_tile_is_not(tiny_spec: EncoderSpec) -> None:
+    encoder = TwinEncoder(dataclasses.replace(tiny_spec, polar=False, azimuth_bins=1)).eval()
+    canvas = torch.cat([torch.rand(1, 3, 32, 128), torch.ones(1, 1, 32, 128)], 1)
+    with torch.inference_mode():
+        still, turned = encoder.embed_street(canvas), encoder.embed_street(torch.roll(canvas, 48, dims=3))
+    assert torch.allclose(still, turned, atol=1e-4)
+    rings = [isinstance(module, RingConv) for module in encoder.satellite.modules()]
+    assert not any(rings)
+
+
 def test_pooled_and_shared(tiny_spec: EncoderSpec) -> None:
     spec = dataclasses.replace(tiny_spec, polar=False, azimuth_bins=1, shared=True)
     encoder = TwinEncoder(spec).eval()
@@ -73,8 +83,9 @@ def test_impossible_encoders(tiny_spec: EncoderSpec, wrong: dict[str, object]) -
 @pytest.mark.parametrize("shared", [False, True])
 def test_model_folder_round_trip(tiny_spec: EncoderSpec, tmp_path: Path, shared: bool) -> None:
     encoder = TwinEncoder(dataclasses.replace(tiny_spec, shared=shared)).eval()
-    spec = save_encoder(encoder, tmp_path / "model", "# card\n")
+    spec = save_encoder(encoder, tmp_path / "model", "# card\n", frozenset({900, 3}))
     back = load_encoder(tmp_path / "model")
+    assert trained_towns(tmp_path / "model") == {3, 900}
     assert back.spec == spec == read_spec(tmp_path / "model")
     tiles = torch.rand(2, 3, 48, 48)
     with torch.inference_mode():

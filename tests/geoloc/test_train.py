@@ -10,7 +10,7 @@ import torch
 
 from geoloc.batches import Augmentation
 from geoloc.errors import DataError, ModelError
-from geoloc.model import load_encoder
+from geoloc.model import load_encoder, trained_towns
 from geoloc.pairs import PairTable
 from geoloc.score import score_pairs
 from geoloc.spec import EncoderSpec
@@ -62,6 +62,7 @@ def test_learns_and_keeps_the_best(
     assert scores["recall@1"] >= 0.5
     card = (model / "README.md").read_text()
     assert "Town seeds trained on: 1." in card
+    assert trained_towns(model) == {1}
     assert f"| recall@1 | {max(line['recall@1'] for line in log):.4f} |" in card
 
 
@@ -94,15 +95,18 @@ def test_sigkilled_and_resumed_is_unbroken(tmp_path: Path) -> None:
         words = [sys.executable, "-c", CHILD, here, str(tmp_path), str(tmp_path / name), mode]
         return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
 
-    whole = run("whole", "new")
-    assert whole.wait(timeout=200) == 0
-    broken = run("broken", "new")
-    assert broken.stdout is not None
-    while broken.stdout.readline().strip() != "5":
-        time.sleep(0.001)
-    broken.kill()
-    broken.wait()
-    assert run("broken", "resume").wait(timeout=200) == 0
+    with run("whole", "new") as whole:
+        whole.communicate(timeout=200)
+    with run("broken", "new") as broken:
+        assert broken.stdout is not None
+        while broken.stdout.readline().strip() != "5":
+            time.sleep(0.001)
+        broken.kill()
+    with run("broken", "resume") as resumed:
+        steps = resumed.communicate(timeout=200)[0].split()
+    assert (whole.returncode, resumed.returncode) == (0, 0)
+    assert broken.returncode < 0
+    assert 1 < int(steps[0]) <= 6
     assert weights(tmp_path / "whole") == weights(tmp_path / "broken")
 
 
