@@ -93,7 +93,7 @@ def plan_build(
         "weights": sha256_of(_model_file(model, WEIGHTS)),
         "grid": dataclasses.asdict(grid),
         "covered": COVERED,
-        "region": shapely.to_wkt(area) if area is not None else None,
+        "region": shapely.to_wkb(area, hex=True) if area is not None else None,
         "imagery": [(str(one.path), one.path.stat().st_size, one.path.stat().st_mtime_ns) for one in opened],
     }
     return Plan(opened, grid, blocks, hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16])
