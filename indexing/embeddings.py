@@ -48,17 +48,23 @@ def write_embeddings(path: Path, spec: EncoderSpec, rows: int, chunks: Iterable[
     Raises OSError where the disk is full.
     """
     with _Patient(path, "w+") as raw:
-        with h5py.File(raw, "w") as file:
-            file.attrs.update({"schema": SCHEMA, "spec": spec.to_json(), "azimuth_bins": spec.azimuth_bins})
-            embeddings = _empty(file, "embeddings", (rows, spec.dim), np.float16)
-            ids = _empty(file, "ids", (rows,), np.int64)
-            start = 0
-            for some_ids, some_embeddings in chunks:
-                stop = start + len(some_ids)
-                ids[start:stop], embeddings[start:stop] = some_ids, some_embeddings
-                start = stop
-                raw.raise_failure()
-        raw.raise_failure()
+        try:
+            _write(raw, spec, rows, chunks)
+        finally:
+            raw.raise_failure()
+
+
+def _write(raw: _Patient, spec: EncoderSpec, rows: int, chunks: Iterable[Chunk]) -> None:
+    with h5py.File(raw, "w") as file:
+        file.attrs.update({"schema": SCHEMA, "spec": spec.to_json(), "azimuth_bins": spec.azimuth_bins})
+        embeddings = _empty(file, "embeddings", (rows, spec.dim), np.float16)
+        ids = _empty(file, "ids", (rows,), np.int64)
+        start = 0
+        for some_ids, some_embeddings in chunks:
+            stop = start + len(some_ids)
+            ids[start:stop], embeddings[start:stop] = some_ids, some_embeddings
+            start = stop
+            raw.raise_failure()
 
 
 def _empty(file: h5py.File, name: str, shape: tuple[int, ...], dtype: type) -> h5py.Dataset:
