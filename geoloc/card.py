@@ -2,16 +2,13 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from geoloc.pairs import PairTable
-
-if TYPE_CHECKING:
-    from geoloc.train import TrainConfig
+from geoloc.recipe import TrainConfig
 
 
 def model_card(
-    config: "TrainConfig",
+    config: TrainConfig,
     pairs: PairTable,
     validation: PairTable,
     scores: dict[str, float | int],

@@ -5,16 +5,15 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from geoloc.atomic import write_text
-from geoloc.batches import Augmentation, PairDataset, batches
+from geoloc.batches import PairDataset, batches
 from geoloc.card import model_card
 from geoloc.checkpoint import RunState, load_state, save_state
 from geoloc.embed import best_device, embed_pairs
@@ -24,52 +23,7 @@ from geoloc.losses import soft_margin_triplet
 from geoloc.model import load_encoder, save_encoder, trained_towns
 from geoloc.pairs import PairTable
 from geoloc.recall import figures, ranks
-from geoloc.spec import EncoderSpec
-
-SMALL = EncoderSpec(
-    backbone="test_resnet",
-    stage=3,
-    shared=False,
-    azimuth_bins=16,
-    channels=32,
-    street_hw=(64, 256),
-    street_elevation_deg=(-45.0, 45.0),
-    satellite_px=128,
-    polar=True,
-    footprint_m=64.0,
-)
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """All that decides a run. Learning rate: linear warm-up, then half a cosine to 0.
-
-    loss_weight: the soft margin's (10 in SAFA). precision: `auto` is bfloat16 where the device
-    computes in it, else float16 on a GPU, else float32. start_from: a model folder of the same
-    spec to go on from. save_every_s: seconds between checkpoints within an epoch.
-    """
-
-    model: EncoderSpec = SMALL
-    augmentation: Augmentation = field(
-        default_factory=lambda: Augmentation(shift_m=8.0, heading_noise_deg=2.0, narrow=0.25, colour=0.3)
-    )
-    epochs: int = 20
-    batch: int = 64
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    warmup: float = 0.05
-    loss_weight: float = 10.0
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    seed: int = 0
-    workers: int = 1
-    save_every_s: float = 60.0
-    start_from: Path | None = None
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch < 2 or self.workers < 0 or not 0 <= self.warmup < 1:
-            raise DataError("A run wants epochs >= 1, batch >= 2, workers >= 0 and 0 <= warmup < 1.")
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0 and self.loss_weight > 0):
-            raise DataError("A run wants a learning_rate and a loss_weight above 0.")
+from geoloc.recipe import TrainConfig
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,12 @@ def evaluate(
         scores = score_pairs(
             encoder, table, hfov_deg=hfov_deg, unknown_heading=unknown_heading, report=report
         )
-    facts = {"data": data, "split": table.split, "model": str(model), "missing_pairs": table.missing_pairs}
+    facts: dict[str, float | int | str] = {
+        "data": data,
+        "split": table.split,
+        "model": str(model),
+        "missing_pairs": table.missing_pairs,
+    }
     print(json.dumps(facts | scores) if as_json else score_table(facts | scores))
 
 

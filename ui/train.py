@@ -11,7 +11,8 @@ from rich.live import Live
 from rich.text import Text
 
 from geoloc.config import read_config
-from geoloc.train import Progress, TrainConfig
+from geoloc.recipe import TrainConfig
+from geoloc.train import Progress
 from geoloc.train import train as run_training
 from preprocessing.datasets.open import open_pairs
 

@@ -1,18 +1,17 @@
 """The synthetic towns that `geoloc synth` writes."""
 
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
+from pyarrow import ArrowException, parquet
 
 from geoloc.errors import DataError
 from geoloc.pairs import Pair, PairTable
 from geoloc.places import LonLat
 
 TABLE = "street_views.parquet"
-COLUMNS = (
-    "town_seed", "split", "street", "satellite", "lon", "lat", "heading_deg", "hfov_deg", "tile_lon",
-    "tile_lat", "footprint_m",
-)  # fmt: skip
+KINDS = {"town_seed": int, "split": str, "street": str, "satellite": str}
+COLUMNS = [*KINDS, "lon", "lat", "heading_deg", "hfov_deg", "tile_lon", "tile_lat", "footprint_m"]
 SPLITS = ("train", "val", "all")
 
 
@@ -23,13 +22,10 @@ def read_towns(root: Path, split: str = "all") -> PairTable:
     """
     if split not in SPLITS:
         raise DataError(f"Towns have the splits {', '.join(SPLITS)}, not {split!r}; choose with --split.")
-    views = _table(root)
-    views = views[views["satellite"].notna()]
-    if split != "all":
-        views = views[views["split"] == split]
+    views = [view for view in _rows(root) if split in ("all", view["split"])]
     pairs, missing, dropped = [], [], 0
-    for view in views.itertuples(index=False):
-        street, satellite = root / str(view.street), root / str(view.satellite)
+    for view in views:
+        street, satellite = root / view["street"], root / view["satellite"]
         absent = [path for path in (street, satellite) if not path.is_file()]
         missing += absent
         dropped += bool(absent)
@@ -38,30 +34,34 @@ def read_towns(root: Path, split: str = "all") -> PairTable:
                 Pair(
                     street=street,
                     satellite=satellite,
-                    heading_deg=float(view.heading_deg),
-                    hfov_deg=float(view.hfov_deg),
-                    lonlat=LonLat(float(view.lon), float(view.lat)),
-                    tile_lonlat=LonLat(float(view.tile_lon), float(view.tile_lat)),
-                    footprint_m=float(view.footprint_m),
+                    heading_deg=view["heading_deg"],
+                    hfov_deg=view["hfov_deg"],
+                    lonlat=LonLat(view["lon"], view["lat"]),
+                    tile_lonlat=LonLat(view["tile_lon"], view["tile_lat"]),
+                    footprint_m=view["footprint_m"],
                 )
             )
-    seeds = frozenset(int(seed) for seed in views["town_seed"].unique())
-    return PairTable("towns", split, pairs, missing, dropped, seeds)
+    return PairTable("towns", split, pairs, missing, dropped, frozenset(view["town_seed"] for view in views))
 
 
-def _table(root: Path) -> pd.DataFrame:
+def _rows(root: Path) -> list[dict[str, Any]]:
+    """The table's rows that have a tile."""
+    path = root / TABLE
     try:
-        views = pd.read_parquet(root / TABLE)
-    except (OSError, ValueError) as cause:
+        views = parquet.read_table(path, columns=COLUMNS).to_pylist()
+    except (OSError, ArrowException) as cause:
         raise DataError(
-            f"{root / TABLE} cannot be read; --data towns:PATH wants a folder that `geoloc synth` finished."
+            f"{path} cannot be read ({cause}); --data towns:PATH wants a folder that `geoloc synth` finished."
         ) from cause
-    lacking = [column for column in COLUMNS if column not in views]
-    if lacking:
-        raise DataError(f"{root / TABLE} lacks the columns {', '.join(lacking)}; make the towns again.")
-    outside = views["street"].map(str).str.contains(r"^/|\.\.") | views["satellite"].map(str).str.contains(
-        r"^/|\.\."
-    )
-    if outside.any():
-        raise DataError(f"{root / TABLE} names files outside its folder; make the towns again.")
+    views = [view for view in views if view["satellite"] is not None]
+    for view in views:
+        wrong = [name for name in COLUMNS if not isinstance(view.get(name), KINDS.get(name, float))]
+        if wrong or _leaves(view["street"]) or _leaves(view["satellite"]):
+            raise DataError(
+                f"{path} has a row that no town has ({wrong or view['street']}); make the towns again."
+            )
     return views
+
+
+def _leaves(name: str) -> bool:
+    return Path(name).is_absolute() or ".." in Path(name).parts

@@ -4,7 +4,7 @@ import pytest
 
 from geoloc.config import read_config
 from geoloc.errors import DataError
-from geoloc.train import TrainConfig
+from geoloc.recipe import TrainConfig
 
 
 def test_file_then_settings(tmp_path: Path) -> None:

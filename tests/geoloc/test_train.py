@@ -12,9 +12,10 @@ from geoloc.batches import Augmentation
 from geoloc.errors import DataError, ModelError
 from geoloc.model import load_encoder, trained_towns
 from geoloc.pairs import PairTable
+from geoloc.recipe import TrainConfig
 from geoloc.score import score_pairs
 from geoloc.spec import EncoderSpec
-from geoloc.train import Progress, TrainConfig, train
+from geoloc.train import Progress, train
 
 CHILD = """
 import json, sys, time

@@ -5,8 +5,8 @@ from pathlib import Path
 from conftest import write_place
 
 from geoloc.pairs import PairTable
+from geoloc.recipe import TrainConfig
 from geoloc.spec import EncoderSpec
-from geoloc.train import TrainConfig
 
 
 def config() -> TrainConfig:

@@ -48,10 +48,10 @@ def test_tables_that_are_wrong(towns: Path, tmp_path: Path) -> None:
     path = towns / "street_views.parquet"
     good = pd.read_parquet(path)
     good.drop(columns=["lon", "split"]).to_parquet(path)
-    with pytest.raises(DataError, match="lon"):
+    with pytest.raises(DataError, match="street_views"):
         read_towns(towns)
     good.assign(street="/etc/passwd").to_parquet(path)
-    with pytest.raises(DataError, match="outside"):
+    with pytest.raises(DataError, match="no town has"):
         read_towns(towns)
     path.write_text("no parquet")
     with pytest.raises(DataError, match="geoloc synth"):
