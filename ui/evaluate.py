@@ -53,13 +53,9 @@ def evaluate(
         scores = score_pairs(
             encoder, table, hfov_deg=hfov_deg, unknown_heading=unknown_heading, report=report
         )
-    facts: dict[str, float | int | str] = {
-        "data": data,
-        "split": table.split,
-        "model": str(model),
-        "missing_pairs": table.missing_pairs,
-    }
-    print(json.dumps(facts | scores) if as_json else score_table(facts | scores))
+    facts: dict[str, float | int | str] = {"data": data, "split": table.split, "model": str(model)}
+    facts.update(missing_pairs=table.missing_pairs, **scores)
+    print(json.dumps(facts) if as_json else score_table(facts))
 
 
 def _name_seen_towns(table: PairTable, model: Path) -> None:
