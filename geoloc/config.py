@@ -64,6 +64,8 @@ def _typed(key: str, kind: Any, value: Any) -> Any:
     origin = typing.get_origin(kind)
     if origin is tuple:
         parts = typing.get_args(kind)
+        if parts[-1] is Ellipsis and isinstance(value, list):
+            parts = (parts[0],) * len(value)
         if isinstance(value, list) and len(value) == len(parts):
             return tuple(_typed(key, part, item) for part, item in zip(parts, value, strict=True))
     elif origin is types.UnionType or origin is typing.Union:

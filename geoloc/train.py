@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from geoloc.checkpoint import RunState, load_state, save_state
 from geoloc.embed import best_device, embed_pairs
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError
-from geoloc.losses import soft_margin_triplet
+from geoloc.losses import over_windows, soft_margin_triplet
 from geoloc.model import load_encoder, save_encoder, trained_towns
 from geoloc.pairs import PairTable
 from geoloc.recall import figures, ranks
@@ -146,7 +147,13 @@ def _step(
 ) -> float:
     with torch.autocast(street.device.type, precision, enabled=precision != torch.float32):
         street_vectors, satellite_vectors = encoder.embed_street(street), encoder.embed_satellite(satellite)
-    loss = soft_margin_triplet(street_vectors.float(), satellite_vectors.float(), config.loss_weight)
+    loss = over_windows(
+        street_vectors.float(),
+        satellite_vectors.float(),
+        config.model.azimuth_bins,
+        config.windows,
+        partial(soft_margin_triplet, weight=config.loss_weight),
+    )
     optimizer.zero_grad()
     scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
     scaler.step(optimizer)

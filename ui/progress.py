@@ -1,9 +1,11 @@
 """Progress on standard error: a bar with rate and time left."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -14,6 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+LOG_EVERY_S = 30.0
 
 
 class RateColumn(ProgressColumn):
@@ -26,14 +30,33 @@ class RateColumn(ProgressColumn):
 
 @contextmanager
 def progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A function to call with what is done and what there is in all; it draws a bar while inside."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        RateColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    """A function to call with what is done and what there is in all; it draws a bar while inside.
+
+    Where standard error is no terminal nothing is drawn.
+    """
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn())
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
         task = bar.add_task(label, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def status_line() -> Iterator[Callable[[str], None]]:
+    """A function that shows a line of text in place of its last; a line every 30 s where no terminal is."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if console.is_terminal:
+        with Live(console=console, refresh_per_second=4) as live:
+            yield lambda text: live.update(Text(text))
+        return
+    due = 0.0
+
+    def show(text: str) -> None:
+        nonlocal due
+        if time.monotonic() >= due:
+            console.print(text, markup=False)
+            due = time.monotonic() + LOG_EVERY_S
+
+    yield show

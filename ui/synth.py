@@ -1,17 +1,16 @@
 """`geoloc synth`: towns that nobody can withhold."""
 
 import os
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from preprocessing.towns.synth import SynthConfig, synthesize
 from preprocessing.towns.town import TownConfig
+from ui.progress import progress
 
 CVUSA_SIZES = {"tile_px": 750, "panorama_wh": (1232, 224)}
 
@@ -28,17 +27,6 @@ class Like(StrEnum):
     """A dataset whose image sizes to copy."""
 
     cvusa = "cvusa"
-
-
-class Rate(TextColumn):
-    """Street views per second."""
-
-    def __init__(self) -> None:
-        super().__init__("")
-
-    def render(self, task: Task) -> Text:
-        """Draw the rate, empty while it is unknown."""
-        return Text(f"{task.speed:.1f} views/s" if task.speed else "")
 
 
 def synth(
@@ -80,9 +68,6 @@ def synth(
         side_m=side_m, jitter_m=jitter_m, footprint_m=footprint_m, **sizes,  # type: ignore[arg-type]
     )  # fmt: skip
     config = SynthConfig(towns, seed, town)
-    console = Console(stderr=True)
-    columns = (TextColumn("Street views"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("", total=config.views)
-        synthesize(config, out, lambda done: bar.update(task, completed=done), workers or os.cpu_count() or 1)
-    console.print(f"{towns} towns with {config.views} street views in {out}", highlight=False)
+    with progress("Street views") as report:
+        synthesize(config, out, lambda done: report(done, config.views), workers or os.cpu_count() or 1)
+    print(f"{towns:,} towns with {config.views:,} street views in {out}", file=sys.stderr)

@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
 
 from geoloc.config import read_config
 from geoloc.recipe import TrainConfig
 from geoloc.train import Progress
 from geoloc.train import train as run_training
 from preprocessing.datasets.open import open_pairs
+from ui.progress import status_line
 
 
 def train(
@@ -42,14 +40,14 @@ def train(
     settings = read_config(TrainConfig(), config, set or [])
     pairs = open_pairs(data, "train").complete(allow_missing)
     validation = open_pairs(data, "val").complete(allow_missing)
-    with Live(console=Console(stderr=True), refresh_per_second=4) as live:
+    with status_line() as status:
         began = time.monotonic()
         first_step: list[int] = []
 
         def show(now: Progress) -> None:
             first_step[:] = first_step or [now.step - 1]
             left_s = (time.monotonic() - began) / (now.step - first_step[0]) * (now.steps - now.step)
-            live.update(Text(progress_line(now, settings.epochs, left_s)))
+            status(progress_line(now, settings.epochs, left_s))
 
         model = run_training(settings, pairs, validation, out, resume=resume, report=show)
     print(f"The best model is in {model}", file=sys.stderr)

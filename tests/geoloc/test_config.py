@@ -10,9 +10,14 @@ from geoloc.recipe import TrainConfig
 def test_file_then_settings(tmp_path: Path) -> None:
     file = tmp_path / "run.toml"
     file.write_text('epochs = 3\nlearning_rate = 1\n[model]\nbackbone = "resnet18"\nstreet_hw = [64, 128]\n')
-    config = read_config(
-        TrainConfig(), file, ["epochs=5", "model.channels=48", "start_from=runs/a", "precision=float32"]
-    )
+    settings = [
+        "epochs=5",
+        "model.channels=48",
+        "start_from=runs/a",
+        "precision=float32",
+        "windows=[1, 2, 8]",
+    ]
+    config = read_config(TrainConfig(), file, settings)
     assert (config.epochs, config.learning_rate) == (5, 1.0)
     assert (config.model.backbone, config.model.channels, config.model.street_hw) == (
         "resnet18",
@@ -21,6 +26,7 @@ def test_file_then_settings(tmp_path: Path) -> None:
     )
     assert config.start_from == Path("runs/a")
     assert config.precision == "float32"
+    assert config.windows == (1, 2, 8)
     assert config.batch == TrainConfig().batch
 
 
@@ -36,6 +42,8 @@ def test_file_then_settings(tmp_path: Path) -> None:
         ("model.street_hw=[1]", "model.street_hw"),
         ("precision=float8", "precision"),
         ("epochs=0", "epochs >= 1"),
+        ("windows=[3]", "equal parts"),
+        ("windows=[1.5]", "windows should be int"),
     ],
 )
 def test_what_is_wrong_is_named(setting: str, names: str) -> None:

@@ -36,6 +36,7 @@ def config(tiny_spec: EncoderSpec) -> TrainConfig:
         model=tiny_spec,
         augmentation=Augmentation(shift_m=2.0, narrow=0.3, colour=0.1),
         epochs=3,
+        windows=(1, 4),
         batch=8,
         precision="float32",
         workers=0,

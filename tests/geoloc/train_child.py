@@ -12,7 +12,9 @@ from geoloc.spec import EncoderSpec
 def config() -> TrainConfig:
     """Two epochs of four batches, a checkpoint after each."""
     spec = EncoderSpec("test_resnet", 2, False, 8, 4, (32, 128), (-45.0, 45.0), 48, True, 48.0)
-    return TrainConfig(spec, epochs=2, batch=8, precision="float32", workers=0, save_every_s=0.0)
+    return TrainConfig(
+        spec, epochs=2, windows=(1, 2), batch=8, precision="float32", workers=0, save_every_s=0.0
+    )
 
 
 def tables(folder: Path) -> tuple[PairTable, PairTable]:
