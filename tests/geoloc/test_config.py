@@ -24,7 +24,7 @@ def test_file_then_settings(tmp_path: Path) -> None:
         48,
         (64, 128),
     )
-    assert config.start_from == Path("runs/a")
+    assert config.start_from == Path("r/a")
     assert config.precision == "float32"
     assert config.windows == (1, 2, 8)
     assert config.batch == TrainConfig().batch

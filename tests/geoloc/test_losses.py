@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from geoloc.errors import GeolocError
-from geoloc.losses import soft_margin_triplet
+from geoloc.losses import over_windows, soft_margin_triplet
 
 
 def naive(street: np.ndarray, satellite: np.ndarray, weight: float) -> float:
@@ -51,3 +51,20 @@ def test_gradient_by_finite_differences() -> None:
 def test_one_pair_has_no_triplet() -> None:
     with pytest.raises(GeolocError, match="2 pairs"):
         soft_margin_triplet(torch.ones(1, 3), torch.ones(1, 3))
+
+
+def test_windows_are_losses_of_their_own() -> None:
+    """Against a naive loop that cuts, normalises and scores every window with numpy."""
+    rng = np.random.default_rng(5)
+    street, satellite = rng.normal(size=(2, 6, 8 * 3))
+    terms = []
+    for n in (1, 4):
+        width = 8 // n * 3
+        of_cut = []
+        for start in range(0, 24, width):
+            windows = [view[:, start : start + width] for view in (street, satellite)]
+            unit = [view / np.linalg.norm(view, axis=1, keepdims=True) for view in windows]
+            of_cut.append(naive(unit[0], unit[1], 10.0))
+        terms.append(np.mean(of_cut))
+    ours = over_windows(torch.tensor(street), torch.tensor(satellite), 8, (1, 4), soft_margin_triplet)
+    assert float(ours) == pytest.approx(np.mean(terms), rel=1e-9)

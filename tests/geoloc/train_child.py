@@ -1,5 +1,6 @@
 """What the killed process of test_train.py trains."""
 
+import dataclasses
 from pathlib import Path
 
 from conftest import write_place
@@ -12,9 +13,8 @@ from geoloc.spec import EncoderSpec
 def config() -> TrainConfig:
     """Two epochs of four batches, a checkpoint after each."""
     spec = EncoderSpec("test_resnet", 2, False, 8, 4, (32, 128), (-45.0, 45.0), 48, True, 48.0)
-    return TrainConfig(
-        spec, epochs=2, windows=(1, 2), batch=8, precision="float32", workers=0, save_every_s=0.0
-    )
+    short = TrainConfig(spec, epochs=2, batch=8, windows=(1, 2))
+    return dataclasses.replace(short, precision="float32", workers=0, save_every_s=0.0)
 
 
 def tables(folder: Path) -> tuple[PairTable, PairTable]:
