@@ -38,7 +38,7 @@ class TrainConfig:
     augmentation: Augmentation = field(
         default_factory=lambda: Augmentation(shift_m=8.0, heading_noise_deg=2.0, narrow=0.1, colour=0.3)
     )
-    epochs: int = 20
+    epochs: int = 10
     batch: int = 64
     learning_rate: float = 3e-3
     weight_decay: float = 0.05
