@@ -1,6 +1,5 @@
 """Pairs to batches of tensors, with what training varies between epochs."""
 
-import multiprocessing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -93,13 +92,11 @@ def batches(
     dataset: PairDataset, order: Sequence[Sequence[int]], workers: int
 ) -> Iterator[tuple[Float32[Tensor, "b 4 h w"], Float32[Tensor, "b 3 s s"]]]:
     """The dataset's pairs in the given batches, read ahead by worker processes."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
     loader = DataLoader(
         dataset,
         batch_sampler=list(order),  # type: ignore[arg-type]
         num_workers=workers,
-        multiprocessing_context=context if workers else None,
+        multiprocessing_context="spawn" if workers else None,
     )
     try:
         yield from loader
