@@ -6,6 +6,12 @@ from collections.abc import Sequence
 from geoloc.pairs import PairTable
 from geoloc.recipe import TrainConfig
 
+ONLY_TOWNS = """
+
+It has seen synthetic towns only. On real photographs and imagery it runs, and its answers are not to be
+believed until they have been scored there. It wants to know the heading; without it, and for narrow
+photos, it finds less."""
+
 
 def model_card(
     config: TrainConfig,
@@ -17,6 +23,7 @@ def model_card(
     """A README for a model folder, in Markdown."""
     spec = config.model
     towns = ", ".join(map(str, sorted(pairs.seeds))) or "none; photographs"
+    limits = ONLY_TOWNS if pairs.seeds else ""
     settings = "\n".join(
         f"| {name} | {value} |" for name, value in dataclasses.asdict(config).items() if name != "model"
     )
@@ -41,7 +48,7 @@ trained on, at known heading, ties counted against the model:
 | recall@1% (k = {scores["recall@1%_k"]}) | {scores["recall@1%"]:.4f} |
 | median rank | {scores["median_rank"]:g} |
 
-The epoch was chosen by recall@1 on these pairs; score it on others before quoting it.
+The epoch was chosen by recall@1 on these pairs; score it on others before quoting it.{limits}
 
 | setting | value |
 | --- | --- |
