@@ -52,7 +52,10 @@ def synth(
     ] = None,
     photos: Annotated[int, typer.Option(min=0, help="Perspective photos per town, beside the pairs.")] = 0,
     workers: Annotated[
-        int, typer.Option(min=0, help="Processes, each with a town in hand; 0: one per core.")
+        int,
+        typer.Option(
+            min=0, help="Processes, each with a town in hand, at most one per core; 0: one per core."
+        ),
     ] = 0,
 ) -> None:
     """Draw synthetic towns: pairs of tile and panorama in the CVUSA layout, orthophotos, exact positions.
@@ -68,6 +71,7 @@ def synth(
         side_m=side_m, jitter_m=jitter_m, footprint_m=footprint_m, **sizes,  # type: ignore[arg-type]
     )  # fmt: skip
     config = SynthConfig(towns, seed, town)
+    cores = os.cpu_count() or 1
     with progress("Street views") as report:
-        synthesize(config, out, lambda done: report(done, config.views), workers or os.cpu_count() or 1)
+        synthesize(config, out, lambda done: report(done, config.views), min(workers or cores, cores))
     print(f"{towns:,} towns with {config.views:,} street views in {out}", file=sys.stderr)
