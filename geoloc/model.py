@@ -61,7 +61,7 @@ def trained_towns(folder: Path) -> frozenset[int]:
     try:
         with safe_open(folder / WEIGHTS, framework="pt") as file:
             return frozenset(json.loads((file.metadata() or {}).get(TOWN_SEEDS, "[]")))
-    except (OSError, SafetensorError, ValueError, TypeError) as cause:
+    except (OSError, SafetensorError, ValueError, TypeError, RecursionError) as cause:
         raise ModelError(
             f"{folder / WEIGHTS} cannot be read; take the model again from its source."
         ) from cause

@@ -31,7 +31,7 @@ def ranks(
     for rows, scores, match_roll in _scores(queries, gallery, truth, rolls):
         match = truth[rows]
         own = scores[np.arange(len(scores)), match][:, None]
-        beats = scores >= own - TIE if ties == "against" else scores > own
+        beats = ~(scores < own - TIE) if ties == "against" else scores > own  # NaN is against us too
         beats[np.arange(len(scores)), match] = False
         rank[rows], best[rows], turn[rows] = beats.sum(axis=1), scores.argmax(axis=1), match_roll
     return rank, best, turn

@@ -10,6 +10,7 @@ from torch import Tensor
 from geoloc.batches import narrowed
 from geoloc.embed import Report, embed_pairs
 from geoloc.encoder import TwinEncoder
+from geoloc.errors import ModelError
 from geoloc.pairs import PairTable
 from geoloc.places import WGS84
 from geoloc.recall import figures, position_figures, ranks
@@ -28,11 +29,14 @@ def score_pairs(
 
     hfov_deg narrows every street view to a window of that many degrees, towards an azimuth drawn
     from its number in the table. unknown_heading turns the canvas so that the window's centre lies
-    in the middle, as a photo's does, and searches every heading by azimuth bins.
+    in the middle, as a photo's does, and searches every heading by azimuth bins. Raises ModelError for
+    a model that makes no numbers.
     """
     directions = np.random.default_rng(0).uniform(0, 360, len(table.pairs))
     change = _window(encoder, directions, hfov_deg, unknown_heading)
     street, satellite = embed_pairs(encoder, table.pairs, change=change, workers=workers, report=report)
+    if not (np.isfinite(street).all() and np.isfinite(satellite).all()):
+        raise ModelError("The model's embeddings are not numbers; take it again from its source.")
     gallery, truth = _distinct(table, satellite)
     rolls = encoder.spec.azimuth_bins if unknown_heading else 1
     rank, best, roll = ranks(street, gallery, truth, rolls=rolls)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from dataclasses import dataclass
 from inspect import formatannotation
 from typing import Any
@@ -49,7 +50,9 @@ class EncoderSpec:
             ),
             "street_elevation_deg must rise within -90..90": not -90 <= low < high <= 90,
             "footprint_m must lie between 1 and 10,000": not 1 <= self.footprint_m <= 10_000,
-            "std must be positive": min(self.std) <= 0,
+            "mean must lie within 0..1": not all(0 <= value <= 1 for value in self.mean),
+            "std must lie within 0.001..10": not all(0.001 <= value <= 10 for value in self.std),
+            "backbone must be a plain name of timm's": not re.fullmatch(r"[A-Za-z0-9_.]+", self.backbone),
             "interpolation must be 'bilinear'": self.interpolation != "bilinear",
             "dim must be at most 65,536": self.dim > 65_536,
         }

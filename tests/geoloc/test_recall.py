@@ -41,6 +41,11 @@ def test_ties_count_against_us_by_default() -> None:
     assert ranks(same, same, truth, ties="optimistic")[0].tolist() == [0] * 5
 
 
+def test_what_is_no_number_counts_against_us() -> None:
+    broken = np.full((5, 4), np.nan, np.float32)
+    assert ranks(broken, broken, np.arange(5))[0].tolist() == [4] * 5
+
+
 def test_duplicates_of_the_match_tie() -> None:
     rng = np.random.default_rng(0)
     gallery = unit(rng, 300, 64)

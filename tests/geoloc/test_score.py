@@ -4,7 +4,7 @@ import torch
 
 from geoloc.batches import Augmentation, PairDataset, augmented, narrowed
 from geoloc.encoder import TwinEncoder
-from geoloc.errors import DataError
+from geoloc.errors import DataError, ModelError
 from geoloc.pairs import Pair, PairTable, read_pair_tile
 from geoloc.score import score_pairs
 from geoloc.street_view import read_rgb
@@ -20,6 +20,13 @@ def test_a_constant_encoder_finds_nothing(tiny_encoder: TwinEncoder, places: lis
     scores = score_pairs(tiny_encoder, PairTable("made", "val", places))
     assert scores["recall@1"] == scores["recall@10"] == 0
     assert scores["median_rank"] == 48
+
+
+def test_a_model_that_makes_no_numbers_is_refused(tiny_encoder: TwinEncoder, places: list[Pair]) -> None:
+    with torch.no_grad():
+        tiny_encoder.satellite.head.bias.fill_(float("nan"))
+    with pytest.raises(ModelError, match="not numbers"):
+        score_pairs(tiny_encoder, PairTable("made", "val", places[:3]))
 
 
 def test_figures_where_positions_are_known(tiny_encoder: TwinEncoder, places: list[Pair]) -> None:
