@@ -16,11 +16,13 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to; on leaving it takes `path`'s place, synced.
 
-    On any error the temporary file is removed and `path` stays as it was. A full disk or a folder
-    that cannot be written raises GeolocError.
+    On any error the temporary file is removed and `path` stays as it was. A full disk, a folder that
+    cannot be written, or a `path` that is no file, such as a device, raises GeolocError.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
     try:
+        if path.exists() and not path.is_file():
+            raise GeolocError(f"{path} is there and is no file; name another one to write to.")
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         sync(temporary)
