@@ -56,6 +56,20 @@ class TrainConfig:
             raise DataError("A run wants epochs >= 1, batch >= 2, workers >= 0 and 0 <= warmup < 1.")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0 and self.loss_weight > 0):
             raise DataError("A run wants a learning_rate and a loss_weight above 0.")
+        if not (0 <= self.weight_decay < math.inf and 0 <= self.seed < 2**32 and self.save_every_s >= 0):
+            raise DataError("A run wants weight_decay >= 0, 0 <= seed < 2**32 and save_every_s >= 0.")
+        how, (low, high) = self.augmentation, self.augmentation.narrow_deg
+        if not (
+            0 <= how.shift_m < math.inf
+            and 0 <= how.heading_noise_deg <= 180
+            and 0 <= how.narrow <= 1
+            and 1 <= low <= high <= 360
+            and 0 <= how.colour <= 1
+        ):
+            raise DataError(
+                "An augmentation wants shift_m >= 0, heading_noise_deg in 0..180, narrow and colour in 0..1, "
+                "narrow_deg rising in 1..360."
+            )
         if not self.windows or any(n < 1 or self.model.azimuth_bins % n for n in self.windows):
             raise DataError(
                 f"windows {self.windows} must cut {self.model.azimuth_bins} azimuth bins into equal parts; "

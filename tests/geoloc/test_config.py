@@ -24,7 +24,7 @@ def test_file_then_settings(tmp_path: Path) -> None:
         48,
         (64, 128),
     )
-    assert config.start_from == Path("r/a")
+    assert config.start_from == Path("runs/a")
     assert config.precision == "float32"
     assert config.windows == (1, 2, 8)
     assert config.batch == TrainConfig().batch
@@ -44,6 +44,10 @@ def test_file_then_settings(tmp_path: Path) -> None:
         ("epochs=0", "epochs >= 1"),
         ("windows=[3]", "equal parts"),
         ("windows=[1.5]", "windows should be int"),
+        ("weight_decay=nan", "weight_decay"),
+        ("seed=-1", "seed"),
+        ("augmentation.shift_m=nan", "augmentation"),
+        ("augmentation.narrow_deg=[90.0, 60.0]", "narrow_deg"),
     ],
 )
 def test_what_is_wrong_is_named(setting: str, names: str) -> None:
