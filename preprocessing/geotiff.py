@@ -84,7 +84,7 @@ def find_imagery(paths: Sequence[Path]) -> list[Path]:
         elif path.is_file():
             found.append(path)
         else:
-            raise ImageryError(f"{path} does not exist; check the path.")
+            raise ImageryError(f"{path} is no file or folder; check the path.")
     return list(dict.fromkeys(path.resolve() for path in found))
 
 
@@ -117,6 +117,8 @@ def opened(path: Path, **options: int) -> Iterator[DatasetReader]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
                 dataset = rasterio.open(path.resolve(), driver="GTiff", **options)
+        except UnicodeEncodeError as cause:
+            raise ImageryError(f"{path} has a name that GDAL cannot read; rename it.") from cause
         except RasterioError as cause:
             raise ImageryError(
                 f"{path} is not a GeoTIFF; convert it with gdal_translate -of GTiff."
@@ -162,6 +164,8 @@ def _georeference(dataset: DatasetReader) -> tuple[str, Affine]:
             f"{name} has a CRS that PROJ does not know; set it with gdal_edit -a_srs."
         ) from cause
     crs = (crs.sub_crs_list[0] if crs.is_compound else crs).to_2d()
+    if crs.is_geocentric:
+        raise ImageryError(f"{name} is in a geocentric CRS, which no map has; reproject it with gdalwarp.")
     authority = crs.to_authority(min_confidence=100)
     return (":".join(authority) if authority else crs.to_wkt()), transform
 

@@ -1,10 +1,12 @@
 """The command line: `geoloc COMMAND`, and what becomes of its errors."""
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 import typer
 
@@ -52,6 +54,8 @@ def _not_chosen() -> None:
 def main(words: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 a check failed, 2 the user's error, 130 interrupted."""
     words = sys.argv[1:] if words is None else words
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be no text in any encoding
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         command_line(words)(list(words), prog_name="geoloc")
     except GeolocError as error:
@@ -62,13 +66,23 @@ def main(words: Sequence[str] | None = None) -> None:
             sys.exit(1)
         if error.errno in DISK_FULL:
             _fail("The disk is full; free some space and run again, what was finished is kept.", 2)
-        raise
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}; check the path, and that you may use it.", 2)
+    except MemoryError:
+        _fail("There is too little memory for that; ask for less, or use a larger machine.", 2)
     except KeyboardInterrupt:
         _fail("Interrupted; run the same command again to go on.", 130)
 
 
-def _fail(message: str, code: int) -> None:
-    print(f"geoloc: {message}", file=sys.stderr)
+def complain(message: str) -> None:
+    """Say on standard error what is wrong, with what a terminal would obey shown as escapes."""
+    shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in message)
+    print(f"geoloc: {shown}", file=sys.stderr)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    complain(message)
     sys.exit(code)
 
 

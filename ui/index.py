@@ -59,7 +59,7 @@ def build(
 
     Example: geoloc index build ortho/ --model data/model --out town.gallery --stride-m 20
     """
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
     with progress("Embedding tiles") as report:
         folder = build_gallery(
             imagery,

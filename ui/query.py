@@ -13,6 +13,7 @@ from geoloc.errors import ImageError
 from geoloc.street_view import read_street_view
 from indexing.region import read_region
 from ui.answer import Answer, answer, open_gallery
+from ui.cli import complain
 from ui.formats import to_csv, to_geojson, to_json, to_table
 from ui.progress import progress
 
@@ -49,10 +50,11 @@ def query(
             try:
                 view = read_street_view(photo, heading_deg=heading_deg, hfov_deg=hfov_deg)
             except ImageError as error:
-                print(f"geoloc: {error}", file=sys.stderr)
+                complain(str(error).replace("\n", "\\n"))
             else:
                 answers.append(answer(view, tiles, encoder, k=k, region=area))
-    _write(answers, str(gallery), format)
+    if answers:
+        _write(answers, str(gallery), format)
     if len(answers) < len(photos):
         raise typer.Exit(2)
 

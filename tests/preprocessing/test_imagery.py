@@ -1,6 +1,7 @@
 """Imagery is read where it lies, or refused with a sentence. The oracles are pyproj and rasterio.warp."""
 
 import http.server
+import os
 import threading
 
 import numpy as np
@@ -208,7 +209,7 @@ def test_folders_are_searched_and_files_taken_once(tmp_path):
     b, a = write(tmp_path / "b.TIF", flat((1, 2, 3))), write(tmp_path / "deep" / "a.tiff", flat((1, 2, 3)))
     (tmp_path / "c.txt").write_text("no imagery")
     assert find_imagery([a, tmp_path]) == [a, b]
-    with pytest.raises(ImageryError, match="does not exist"):
+    with pytest.raises(ImageryError, match="no file or folder"):
         find_imagery([tmp_path / "x.tif"])
     (tmp_path / "empty").mkdir()
     with pytest.raises(ImageryError, match="holds no"):
@@ -243,6 +244,8 @@ def broken(folder, name):
         write(path, flat((1,)), photometric="PALETTE")
     elif name == "nowhere":
         write(path, rgb, "EPSG:4326", from_origin(500, 300, 1, 1))
+    elif name == "geocentric":
+        write(path, rgb, "EPSG:4978")
     elif name == "polar":
         write(path, rgb, "EPSG:4326", from_origin(10, 89, 1e-5, 1e-5))
     elif name == "huge":
@@ -278,6 +281,7 @@ REFUSALS = {
     "int16": "int16",
     "palette": "palette",
     "nowhere": "nowhere on the earth",
+    "geocentric": "geocentric CRS",
     "polar": "beyond the UTM grid",
     "huge": "2100000 x 16",
 }
@@ -335,3 +339,10 @@ def test_overviews_in_another_file_are_not_followed(tmp_path):
             square(path, hw=(25, 25))
         server.shutdown()
     assert asked == []
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path):
+    path = tmp_path / os.fsdecode(b"\xff.tif")
+    path.write_bytes(write(tmp_path / "a.tif", flat((1, 2, 3))).read_bytes())
+    with pytest.raises(ImageryError, match="rename"):
+        open_imagery(path)

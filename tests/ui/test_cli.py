@@ -59,8 +59,11 @@ def test_users_errors_exit_2_in_one_line(capsys: pytest.CaptureFixture[str], wor
         (GeolocError("cause; remedy"), 2, "geoloc: cause; remedy"),
         (KeyboardInterrupt(), 130, "Interrupted"),
         (OSError(errno.ENOSPC, "full"), 2, "disk is full"),
+        (OSError(errno.ENAMETOOLONG, "too long", "xxx"), 2, "xxx: too long"),
+        (MemoryError(), 2, "memory"),
+        (GeolocError("\x1b[2Jcause; remedy"), 2, r"\x1b[2Jcause"),
     ],
-    ids=["error", "interrupt", "disk"],
+    ids=["error", "interrupt", "disk", "path", "memory", "escape"],
 )
 def test_what_becomes_of_errors(
     capsys: pytest.CaptureFixture[str],

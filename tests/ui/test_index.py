@@ -123,7 +123,7 @@ def test_index_factory(world, tmp_path, factory, capfd):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"imagery": "missing.tif"}, "does not exist"),
+        ({"imagery": "missing.tif"}, "no file or folder"),
         ({"imagery": "model"}, "holds no"),
         ({"imagery": "text.tif"}, "not a GeoTIFF"),
         ({"model": "nowhere"}, "no model"),

@@ -1,4 +1,7 @@
+import contextlib
+import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -46,6 +49,31 @@ def test_a_broken_photo_is_one_line_and_the_others_are_answered(
     assert [query["photo"] for query in json.loads(out)["queries"]] == [str(world.panorama)]
     assert next(line for line in err.splitlines() if line.strip()).startswith(f"geoloc: {broken}")
     assert "Traceback" not in err
+
+
+def test_nothing_is_written_where_nothing_was_found(
+    world: World, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    broken = tmp_path / "two\nlines.jpg"
+    broken.write_bytes(b"no image")
+    code, out, err = run(capsys, broken, "--gallery", world.gallery, "--format", "csv")
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("format", ["table", "json", "geojson", "csv"])
+def test_a_name_that_is_no_text(world: World, tmp_path: Path, format: str) -> None:
+    """Standard output as a program has it: UTF-8, and strict."""
+    odd = tmp_path / os.fsdecode(b"\xff.jpg")
+    odd.write_bytes(world.panorama.read_bytes())
+    out = io.TextIOWrapper(io.BytesIO(), "utf-8")
+    with contextlib.redirect_stdout(out), pytest.raises(SystemExit) as done:
+        main(["query", str(odd), "--gallery", str(world.gallery), "--format", format])
+    out.flush()
+    text = out.buffer.getvalue().decode()  # type: ignore[attr-defined]
+    assert not done.value.code
+    assert r"\udcff.jpg" in text.replace("\n", "")
+    assert format not in ("json", "geojson") or json.loads(text)
 
 
 def test_the_callers_heading_overrules_the_files(world: World, capsys: pytest.CaptureFixture[str]) -> None:
