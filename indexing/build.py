@@ -73,7 +73,14 @@ def build_gallery(
             work = out / f".building-{plan.key}"
             work.mkdir(exist_ok=True)
             embed_blocks(plan.blocks, plan.grid, plan.imagery, encoder, work, progress)
-            for one in _unused(plan, work):
+            unused = _unused(plan, work)
+            if len(unused) == len(plan.imagery):
+                shutil.rmtree(work)
+                raise ImageryError(
+                    "No tile has enough valid pixels: the imagery is nodata, transparent or off the grid; "
+                    "check it, or choose a smaller stride."
+                )
+            for one in unused:
                 note(f"{one.path.name}: no tile was cut from it; it is too small or others cover it.")
             version = store(plan, encoder, model, work, index, progress)
             return publish(version, out)
@@ -141,8 +148,6 @@ def store(plan: Plan, encoder: TwinEncoder, model: Path, work: Path, index: str,
     (version / "model").mkdir(parents=True)
     ids = np.concatenate([chunk.ids for chunk in committed(work, len(plan.blocks))])
     sources = np.concatenate([chunk.sources for chunk in committed(work, len(plan.blocks))])
-    if not len(ids):
-        raise ImageryError("No tile has enough valid pixels: the imagery is nodata or transparent; check it.")
     progress("store", 0, len(ids))
     pairs = ((chunk.ids, chunk.embeddings) for chunk in committed(work, len(plan.blocks)))
     write_embeddings(version / "embeddings.h5", spec, len(ids), pairs)

@@ -30,12 +30,22 @@ def make_index(factory: str, dim: int) -> faiss.Index:
     try:
         index = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
         _parameters(index, np.ones(1, bool))
+        _refuse_degenerate(index)
     except Exception as cause:  # FAISS raises RuntimeError, TypeError and more, with C++ in their text
         raise GalleryError(
             f"{factory!r} is no FAISS factory for {dim} dimensions that can be searched by region; "
             "try 'Flat', 'IVF1024,Flat' or 'HNSW32'."
         ) from cause
     return index
+
+
+def _refuse_degenerate(index: faiss.Index) -> None:
+    """FAISS takes an inverted file of no lists, and graphs of no links; it falls over them later."""
+    inner = _innermost(index)
+    if isinstance(inner, faiss.IndexIVF) and inner.nlist < 1:
+        raise ValueError("no lists")
+    if isinstance(inner, _swig.IndexHNSW) and not 2 <= inner.hnsw.nb_neighbors(1) <= 1024:
+        raise ValueError("too few or too many links")
 
 
 def fill_index(

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float32, Int64, UInt8
 
 from geoloc.errors import GalleryError, ImageryError, ModelError
 from geoloc.hits import Hits
+from geoloc.model import SPEC, read_spec
 from geoloc.places import Tile
 from geoloc.spec import EncoderSpec
 from indexing.embeddings import read_ids
@@ -53,6 +54,8 @@ class Gallery:
         for file in manifest.files:
             check_file(folder, file)
         spec, rows = manifest.spec, manifest.rows
+        if read_spec(folder / "model") != spec:
+            raise GalleryError(f"{folder}: model/{SPEC} is not the manifest's; build the gallery again.")
         ids = read_ids(folder / "embeddings.h5", spec, rows)
         if len(np.unique(ids)) != rows:
             raise GalleryError(f"{folder} has tiles of the same id; build the gallery again.")

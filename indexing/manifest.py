@@ -7,6 +7,7 @@ file: CURRENT -> manifest.json -> files. A changed byte anywhere breaks the chai
 import dataclasses
 import hashlib
 import json
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,13 +138,19 @@ def _from_json(raw: dict[str, Any], version: str) -> Manifest:
         rows=int(raw["rows"]),
         index=str(raw["index"]),
         bounds_lonlat=_bounds(raw["bounds_lonlat"]),
-        sources=tuple(Source(s["path"], s["bytes"], _bounds(s["bounds_lonlat"])) for s in raw["sources"]),
+        sources=tuple(map(_source, raw["sources"])),
         files=files,
     )
 
 
+def _source(raw: dict[str, Any]) -> Source:
+    return Source(str(raw["path"]), int(raw["bytes"]), _bounds(raw["bounds_lonlat"]))
+
+
 def _bounds(raw: list[float]) -> tuple[float, float, float, float]:
     west, south, east, north = map(float, raw)
+    if not all(map(math.isfinite, raw)):
+        raise ValueError("bounds that are no numbers")
     return west, south, east, north
 
 

@@ -16,7 +16,7 @@ _LONLAT = ("CRS84", "EPSG:4326", "EPSG::4326", "OGC:1.3:CRS84")
 def read_region(path: Path) -> shapely.Geometry:
     """The union of all polygons in a GeoJSON file, in degrees, longitude first. Raises DataError."""
     if not path.is_file():
-        raise DataError(f"{path} does not exist; give a GeoJSON file with a polygon.")
+        raise DataError(f"{path} is no file; give a GeoJSON file with a polygon.")
     with path.open("rb") as file:
         content = file.read(_LARGEST_BYTES + 1)
     try:
@@ -45,7 +45,7 @@ def parse_region(content: str | bytes) -> shapely.Geometry:
     if not (west >= -180 and east <= 180 and south >= -90 and north <= 90):
         raise DataError(
             f"The region's coordinates reach {west:.0f}, {south:.0f} to {east:.0f}, {north:.0f}: "
-            "GeoJSON wants degrees, longitude first; save it in EPSG:4326."
+            "GeoJSON wants degrees, longitude first; save it in EPSG:4326, and cut it at the antimeridian."
         )
     return region
 
@@ -72,4 +72,4 @@ def _polygons(raw: Any) -> list[Any]:
         return [part for geometry in raw["geometries"] for part in _polygons(geometry)]
     if kind in ("Polygon", "MultiPolygon"):
         return [raw]
-    raise DataError(f"The region holds a {kind}; give only Polygons and MultiPolygons.")
+    raise DataError(f"The region holds a {kind or 'thing without a type'}; give only Polygons.")

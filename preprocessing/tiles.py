@@ -5,6 +5,7 @@ zone's origin. So a tile's place follows from its id alone, and neither building
 imagery moves or renumbers any tile.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -35,12 +36,19 @@ class Grid:
 
     crs_of_zone: (zone, CRS) pairs; a zone is 1..60 north, 61..120 south (see Imagery).
     An id packs zone, row and column into 53 bits, so that it survives JSON and JavaScript.
+    Raises ImageryError where these are nonsense.
     """
 
     footprint_m: float
     size_px: int
     stride_px: int
     crs_of_zone: tuple[tuple[int, str], ...]
+
+    def __post_init__(self) -> None:
+        if not (0 < self.footprint_m < math.inf and self.size_px >= 1 and self.stride_px >= 1):
+            raise ImageryError(
+                f"Tiles of {self.footprint_m} m, {self.size_px} px, every {self.stride_px} px make no grid."
+            )
 
     @property
     def stride_m(self) -> float:

@@ -209,8 +209,10 @@ def test_every_unusable_file_is_named_at_once(tmp_path, ortho, model):
 
 def test_imagery_without_a_valid_pixel_is_refused(tmp_path, model):
     path = write(tmp_path / "a.tif", np.zeros((3, 90, 90), np.uint8), nodata=0)
+    notes = []
     with pytest.raises(ImageryError, match="enough valid pixels"):
-        build_gallery([path], model, tmp_path / "g", encoder=FakeEncoder())
+        build_gallery([path], model, tmp_path / "g", encoder=FakeEncoder(), note=notes.append)
+    assert not notes and not list((tmp_path / "g").glob(".building-*"))
 
 
 def test_what_the_reader_assumed_is_noted(tmp_path, ortho, model):

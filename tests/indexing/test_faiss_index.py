@@ -69,3 +69,9 @@ def test_an_inverted_file_is_the_same_every_time():
     import faiss
 
     assert (faiss.serialize_index(filled("IVF32,Flat")) == faiss.serialize_index(filled("IVF32,Flat"))).all()
+
+
+@pytest.mark.parametrize("factory", ["HNSW0", "HNSW999999999", "IVF0,Flat", "PCA8,HNSW1"])
+def test_indexes_that_faiss_takes_and_falls_over(factory):
+    with pytest.raises(GalleryError, match="factory"):
+        make_index(factory, DIM)

@@ -67,7 +67,7 @@ def test_what_is_no_region_is_refused(raw, said):
 
 
 def test_files_are_named(tmp_path):
-    with pytest.raises(DataError, match="does not exist"):
+    with pytest.raises(DataError, match="is no file"):
         read_region(tmp_path / "r.geojson")
     (tmp_path / "r.geojson").write_text("x")
     with pytest.raises(DataError, match=r"r\.geojson: This is no GeoJSON"):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -161,3 +162,33 @@ def _rehash(gallery, name):
                 file.update(bytes=new.bytes, sha256=new.sha256)
 
     republish(gallery, change)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda raw: raw["grid"].update(size_px=0),
+        lambda raw: raw.update(bounds_lonlat=[float("nan")] * 4),
+        lambda raw: raw["sources"][0].pop("bytes"),
+    ],
+    ids=["grid", "bounds", "sources"],
+)
+def test_a_forged_manifest_is_refused(copy, change):
+    republish(copy, change)
+    with pytest.raises(GalleryError, match="manifest"):
+        Gallery.open(copy)
+
+
+def test_a_model_of_another_spec_is_refused(copy):
+    path = live_folder(copy) / "model/spec.json"
+    other = path.read_text().replace('"stage": ', '"stage": 1')
+    path.write_text(other)
+
+    def agree(raw):
+        for file in raw["files"]:
+            if file["name"] == "model/spec.json":
+                file.update(bytes=len(other), sha256=sha256(other.encode()).hexdigest())
+
+    republish(copy, agree)
+    with pytest.raises(GalleryError, match="model/spec"):
+        Gallery.open(copy)

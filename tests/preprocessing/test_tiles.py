@@ -161,3 +161,9 @@ def test_a_lying_geotransform_does_not_plan_for_ever(tmp_path):
     one = open_imagery(path)
     with pytest.raises(ImageryError, match="choose a larger stride"):
         plan_blocks([one], make_grid([one], 64, 64, 20))
+
+
+@pytest.mark.parametrize("nonsense", [(0.0, 8, 4), (float("nan"), 8, 4), (32.0, 0, 4), (32.0, 8, 0)])
+def test_a_grid_refuses_nonsense(nonsense):
+    with pytest.raises(ImageryError, match="no grid"):
+        Grid(*nonsense, ())
