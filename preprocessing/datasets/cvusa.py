@@ -38,16 +38,17 @@ def read_cvusa(root: Path, split: str | None = None) -> PairTable:
 
 def _rows(listing: Path) -> list[tuple[str, str]]:
     try:
-        with listing.open(encoding="utf-8", newline="") as file:
-            rows = [row for row in csv.reader(file) if row]
+        with listing.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file)
+            rows = [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
     except (OSError, UnicodeDecodeError, csv.Error) as cause:
         raise DataError(
             f"{listing} cannot be read; --data cvusa:PATH wants the folder above splits/."
         ) from cause
-    for line, row in enumerate(rows, start=1):
+    for line, row in rows:
         if len(row) < 2 or any(_leaves_root(name) for name in row[:2]):
             raise DataError(f"{listing}, line {line}: want satellite,street,annotation inside the dataset.")
-    return [(row[0], row[1]) for row in rows]
+    return [(row[0], row[1]) for _, row in rows]
 
 
 def _leaves_root(name: str) -> bool:

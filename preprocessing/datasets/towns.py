@@ -11,7 +11,10 @@ from geoloc.places import LonLat
 
 TABLE = "street_views.parquet"
 KINDS = {"town_seed": int, "split": str, "street": str, "satellite": str}
-COLUMNS = [*KINDS, "lon", "lat", "heading_deg", "hfov_deg", "tile_lon", "tile_lat", "footprint_m"]
+RANGES = {
+    "lon": (-180, 180), "lat": (-90, 90), "tile_lon": (-180, 180), "tile_lat": (-90, 90),
+    "heading_deg": (-360, 360), "hfov_deg": (1, 360), "footprint_m": (1, 10_000),
+}  # fmt: skip
 SPLITS = ("train", "val", "all")
 
 
@@ -48,19 +51,29 @@ def _rows(root: Path) -> list[dict[str, Any]]:
     """The table's rows that have a tile."""
     path = root / TABLE
     try:
-        views = parquet.read_table(path, columns=COLUMNS).to_pylist()
-    except (OSError, ArrowException) as cause:
+        views = parquet.read_table(path, columns=[*KINDS, *RANGES]).to_pylist()
+    except (OSError, ArrowException, UnicodeDecodeError) as cause:
         raise DataError(
-            f"{path} cannot be read ({cause}); --data towns:PATH wants a folder that `geoloc synth` finished."
+            f"{path} is no table of towns; --data towns:PATH wants a folder that `geoloc synth` finished."
         ) from cause
     views = [view for view in views if view["satellite"] is not None]
     for view in views:
-        wrong = [name for name in COLUMNS if not isinstance(view.get(name), KINDS.get(name, float))]
+        wrong = _wrong(view)
         if wrong or _leaves(view["street"]) or _leaves(view["satellite"]):
             raise DataError(
                 f"{path} has a row that no town has ({wrong or view['street']}); make the towns again."
             )
     return views
+
+
+def _wrong(view: dict[str, Any]) -> list[str]:
+    """The columns whose value is of another type or out of range."""
+    strange = [name for name, kind in KINDS.items() if not isinstance(view.get(name), kind)]
+    return strange + [
+        name
+        for name, (low, high) in RANGES.items()
+        if not (isinstance(view.get(name), float) and low <= view[name] <= high)
+    ]
 
 
 def _leaves(name: str) -> bool:

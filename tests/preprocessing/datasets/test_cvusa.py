@@ -47,6 +47,17 @@ def test_lists_that_are_wrong(cvusa: Path, line: str) -> None:
         read_cvusa(cvusa)
 
 
+def test_lists_from_windows(cvusa: Path) -> None:
+    """A byte order mark, CRLF and blank lines change nothing; lines are counted as an editor does."""
+    listing = cvusa / "splits/val-19zl.csv"
+    text = listing.read_text().replace("\n", "\r\n\r\n") + "  \r\n"
+    listing.write_bytes(text.encode("utf-8-sig"))
+    assert [pair.street.name for pair in read_cvusa(cvusa).pairs] == ["0000001.jpg"]
+    listing.write_bytes((text + "wrong\r\n").encode())
+    with pytest.raises(DataError, match="line 8"):
+        read_cvusa(cvusa)
+
+
 @pytest.mark.parametrize("data", ["cvusa", "nothing:here", "cvusa:/no/such/folder", ""])
 def test_kind_and_path(data: str) -> None:
     with pytest.raises(DataError, match="--data"):

@@ -56,3 +56,22 @@ def test_tables_that_are_wrong(towns: Path, tmp_path: Path) -> None:
     path.write_text("no parquet")
     with pytest.raises(DataError, match="geoloc synth"):
         read_towns(towns)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("lon", float("nan")), ("lat", 95.0), ("hfov_deg", 0.0), ("footprint_m", 0.0), ("footprint_m", -64.0)],
+)
+def test_positions_and_sizes_that_cannot_be(towns: Path, column: str, value: float) -> None:
+    path = towns / "street_views.parquet"
+    pd.read_parquet(path).assign(**{column: value}).to_parquet(path)
+    with pytest.raises(DataError, match=rf"street_views\.parquet.*{column}"):
+        read_towns(towns)
+
+
+def test_what_is_wrong_with_a_table_is_said_in_one_line(towns: Path) -> None:
+    path = towns / "street_views.parquet"
+    pd.read_parquet(path).drop(columns="lon").to_parquet(path)
+    with pytest.raises(DataError) as caught:
+        read_towns(towns)
+    assert len(str(caught.value).splitlines()) == 1
