@@ -41,10 +41,6 @@ def require_data() -> None:
 
 def read_samples(table: Path) -> Sequence[Sample]:
     """The street views of a table as `geoloc synth` writes it, panoramas first. Raises DataError."""
-    try:
-        rows = read_rows(table)
-    except (OSError, ValueError) as cause:
-        raise DataError(f"{table} is no table of street views; make one with `geoloc synth`.") from cause
     samples = [
         Sample(
             path=table.parent / row["street"],
@@ -53,7 +49,7 @@ def read_samples(table: Path) -> Sequence[Sample]:
             hfov_deg=row["hfov_deg"],
             is_panorama=row["is_panorama"],
         )
-        for row in rows
+        for row in read_rows(table)
     ]
     return sorted(samples, key=lambda sample: (not sample.is_panorama, sample.path.name))
 

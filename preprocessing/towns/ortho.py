@@ -73,7 +73,8 @@ def _add_crowns(painted: Painted, colours: Float32[np.ndarray, "3 h w"], rows: s
 def write_orthophoto(path: Path, rgb: UInt8[np.ndarray, "h w 3"], scene: Scene) -> None:
     """A GeoTIFF in the scene's CRS: tiled, with overviews, JPEG inside.
 
-    Atomic; raises GeolocError where the file cannot be written.
+    Made in memory, as GDAL may take a full disk for a success. Atomic; raises GeolocError where the file
+    cannot be written.
     """
     h, w, _ = rgb.shape
     profile = {
@@ -83,10 +84,8 @@ def write_orthophoto(path: Path, rgb: UInt8[np.ndarray, "h w 3"], scene: Scene) 
         "compress": "jpeg", "photometric": "ycbcr", "jpeg_quality": 88,
     }  # fmt: skip
     factors = [2**level for level in range(1, 6) if max(h, w) >> level >= 128]
-    with (
-        atomic_path(path) as draft,
-        rasterio.Env(JPEG_QUALITY_OVERVIEW=85),
-        rasterio.open(draft, "w", **profile) as tiff,
-    ):
-        tiff.write(np.ascontiguousarray(rgb.transpose(2, 0, 1)))
-        tiff.build_overviews(factors, Resampling.average)
+    with atomic_path(path) as draft, rasterio.MemoryFile() as memory:
+        with rasterio.Env(JPEG_QUALITY_OVERVIEW=85), memory.open(**profile) as tiff:
+            tiff.write(np.ascontiguousarray(rgb.transpose(2, 0, 1)))
+            tiff.build_overviews(factors, Resampling.average)
+        draft.write_bytes(memory.read())

@@ -40,9 +40,9 @@ class SynthConfig:
     town: TownConfig = field(default_factory=TownConfig)
 
     def __post_init__(self) -> None:
-        if self.towns < 1 or self.seed < 0:
+        if self.towns < 1 or not 0 <= self.seed < 2**62:
             raise DataError(
-                f"{self.towns} towns from seed {self.seed} cannot be: want at least 1 town, a seed >= 0."
+                f"{self.towns} towns from seed {self.seed} cannot be: want 1 town or more, 0 <= seed < 2**62."
             )
         if self.towns * (self.town.pairs + self.town.photos) > LAST_ID:
             raise DataError(
@@ -88,7 +88,7 @@ def _claim(config: SynthConfig, out: Path) -> None:
     mark = out / "synth.json"
     wanted = json.dumps({"version": VERSION, **asdict(config)}, indent=1) + "\n"
     if mark.exists():
-        if mark.read_text(encoding="utf-8") != wanted:
+        if mark.read_bytes() != wanted.encode():
             raise DataError(f"{out} holds a set of other towns (see {mark.name} there): give another folder.")
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out} is not empty and holds no synthetic towns: give a new folder.")

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geoloc.atomic import atomic_path
+from geoloc.errors import DataError
 from geoloc.places import LonLat
 from preprocessing.towns.town import Shot
 
@@ -51,6 +52,9 @@ def write_table(path: Path, rows: Iterable[Row]) -> None:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a table that `write_table` wrote."""
-    rows: list[Row] = pq.read_table(path, schema=SCHEMA).to_pylist()
+    """The rows of a table that `write_table` wrote. Raises DataError."""
+    try:
+        rows: list[Row] = pq.read_table(path, schema=SCHEMA).to_pylist()
+    except (OSError, ValueError) as cause:  # pyarrow's own errors are ValueErrors
+        raise DataError(f"{path} is no table of street views; remove it and run `geoloc synth`.") from cause
     return rows

@@ -182,3 +182,17 @@ def test_a_nonsense_town_is_refused(wrong: dict[str, object]) -> None:
 def test_a_nonsense_set_is_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(DataError):
         replace(CONFIG, **wrong)
+
+
+def test_a_damaged_table_of_a_town_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "40.parquet"
+    for content in (b"", b"no parquet"):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"40\.parquet"):
+            read_rows(path)
+
+
+def test_a_mark_that_is_no_text_is_anothers(tmp_path: Path) -> None:
+    (tmp_path / "synth.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(DataError, match="other towns"):
+        synthesize(SynthConfig(1, 40), tmp_path)
