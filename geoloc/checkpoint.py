@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from geoloc.atomic import atomic_path
@@ -69,7 +69,7 @@ def save_state(run: Path, model: nn.Module, optimizer: torch.optim.Optimizer, st
     plain = torch.contiguous_format
     owned = {name: value.detach().cpu().clone(memory_format=plain) for name, value in tensors.items()}
     with atomic_path(run / CHECKPOINT) as temporary:
-        save_file(owned, temporary, metadata={"state": json.dumps(dataclasses.asdict(state))})
+        temporary.write_bytes(save(owned, {"state": json.dumps(dataclasses.asdict(state))}))
 
 
 def load_state(run: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> RunState | None:
