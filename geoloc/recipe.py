@@ -52,8 +52,8 @@ class TrainConfig:
     start_from: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch < 2 or self.workers < 0 or not 0 <= self.warmup < 1:
-            raise DataError("A run wants epochs >= 1, batch >= 2, workers >= 0 and 0 <= warmup < 1.")
+        if self.epochs < 1 or self.batch < 2 or not 0 <= self.workers <= 64 or not 0 <= self.warmup < 1:
+            raise DataError("A run wants epochs >= 1, batch >= 2, workers in 0..64 and 0 <= warmup < 1.")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0 and self.loss_weight > 0):
             raise DataError("A run wants a learning_rate and a loss_weight above 0.")
         if not (0 <= self.weight_decay < math.inf and 0 <= self.seed < 2**32 and self.save_every_s >= 0):

@@ -46,6 +46,7 @@ def test_file_then_settings(tmp_path: Path) -> None:
         ("windows=[1.5]", "windows should be int"),
         ("weight_decay=nan", "weight_decay"),
         ("seed=-1", "seed"),
+        ("workers=100000", "workers"),
         ("augmentation.shift_m=nan", "augmentation"),
         ("augmentation.narrow_deg=[90.0, 60.0]", "narrow_deg"),
     ],
