@@ -114,10 +114,10 @@ def make_grid(
 ) -> Grid:
     """The grid for a set of imagery. In each UTM zone the CRS of the imagery listed first is taken.
 
-    stride_m: rounded to whole pixels of a tile; by default a third of the footprint, so that no camera
-    is farther than a quarter of a tile from a tile's centre. Raises ImageryError for a senseless stride.
+    stride_m: rounded to whole pixels of a tile; by default an eighth of the footprint: encoders are
+    trained on tiles at most that far off the camera, and find less between coarser ones. Raises ImageryError for a senseless stride.
     """
-    stride_m = footprint_m / 3 if stride_m is None else stride_m
+    stride_m = footprint_m / 8 if stride_m is None else stride_m
     if not 1 <= stride_m <= 100_000:
         raise ImageryError(f"A stride of {stride_m:g} m makes no sense; choose 1 m to 100 km.")
     stride_px = max(1, round(stride_m * size_px / footprint_m))

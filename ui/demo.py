@@ -22,7 +22,7 @@ from ui.progress import progress
 from ui.samples import DATA, MODEL, ORTHO, STREET_VIEWS, Sample, read_sample, read_samples, require_data
 
 CACHE = DATA.parent / ".geoloc"
-STRIDE_M = 20.0
+STRIDE_M = 8.0
 NEAR_M = 25.0
 LEAST_NEAR = 0.9
 LEAST_TILES = 1000

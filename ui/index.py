@@ -36,8 +36,8 @@ def build(
     stride_m: Annotated[
         float | None,
         typer.Option(
-            help="Metres between tile centres. Halving it makes four times the tiles. Default: a third of "
-            "the model's footprint. Rounded to whole tile pixels."
+            help="Metres between tile centres. Halving it makes four times the tiles. Default: an eighth "
+            "of the model's footprint. Rounded to whole tile pixels."
         ),
     ] = None,
     region: Annotated[
@@ -57,7 +57,7 @@ def build(
     A build that was stopped, even by a power cut, goes on when the same command is run again; the
     gallery's live version stays in use until the new one is complete.
 
-    Example: geoloc index build ortho/ --model data/model --out town.gallery --stride-m 20
+    Example: geoloc index build ortho/ --model data/model --out town.gallery
     """
     console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
     with progress("Embedding tiles") as report:

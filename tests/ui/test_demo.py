@@ -41,7 +41,7 @@ def test_bounds_are_90_percent_of_panoramas_and_1000_tiles() -> None:
 
 def test_summary_counts_what_the_table_shows() -> None:
     lines = demo.summary([row(5.0), row(7.0), row(100.0), row(3.0, is_panorama=False)], 1200)
-    assert lines[0] == "Gallery: 1,200 tiles, 20 m apart (bound: at least 1,000)"
+    assert lines[0] == "Gallery: 1,200 tiles, 8 m apart (bound: at least 1,000)"
     assert lines[1].startswith(
         "Panoramas: 2 of 3 within 25 m = 67% (bound: at least 90%); median error 7.0 m"
     )

@@ -78,7 +78,7 @@ def test_info(world, capsys):
         assert facts["version"] == gallery.manifest.version
         west, south, east, north = facts["bounds_lonlat"]
         assert west < gallery.tiles["lon"].min() < east and south < gallery.tiles["lat"].max() < north
-    assert facts["stride_m"] == 11.0  # a third of 32 m, in whole pixels of 1 m
+    assert facts["stride_m"] == 4.0  # an eighth of 32 m
     assert geoloc("index", "info", world / "g") == 0
     assert "EPSG:32632" in capsys.readouterr().out
 
