@@ -115,7 +115,8 @@ def make_grid(
     """The grid for a set of imagery. In each UTM zone the CRS of the imagery listed first is taken.
 
     stride_m: rounded to whole pixels of a tile; by default an eighth of the footprint: encoders are
-    trained on tiles at most that far off the camera, and find less between coarser ones. Raises ImageryError for a senseless stride.
+    trained on tiles at most that far off the camera, and find less between coarser ones. Raises
+    ImageryError for a senseless stride.
     """
     stride_m = footprint_m / 8 if stride_m is None else stride_m
     if not 1 <= stride_m <= 100_000:

@@ -20,7 +20,10 @@ def evaluate(
     data: Annotated[str, typer.Option(help="Pairs to score on, KIND:PATH: cvusa:PATH or towns:PATH.")],
     model: Annotated[Path, typer.Option(help="Model folder, such as data/model or RUN/model.")],
     split: Annotated[
-        str | None, typer.Option(help="train or val; of towns also all. Default: cvusa's val, all towns.")
+        str | None,
+        typer.Option(
+            help="train or val; of towns also all. Default: all towns; cvusa's val, or what there is of both where val is incomplete."
+        ),
     ] = None,
     hfov_deg: Annotated[
         float, typer.Option(min=1, max=360, help="Cut every street view to this field of view.")

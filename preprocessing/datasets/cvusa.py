@@ -14,16 +14,17 @@ def read_cvusa(root: Path, split: str | None = None) -> PairTable:
 
     The file has no header and paths are relative to `root`; panoramas are 360 degrees, north in
     the middle. Annotations are not needed. Without a split it is val, the one that papers score;
-    where not one pair of val is on the disk, both splits together. Raises DataError for a split or
+    where val is not complete on the disk, what there is of both splits. Raises DataError for a split or
     list that is not there.
     """
     if split is None:
         val = read_cvusa(root, "val")
-        if val.pairs or not (root / "splits" / "train-19zl.csv").is_file():
+        if not val.missing_pairs or not (root / "splits" / "train-19zl.csv").is_file():
             return val
         train = read_cvusa(root, "train")
         missing = [*train.missing, *val.missing]
-        return PairTable("cvusa", "train+val", train.pairs, missing, train.missing_pairs + val.missing_pairs)
+        dropped = train.missing_pairs + val.missing_pairs
+        return PairTable("cvusa", "train+val", [*train.pairs, *val.pairs], missing, dropped)
     if split not in SPLITS:
         raise DataError(f"CVUSA has the splits {' and '.join(SPLITS)}, not {split!r}; choose with --split.")
     pairs, missing, dropped = [], [], 0

@@ -43,5 +43,3 @@ def test_no_hit_is_said() -> None:
 def test_hits_refuse_nonsense() -> None:
     with pytest.raises(GeolocError, match="sorted"):
         hits([1, 2], [0.1, 0.2], [0.0, 0.0])
-    with pytest.raises(GeolocError, match="one shape"):
-        Hits(np.zeros((1, 2), int), np.zeros((1, 3), np.float32), np.zeros((1, 2), np.float32))
