@@ -22,7 +22,7 @@ def evaluate(
     split: Annotated[
         str | None,
         typer.Option(
-            help="train or val; of towns also all. Default: all towns; cvusa's val, or what there is of both where val is incomplete."
+            help="train, val, or of towns all. Default: all towns; val of cvusa, both if it is incomplete."
         ),
     ] = None,
     hfov_deg: Annotated[
