@@ -8,9 +8,8 @@ from geoloc.recipe import TrainConfig
 
 ONLY_TOWNS = """
 
-It has seen synthetic towns only. On real photographs and imagery it runs, and its answers are not to be
-believed until they have been scored there. It wants to know the heading; without it, and for narrow
-photos, it finds less."""
+It has seen synthetic towns only: score it on real photographs and imagery before you believe it there.
+It wants to know the heading; without it, and for narrow photos, it finds less."""
 
 
 def model_card(

@@ -48,10 +48,11 @@ def evaluate(
     Example: geoloc evaluate --data towns:OUT --model data/model
     """
     table = open_pairs(data, split)
-    _name_missing(table, missing_list)
+    if missing_list is not None:
+        write_text(missing_list, "".join(f"{path}\n" for path in table.missing))
     table = table.complete(allow_missing)
     encoder = load_encoder(model).to(best_device())
-    _name_seen_towns(table, model)
+    _warn(table, model)
     with progress("Embedding pairs") as report:
         scores = score_pairs(
             encoder, table, hfov_deg=hfov_deg, unknown_heading=unknown_heading, report=report
@@ -61,16 +62,11 @@ def evaluate(
     print(json.dumps(facts) if as_json else score_table(facts))
 
 
-def _name_seen_towns(table: PairTable, model: Path) -> None:
-    if seen := sorted(table.seeds & trained_towns(model)):
-        print(f"The model was trained on the towns {seen}: this is no fair score.", file=sys.stderr)
-
-
-def _name_missing(table: PairTable, listing: Path | None) -> None:
-    if listing is not None:
-        write_text(listing, "".join(f"{path}\n" for path in table.missing))
+def _warn(table: PairTable, model: Path) -> None:
     if table.missing_pairs:
         print(f"{table.missing_pairs:,} pairs are missing ({len(table.missing):,} files).", file=sys.stderr)
+    if seen := sorted(table.seeds & trained_towns(model)):
+        print(f"The model was trained on the towns {seen}: this is no fair score.", file=sys.stderr)
 
 
 def score_table(scores: dict[str, float | int | str]) -> str:
