@@ -81,7 +81,7 @@ def train(
         saved_at = time.monotonic()
         for now in _epoch(config, pairs, encoder, optimizer, state, report):
             state = now
-            if time.monotonic() - saved_at >= config.save_every_s:
+            if state.step % steps_per_epoch and time.monotonic() - saved_at >= config.save_every_s:
                 save_state(run, encoder, optimizer, state)
                 saved_at = time.monotonic()
         state = _validate(config, pairs, validation, encoder, run, state)

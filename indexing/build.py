@@ -146,8 +146,8 @@ def store(plan: Plan, encoder: TwinEncoder, model: Path, work: Path, index: str,
     spec, version = encoder.spec, work / "version"
     shutil.rmtree(version, ignore_errors=True)
     (version / "model").mkdir(parents=True)
-    ids = np.concatenate([chunk.ids for chunk in committed(work, len(plan.blocks))])
-    sources = np.concatenate([chunk.sources for chunk in committed(work, len(plan.blocks))])
+    columns = [(chunk.ids, chunk.sources) for chunk in committed(work, len(plan.blocks))]
+    ids, sources = (np.concatenate(column) for column in zip(*columns, strict=True))
     progress("store", 0, len(ids))
     pairs = ((chunk.ids, chunk.embeddings) for chunk in committed(work, len(plan.blocks)))
     write_embeddings(version / "embeddings.h5", spec, len(ids), pairs)

@@ -90,6 +90,29 @@ def test_interrupted_and_resumed_is_unbroken(
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes()
 
 
+def test_stopped_while_it_validates_is_unbroken(
+    config: TrainConfig,
+    training: PairTable,
+    validation: PairTable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Between an epoch's last step and its score, the epoch is not over: it is scored after all."""
+    train(config, training, validation, tmp_path / "whole")
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    for resume in (False, True):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr("geoloc.train.embed_pairs", killed)
+            train(config, training, validation, tmp_path / "broken", resume=resume)
+    train(config, training, validation, tmp_path / "broken", resume=True)
+    assert weights(tmp_path / "whole") == weights(tmp_path / "broken")
+    for name in ("log.jsonl", "model/spec.json"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes()
+
+
 def test_sigkilled_and_resumed_is_unbroken(tmp_path: Path) -> None:
     here = str(Path(__file__).parent)
 
