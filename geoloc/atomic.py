@@ -13,26 +13,37 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to; on leaving it takes `path`'s place, synced.
 
-    On any error the temporary file is removed and `path` stays as it was. A full disk, a folder that
-    cannot be written, or a `path` that is no file, such as a device, raises GeolocError.
+    On any error the temporary file is removed, `path` stays as it was, and the error goes on.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
     try:
-        if path.exists() and not path.is_file():
-            raise GeolocError(f"{path} is there and is no file; name another one to write to.")
-        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         sync(temporary)
         temporary.replace(path)
         sync(path.parent)
-    except OSError as cause:
-        raise cannot_write(path, cause) from cause
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """`replacing`, in a folder that is made if need be, its errors named.
+
+    A full disk, a folder that cannot be written, or a `path` that is no file, such as a device,
+    raises GeolocError.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise GeolocError(f"{path} is there and is no file; name another one to write to.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            yield temporary
+    except OSError as cause:
+        raise cannot_write(path, cause) from cause
 
 
 def write_text(path: Path, text: str) -> None:

@@ -7,17 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from geoloc.atomic import DISK_FULL, sync
+from geoloc.atomic import DISK_FULL, replacing, sync
 from geoloc.errors import GalleryError
 
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that at any moment it is the old one or the new one."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_bytes(content)
-    sync(temporary)
-    temporary.replace(path)
-    sync(path.parent)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def sync_tree(folder: Path) -> None:
