@@ -1,10 +1,8 @@
 """Losses over a batch of pairs: row i of both views is one place."""
 
-from collections.abc import Callable, Sequence
-
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from geoloc.errors import GeolocError
@@ -29,24 +27,59 @@ def soft_margin_triplet(
     return (from_street.mean() + from_satellite.mean()) / 2
 
 
-def over_windows(
-    street: Float[Tensor, "b d"],
-    satellite: Float[Tensor, "b d"],
-    azimuth_bins: int,
-    cuts: Sequence[int],
-    loss: Callable[[Tensor, Tensor], Tensor],
+def heading_infonce(
+    scores: Float[Tensor, "q b a"],
+    owner: Int64[Tensor, " q"],
+    turn: Float[Tensor, " q"],
+    temperature: Float[Tensor, ""] | float,
+    near: Bool[Tensor, "b b"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean of `loss` over windows of azimuth: for each n of `cuts`, the ring cut into n equal windows.
+    """InfoNCE over places and headings at once: mean of -log softmax(scores / temperature), both ways.
 
-    A cut of 1 is the whole panorama; 4 asks every quarter of it to be told apart by itself, as a
-    photo of 90 degrees must be. Every window is made unit vectors of its own (the window
-    normalisation of DSM, Shi et al. 2020, section 3.3). Every n must divide azimuth_bins.
+    scores: of query q with tile b at every turn (see `correlate`). Query q belongs to tile owner[q] at
+    `turn[q]` bins; between two bins, both are right, by how near they are, so the scores peak at the true
+    heading. Every other turn of every tile is a negative: a batch of b pairs has b x a of them. With one
+    bin this is the symmetric InfoNCE of CLIP (Radford et al. 2021) and Sample4Geo (Deuser et al. 2023). It is
+    also the soft-margin triplet with its negatives joined by a log-sum-exp: log(1 + sum exp(s_neg - s_pos)).
+    near[i, j]: pairs i and j are too near each other to be told apart, and not negatives.
     """
-    street_bins = street.reshape(len(street), azimuth_bins, -1)
-    satellite_bins = satellite.reshape(len(satellite), azimuth_bins, -1)
-    means = []
-    for n in cuts:
-        windows = zip(street_bins.chunk(n, dim=1), satellite_bins.chunk(n, dim=1), strict=True)
-        terms = [loss(*(F.normalize(view.flatten(1), dim=1) for view in window)) for window in windows]
-        means.append(torch.stack(terms).mean())
-    return torch.stack(means).mean()
+    q, b, a = scores.shape
+    below, part = turn.floor().long(), turn - turn.floor()
+    target = torch.zeros_like(scores)
+    rows = torch.arange(q, device=scores.device)
+    target[rows, owner, below % a] += 1 - part
+    target[rows, owner, (below + 1) % a] += part
+    logits = scores / temperature
+    if near is not None:
+        others = near & ~torch.eye(b, dtype=torch.bool, device=near.device)
+        logits = logits.masked_fill(others[owner][:, :, None], -1e4)
+    from_street = -(target * F.log_softmax(logits.flatten(1), dim=1).view_as(logits)).sum(dim=(1, 2))
+    by_tile, share = logits.transpose(0, 1), target.transpose(0, 1)
+    from_tile = -(share * F.log_softmax(by_tile.flatten(1), dim=1).view_as(by_tile)).sum(dim=(1, 2))
+    asked = share.sum(dim=(1, 2))
+    from_tile = (from_tile / asked.clamp(min=1e-6))[asked > 0]
+    return (from_street.mean() + from_tile.mean()) / 2
+
+
+def heading_triplet(
+    scores: Float[Tensor, "q b a"],
+    owner: Int64[Tensor, " q"],
+    turn: Float[Tensor, " q"],
+    weight: float = 10.0,
+    near: Bool[Tensor, "b b"] | None = None,
+) -> Float[Tensor, ""]:
+    """Soft-margin triplet (see `soft_margin_triplet`) whose negatives are other places at their best turn
+    and the true place at its best wrong turn; the positive is the true place at the true turn.
+    """
+    q, b, a = scores.shape
+    below, part = turn.floor().long() % a, turn - turn.floor()
+    rows = torch.arange(q, device=scores.device)
+    positive = (1 - part) * scores[rows, owner, below] + part * scores[rows, owner, (below + 1) % a]
+    wrong = torch.ones_like(scores, dtype=torch.bool)
+    wrong[rows, owner, below] = wrong[rows, owner, (below + 1) % a] = False
+    negative = scores.masked_fill(~wrong, -1.0).amax(dim=2)
+    terms = F.softplus(2 * weight * (negative - positive[:, None]))
+    if near is not None:
+        others = near & ~torch.eye(b, dtype=torch.bool, device=near.device)
+        terms = terms.masked_fill(others[owner], 0.0)
+    return terms.mean()

@@ -9,7 +9,6 @@ from jaxtyping import UInt8
 
 from geoloc.errors import DataError
 from geoloc.places import LonLat
-from geoloc.spec import EncoderSpec
 from geoloc.street_view import StreetView, read_rgb, read_street_view
 
 
@@ -68,27 +67,22 @@ def read_pair_street(pair: Pair) -> StreetView:
     return read_street_view(pair.street, hfov_deg=pair.hfov_deg, heading_deg=pair.heading_deg)
 
 
-def read_pair_tile(
-    pair: Pair, spec: EncoderSpec, shift_m: tuple[float, float] = (0.0, 0.0)
-) -> UInt8[np.ndarray, "h w 3"]:
-    """The tile's pixels over the spec's footprint, its centre moved by shift_m (east, north).
+def read_pair_tile(pair: Pair, footprint_m: float, spare_m: float = 0.0) -> UInt8[np.ndarray, "h w 3"]:
+    """The middle of the tile image: a square of footprint_m, with as much of spare_m around it as there is.
 
-    A tile image larger than the footprint is cropped; one of unknown footprint is taken whole, and
-    so is one that is smaller by up to 10 %. Raises DataError where a smaller one would mislead.
+    One of unknown footprint is taken whole, and so is one that is smaller by up to 10 %. Raises
+    DataError where a smaller one would mislead.
     """
     rgb = read_rgb(pair.satellite)
     if pair.footprint_m is None:
         return rgb
     side_px = min(rgb.shape[:2])
-    want_px = round(side_px * spec.footprint_m / pair.footprint_m)
+    want_px = round(side_px * footprint_m / pair.footprint_m)
     if want_px > side_px * 1.1:
         raise DataError(
-            f"{pair.satellite} covers {pair.footprint_m:g} m; the model wants {spec.footprint_m:g} m: "
+            f"{pair.satellite} covers {pair.footprint_m:g} m; the model wants {footprint_m:g} m: "
             "make the tiles larger or take another model."
         )
-    want_px = min(want_px, side_px)
-    spare_px = side_px - want_px
-    px_per_m = side_px / pair.footprint_m
-    left = int(np.clip(round(spare_px / 2 + shift_m[0] * px_per_m), 0, spare_px))
-    top = int(np.clip(round(spare_px / 2 - shift_m[1] * px_per_m), 0, spare_px))
-    return rgb[top : top + want_px, left : left + want_px]
+    keep_px = min(round(side_px * (footprint_m + 2 * spare_m) / pair.footprint_m), side_px)
+    left, top = ((side - keep_px) // 2 for side in (rgb.shape[1], rgb.shape[0]))
+    return rgb[top : top + keep_px, left : left + keep_px]

@@ -17,45 +17,37 @@ def ranks(
     *,
     ties: Literal["against", "optimistic"] = "against",
     rolls: int = 1,
-) -> tuple[Int64[np.ndarray, " q"], Int64[np.ndarray, " q"], Int64[np.ndarray, " q"]]:
-    """The rank of every query's match (0 is best), its best tile, and the roll that suits the match.
+) -> tuple[Int64[np.ndarray, " q"], Int64[np.ndarray, " q"]]:
+    """The rank of every query's match (0 is best), and its best tile.
 
     The rank is the number of other gallery items that score at least as high, to within a float's
     rounding (1e-6): ties count against us. `optimistic` counts strictly better ones, as the peers'
     published code does. rolls > 1 scores each query by its best circular shift over that many
-    azimuth bins. Never holds more than 256 x g scores.
+    azimuth bins. Never holds more than 2 x 256 x g scores.
     """
     rank = np.empty(len(queries), np.int64)
     best = np.empty(len(queries), np.int64)
-    turn = np.zeros(len(queries), np.int64)
-    for rows, scores, match_roll in _scores(queries, gallery, truth, rolls):
+    for rows, scores in best_scores(queries, gallery, rolls):
         match = truth[rows]
         own = scores[np.arange(len(scores)), match][:, None]
         beats = ~(scores < own - TIE) if ties == "against" else scores > own  # NaN is against us too
         beats[np.arange(len(scores)), match] = False
-        rank[rows], best[rows], turn[rows] = beats.sum(axis=1), scores.argmax(axis=1), match_roll
-    return rank, best, turn
+        rank[rows], best[rows] = beats.sum(axis=1), scores.argmax(axis=1)
+    return rank, best
 
 
-def _scores(
-    queries: Float32[np.ndarray, "q d"],
-    gallery: Float32[np.ndarray, "g d"],
-    truth: Int64[np.ndarray, " q"],
-    rolls: int,
-) -> Iterator[tuple[slice, Float32[np.ndarray, "n g"], Int64[np.ndarray, " n"]]]:
+def best_scores(
+    queries: Float32[np.ndarray, "q d"], gallery: Float32[np.ndarray, "g d"], rolls: int
+) -> Iterator[tuple[slice, Float32[np.ndarray, "n g"]]]:
+    """The scores of 256 queries at a time with the whole gallery, each at its best roll."""
     for start in range(0, len(queries), CHUNK):
         rows = slice(start, start + CHUNK)
         bins = queries[rows].reshape(len(queries[rows]), rolls, -1)
         scores = queries[rows] @ gallery.T
-        own = scores[np.arange(len(bins)), truth[rows]].copy()
-        match_roll = np.zeros(len(bins), np.int64)
         for roll in range(1, rolls):
-            rolled = np.roll(bins, roll, axis=1).reshape(len(bins), -1) @ gallery.T
-            np.maximum(scores, rolled, out=scores)
-            better = rolled[np.arange(len(bins)), truth[rows]] > own
-            match_roll[better] = roll
-            own = np.maximum(own, rolled[np.arange(len(bins)), truth[rows]])
-        yield rows, scores, match_roll
+            rolled = np.roll(bins, roll, axis=1).reshape(len(bins), -1)
+            np.maximum(scores, rolled @ gallery.T, out=scores)
+        yield rows, scores
 
 
 def one_percent(gallery: int) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from geoloc.batches import Augmentation
+from geoloc.augment import LAYOUTS, Augmentation
 from geoloc.errors import DataError
 from geoloc.spec import EncoderSpec
 
@@ -13,13 +13,14 @@ SMALL = EncoderSpec(
     backbone="test_resnet",
     stage=3,
     shared=False,
-    azimuth_bins=16,
+    azimuth_bins=32,
     channels=32,
     street_hw=(64, 256),
     street_elevation_deg=(-30.0, 30.0),
     satellite_px=128,
     polar=True,
     footprint_m=64.0,
+    output_stride=8,
 )
 
 
@@ -27,27 +28,30 @@ SMALL = EncoderSpec(
 class TrainConfig:
     """All that decides a run. Learning rate: linear warm-up, then half a cosine to 0.
 
-    loss_weight: the soft margin's (10 in SAFA). windows: the loss is the mean over the whole ring of
-    azimuths (1) and over its quarters (4) and so on, see `over_windows`. precision: `auto` is
-    bfloat16 where the device computes in it, else float16 on a GPU, else float32. start_from: a
-    model folder of the same spec to go on from. save_every_s: seconds between checkpoints within an
-    epoch.
+    loss: `infonce` over places and headings, its temperature learnt from the one given, or the soft-margin
+    `triplet` of weight loss_weight (10 in SAFA). neighbours: how many pairs of a batch come from
+    one neighbourhood of about a kilometre, the hard negatives of a map; 0 mixes all. apart_m: pairs
+    nearer than that are no negatives of each other (SAFA's 25 m). precision: `auto` is bfloat16 where the
+    device computes in it, else float16 on a GPU, else float32. workers: processes that decode.
+    start_from: a model folder of the same spec to go on from. save_every_s: seconds between checkpoints
+    within an epoch.
     """
 
     model: EncoderSpec = SMALL
-    augmentation: Augmentation = field(
-        default_factory=lambda: Augmentation(shift_m=8.0, heading_noise_deg=2.0, narrow=0.1, colour=0.3)
-    )
+    augmentation: Augmentation = field(default_factory=Augmentation)
     epochs: int = 10
     batch: int = 64
     learning_rate: float = 3e-3
     weight_decay: float = 0.05
     warmup: float = 0.05
+    loss: Literal["infonce", "triplet"] = "infonce"
+    temperature: float = 0.05
     loss_weight: float = 10.0
-    windows: tuple[int, ...] = (1, 4, 16)
+    neighbours: int = 0
+    apart_m: float = 25.0
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     seed: int = 0
-    workers: int = 1
+    workers: int = 2
     save_every_s: float = 60.0
     start_from: Path | None = None
 
@@ -58,20 +62,23 @@ class TrainConfig:
             raise DataError("A run wants a learning_rate and a loss_weight above 0.")
         if not (0 <= self.weight_decay < math.inf and 0 <= self.seed < 2**32 and self.save_every_s >= 0):
             raise DataError("A run wants weight_decay >= 0, 0 <= seed < 2**32 and save_every_s >= 0.")
-        how, (low, high) = self.augmentation, self.augmentation.narrow_deg
+        if not (0.001 <= self.temperature <= 10 and 0 <= self.apart_m < math.inf):
+            raise DataError("A run wants a temperature in 0.001..10 and apart_m >= 0.")
+        if self.neighbours < 0 or (self.neighbours and self.batch % self.neighbours):
+            raise DataError(
+                f"neighbours={self.neighbours} does not divide a batch of {self.batch}; 0 mixes all."
+            )
+        how, (low, high) = self.augmentation, self.augmentation.photo_half_deg
         if not (
             0 <= how.shift_m < math.inf
-            and 0 <= how.heading_noise_deg <= 180
-            and 0 <= how.narrow <= 1
-            and 1 <= low <= high <= 360
+            and 0 <= how.tilt_deg <= 45
+            and 0 <= how.photo <= 1
+            and 1 <= low <= high <= 90
             and 0 <= how.colour <= 1
         ):
             raise DataError(
-                "An augmentation wants shift_m >= 0, heading_noise_deg in 0..180, narrow and colour in 0..1, "
-                "narrow_deg rising in 1..360."
+                "An augmentation wants shift_m >= 0, tilt_deg in 0..45, photo and colour in 0..1, "
+                "photo_half_deg rising in 1..90."
             )
-        if not self.windows or any(n < 1 or self.model.azimuth_bins % n for n in self.windows):
-            raise DataError(
-                f"windows {self.windows} must cut {self.model.azimuth_bins} azimuth bins into equal parts; "
-                "windows=[1] always does."
-            )
+        if min(how.layouts) < 0 or sum(how.layouts) <= 0:
+            raise DataError(f"layouts are {len(LAYOUTS)} shares of 0 or more, not all of them 0.")

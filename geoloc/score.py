@@ -1,68 +1,120 @@
 """Score an encoder on a table of pairs: every street view against every tile."""
 
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
-from geoloc.batches import narrowed
-from geoloc.embed import Report, embed_pairs
+from geoloc.azimuth import peak
+from geoloc.embed import Change, Report, embed_pairs, pair_tensors
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import ModelError
 from geoloc.pairs import PairTable
 from geoloc.places import WGS84
 from geoloc.recall import figures, position_figures, ranks
+from geoloc.spec import EncoderSpec
+from geoloc.tensors import azimuths_deg
+
+TRUE_HEADING_DEG = 5.0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How street views are shown to the encoder: cut to hfov_deg, their heading told or not."""
+
+    hfov_deg: float = 360.0
+    unknown_heading: bool = False
 
 
 def score_pairs(
     encoder: TwinEncoder,
     table: PairTable,
+    asked: Sequence[Asked] = (Asked(),),
     *,
-    hfov_deg: float = 360.0,
-    unknown_heading: bool = False,
+    loaded: Iterable[tuple[Tensor, Tensor]] | None = None,
     workers: int = 0,
     report: Report | None = None,
-) -> dict[str, float | int]:
-    """Recalls, ranks and, where positions are known, metres; ties count against us.
+) -> list[dict[str, float | int]]:
+    """Recalls, ranks and, where positions are known, metres, for each way of asking; ties count against us.
 
-    hfov_deg narrows every street view to a window of that many degrees, towards an azimuth drawn
-    from its number in the table. unknown_heading turns the canvas so that the window's centre lies
-    in the middle, as a photo's does, and searches every heading by azimuth bins. Raises ModelError for
-    a model that makes no numbers.
+    A field of view under 360 degrees is a window around an azimuth drawn from the pair's number in the
+    table. At unknown heading the canvas is turned so that the window's centre lies in the middle, as a
+    photo's does, and every heading is searched by azimuth bins; heading<5deg is then the share of
+    correct first hits whose heading is that near. loaded: the pairs' tensors, where they are at hand.
+    Raises ModelError for a model that makes no numbers.
     """
-    directions = np.random.default_rng(0).uniform(0, 360, len(table.pairs))
-    change = _window(encoder, directions, hfov_deg, unknown_heading)
-    street, satellite = embed_pairs(encoder, table.pairs, change=change, workers=workers, report=report)
-    if not (np.isfinite(street).all() and np.isfinite(satellite).all()):
+    spec, n = encoder.spec, len(table.pairs)
+    directions = np.random.default_rng(0).uniform(0, 360, n)
+    streets, satellite = embed_pairs(
+        encoder,
+        pair_tensors(table.pairs, spec, workers) if loaded is None else loaded,
+        n,
+        changes=[_window(spec, directions, one) for one in asked],
+        report=report,
+    )
+    if not all(np.isfinite(matrix).all() for matrix in (*streets, satellite)):
         raise ModelError("The model's embeddings are not numbers; take it again from its source.")
+    return [
+        _score(spec, table, street, satellite, directions, one)
+        for street, one in zip(streets, asked, strict=True)
+    ]
+
+
+def _score(
+    spec: EncoderSpec,
+    table: PairTable,
+    street: Float32[np.ndarray, "n d"],
+    satellite: Float32[np.ndarray, "n d"],
+    directions: Float[np.ndarray, " n"],
+    asked: Asked,
+) -> dict[str, float | int]:
     gallery, truth = _distinct(table, satellite)
-    rolls = encoder.spec.azimuth_bins if unknown_heading else 1
-    rank, best, roll = ranks(street, gallery, truth, rolls=rolls)
+    rolls = spec.azimuth_bins if asked.unknown_heading else 1
+    rank, best = ranks(street, gallery, truth, rolls=rolls)
     scores = figures(rank, len(gallery))
     error_m = _errors_m(table, truth, best)
     if error_m is not None:
         scores |= position_figures(error_m)
-    if unknown_heading:
-        wrong_deg = np.abs((roll * 360 / rolls - directions + 180) % 360 - 180)
+    if rolls > 1:
+        found = headings_deg(street, satellite, rolls)
+        wrong_deg = np.abs((found - directions + 180) % 360 - 180)
         scores["median_heading_error_deg"] = float(np.median(wrong_deg))
+        correct = wrong_deg[rank == 0]
+        scores["heading<5deg"] = float((correct <= TRUE_HEADING_DEG).mean()) if len(correct) else 0.0
     return scores
 
 
-def _window(
-    encoder: TwinEncoder, directions: Float[np.ndarray, " n"], hfov_deg: float, unknown_heading: bool
-) -> Callable[[int, Tensor], Tensor]:
-    columns = encoder.spec.street_hw[1]
+def headings_deg(
+    street: Float32[np.ndarray, "n d"], satellite: Float32[np.ndarray, "n d"], bins: int
+) -> Float[np.ndarray, " n"]:
+    """The turn that suits each pair best, degrees clockwise, between bins by a parabola."""
+    ours, theirs = (torch.from_numpy(matrix).view(len(matrix), bins, -1) for matrix in (street, satellite))
+    turned = [(torch.roll(ours, turn, dims=1) * theirs).sum(dim=(1, 2)) for turn in range(bins)]
+    return peak(torch.stack(turned, dim=1))[1].numpy() * 360 / bins
+
+
+def _window(spec: EncoderSpec, directions: Float[np.ndarray, " n"], asked: Asked) -> Change:
+    columns = spec.street_hw[1]
 
     def change(row: int, canvas: Tensor) -> Tensor:
-        if hfov_deg < 360:
-            canvas = narrowed(canvas, hfov_deg, float(directions[row]))
-        if unknown_heading:
+        if asked.hfov_deg < 360:
+            canvas = narrowed(canvas, spec, asked.hfov_deg, float(directions[row]))
+        if asked.unknown_heading:
             canvas = torch.roll(canvas, -round(directions[row] / 360 * columns), dims=2)
         return canvas
 
     return change
+
+
+def narrowed(
+    canvas: Float32[Tensor, "4 h w"], spec: EncoderSpec, hfov_deg: float, centre_deg: float
+) -> Float32[Tensor, "4 h w"]:
+    """The same canvas with all but a window of azimuths blanked; centre_deg counts from its middle."""
+    across = torch.remainder(azimuths_deg(spec) - centre_deg + 180, 360) - 180
+    return canvas * (across.abs() <= hfov_deg / 2).float()
 
 
 def _distinct(

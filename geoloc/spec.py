@@ -22,7 +22,9 @@ class EncoderSpec:
     ordinary pooled embedding. street_hw: the canvas, pixels; it spans 360 degrees, north in the
     middle, and street_elevation_deg (bottom, top). satellite_px: a tile's side. polar: whether
     tiles are brought to polar form of street_hw first. footprint_m: a tile's side in metres.
-    mean, std: per channel, of 0..1 RGB. weights_sha256: of weights.safetensors, "" before training.
+    output_stride: pixels of the image to a cell of the feature map, for backbones that can be told to
+    dilate their later layers; 0 leaves them as they are. mean, std: per channel, of 0..1 RGB.
+    weights_sha256: of weights.safetensors, "" before training.
     """
 
     backbone: str
@@ -35,6 +37,7 @@ class EncoderSpec:
     satellite_px: int
     polar: bool
     footprint_m: float
+    output_stride: int = 0
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     interpolation: str = "bilinear"
@@ -52,6 +55,7 @@ class EncoderSpec:
             "footprint_m must lie between 1 and 10,000": not 1 <= self.footprint_m <= 10_000,
             "mean must lie within 0..1": not all(0 <= value <= 1 for value in self.mean),
             "std must lie within 0.001..10": not all(0.001 <= value <= 10 for value in self.std),
+            "output_stride must be 0, 8, 16 or 32": self.output_stride not in (0, 8, 16, 32),
             "backbone must be a plain name of timm's": not re.fullmatch(r"[A-Za-z0-9_.]+", self.backbone),
             "interpolation must be 'bilinear'": self.interpolation != "bilinear",
             "dim must be at most 65,536": self.dim > 65_536,

@@ -14,7 +14,13 @@ from geoloc.street_view import StreetView
 
 
 def street_tensor(view: StreetView, spec: EncoderSpec) -> Float32[Tensor, "4 h w"]:
-    """A street view on the spec's canvas: normalised RGB, and a mask of what the view shows.
+    """A street view on the spec's canvas, its RGB normalised; see `street_canvas`."""
+    canvas = street_canvas(view, spec)
+    return torch.cat([normalise(canvas[:3], spec) * canvas[3:], canvas[3:]])
+
+
+def street_canvas(view: StreetView, spec: EncoderSpec) -> Float32[Tensor, "4 h w"]:
+    """A street view on the spec's canvas: RGB from 0 to 1, and a mask of what the view shows.
 
     The canvas is equirectangular and 360 degrees wide, azimuth growing to the right, its centre
     looking north; a view without a heading lies as if it looked north. Rows run from
@@ -31,7 +37,7 @@ def street_tensor(view: StreetView, spec: EncoderSpec) -> Float32[Tensor, "4 h w
     image = torch.from_numpy(np.ascontiguousarray(padded)).permute(2, 0, 1)[None].float() / 255
     grid = torch.stack([(x_px + 1.5) / (w + 2) * 2 - 1, (y_px + 0.5) / h * 2 - 1], dim=-1)[None]
     sampled = F.grid_sample(image, grid.float(), padding_mode="border", align_corners=False)[0]
-    return torch.cat([_normalise(sampled, spec) * seen, seen[None]])
+    return torch.cat([sampled * seen, seen[None]])
 
 
 def tile_tensor(rgb: UInt8[np.ndarray, "h w 3"], spec: EncoderSpec) -> Float32[Tensor, "3 s s"]:
@@ -39,13 +45,26 @@ def tile_tensor(rgb: UInt8[np.ndarray, "h w 3"], spec: EncoderSpec) -> Float32[T
     side = spec.satellite_px
     if rgb.shape[:2] != (side, side):
         rgb = np.asarray(Image.fromarray(rgb).resize((side, side), Image.Resampling.BILINEAR))
-    return _normalise(torch.from_numpy(rgb.copy()).permute(2, 0, 1).float() / 255, spec)
+    return normalise(torch.from_numpy(rgb.copy()).permute(2, 0, 1).float() / 255, spec)
 
 
-def _normalise(rgb: Tensor, spec: EncoderSpec) -> Tensor:
+def normalise(rgb: Float32[Tensor, "*b 3 h w"], spec: EncoderSpec) -> Float32[Tensor, "*b 3 h w"]:
+    """RGB from 0 to 1, by the mean and the deviation that the backbone is used to."""
     mean = torch.tensor(spec.mean)[:, None, None]
     std = torch.tensor(spec.std)[:, None, None]
     return (rgb - mean) / std
+
+
+def azimuths_deg(spec: EncoderSpec) -> Float64[Tensor, " w"]:
+    """Of the canvas's columns, clockwise from its middle."""
+    columns = spec.street_hw[1]
+    return (torch.arange(columns, dtype=torch.float64) + 0.5) / columns * 360 - 180
+
+
+def elevations_deg(spec: EncoderSpec) -> Float64[Tensor, " h"]:
+    """Of the canvas's rows, above the horizon."""
+    rows, (low, high) = spec.street_hw[0], spec.street_elevation_deg
+    return high - (torch.arange(rows, dtype=torch.float64) + 0.5) / rows * (high - low)
 
 
 def _reduction(view: StreetView, spec: EncoderSpec) -> tuple[int, int]:
@@ -66,13 +85,9 @@ def _where_in_view(
     view: StreetView, spec: EncoderSpec
 ) -> tuple[Float64[Tensor, "h w"], Float64[Tensor, "h w"], Float32[Tensor, "h w"]]:
     """For every canvas pixel its x and y in the view, as fractions of width and height, and if it is in."""
-    rows, columns = spec.street_hw
-    low, high = spec.street_elevation_deg
     full_h, full_w = view.rgb.shape[:2]
-    up_deg = high - (torch.arange(rows, dtype=torch.float64) + 0.5) / rows * (high - low)
-    azimuth_deg = (torch.arange(columns, dtype=torch.float64) + 0.5) / columns * 360 - 180
-    across_deg = torch.remainder(azimuth_deg - (view.heading_deg or 0.0) + 180, 360) - 180
-    up_deg, across_deg = torch.meshgrid(up_deg, across_deg, indexing="ij")
+    across_deg = torch.remainder(azimuths_deg(spec) - (view.heading_deg or 0.0) + 180, 360) - 180
+    up_deg, across_deg = torch.meshgrid(elevations_deg(spec), across_deg, indexing="ij")
     if view.is_panorama:
         deg_per_px = view.hfov_deg / full_w
         x = across_deg / view.hfov_deg

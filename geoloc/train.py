@@ -3,28 +3,39 @@
 import dataclasses
 import json
 import math
+import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
 
 from geoloc.atomic import write_text
-from geoloc.batches import PairDataset, batches
+from geoloc.augment import Varied, vary
+from geoloc.azimuth import correlate
 from geoloc.card import model_card
 from geoloc.checkpoint import RunState, load_state, save_state
-from geoloc.embed import best_device, embed_pairs
+from geoloc.decoded import Decoded, decode_pairs
+from geoloc.embed import best_device
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError
-from geoloc.losses import over_windows, soft_margin_triplet
+from geoloc.losses import heading_infonce, heading_triplet
 from geoloc.model import load_encoder, save_encoder, trained_towns
 from geoloc.pairs import PairTable
-from geoloc.recall import figures, ranks
 from geoloc.recipe import TrainConfig
+from geoloc.score import Asked, score_pairs
+
+CELL_DEG = 0.01
+M_PER_DEG = 111_320.0
+MAX_GRAD_NORM = 5.0
+VALIDATION = Asked(hfov_deg=90.0, unknown_heading=True)
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,8 @@ class Progress:
 
 
 Report = Callable[[Progress], None]
+Step = tuple[int, Int64[np.ndarray, " b"]]
+"""A step's number, and the pairs of its batch."""
 
 
 def train(
@@ -50,13 +63,15 @@ def train(
     *,
     resume: bool = False,
     report: Report = lambda _: None,
+    decoding: Callable[[int, int], None] = lambda *_: None,
 ) -> Path:
     """Train twin encoders and return the folder of the best model, RUN/model.
 
-    RUN holds config.json, log.jsonl, checkpoint.safetensors and model/. Best is by recall@1 over
-    the validation pairs at known heading, counted after every epoch; the later of equals. With
-    `resume`, goes on from the last checkpoint; on the CPU the weights are then those of an
-    unbroken run. Raises DataError for a RUN that exists, or that another config made.
+    RUN holds config.json, log.jsonl, checkpoint.safetensors and model/, and while it goes on the decoded
+    pairs. Best is by recall@1 over the validation pairs cut to 90 degrees at unknown heading, counted
+    after every epoch; the later of equals. With `resume`, goes on from the last checkpoint; on the CPU
+    the weights are then those of an unbroken run. Raises DataError for a RUN that exists, or that
+    another config made.
     """
     shared = (pairs.seeds | _seeds_before(config)) & validation.seeds
     if shared:
@@ -69,24 +84,39 @@ def train(
     if dataclasses.replace(encoder.spec, weights_sha256="") != config.model:
         raise DataError(f"{config.start_from} is a model of another spec than the config's.")
     encoder.spec = config.model
-    encoder.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    learner = _Learner(encoder, config.temperature)
+    learner.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(
-        encoder.parameters(), config.learning_rate, weight_decay=config.weight_decay
+        learner.parameters(), config.learning_rate, weight_decay=config.weight_decay
     )
     _claim(run, config, resume)
-    state = load_state(run, encoder, optimizer) if resume else None
+    state = load_state(run, learner, optimizer) if resume else None
     state = state or RunState()
-    steps_per_epoch = len(pairs.pairs) // config.batch
+    steps_per_epoch = len(batch_order(config, pairs, 0))
+    decode = partial(decode_pairs, folder=run / "decoded", workers=config.workers, report=decoding)
+    if state.step < config.epochs * steps_per_epoch:
+        decoded = decode(pairs.pairs, config.model, config.augmentation.shift_m)
+        unseen = decode(validation.pairs, config.model, 0.0)
     while state.step < config.epochs * steps_per_epoch:
         saved_at = time.monotonic()
-        for now in _epoch(config, pairs, encoder, optimizer, state, report):
+        for now in _epoch(config, pairs, decoded, learner, optimizer, state, report):
             state = now
             if state.step % steps_per_epoch and time.monotonic() - saved_at >= config.save_every_s:
-                save_state(run, encoder, optimizer, state)
+                save_state(run, learner, optimizer, state)
                 saved_at = time.monotonic()
-        state = _validate(config, pairs, validation, encoder, run, state)
-        save_state(run, encoder, optimizer, state)
+        state = _validate(config, pairs, validation, unseen, encoder, run, state)
+        save_state(run, learner, optimizer, state)
+    shutil.rmtree(run / "decoded", ignore_errors=True)
     return run / "model"
+
+
+class _Learner(nn.Module):
+    """What is learnt: the encoders, and the loss's temperature as its logarithm."""
+
+    def __init__(self, encoder: TwinEncoder, temperature: float) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)))
 
 
 def _claim(run: Path, config: TrainConfig, resume: bool) -> None:
@@ -99,32 +129,66 @@ def _claim(run: Path, config: TrainConfig, resume: bool) -> None:
     write_text(path, text)
 
 
+def batch_order(config: TrainConfig, table: PairTable, epoch: int) -> Int64[np.ndarray, "steps b"]:
+    """Which pairs make which batch of an epoch: shuffled, or shuffled by neighbourhoods."""
+    rng = np.random.default_rng([config.seed, epoch])
+    n, b, size = len(table.pairs), config.batch, config.neighbours
+    shuffled = rng.permutation(n)
+    if size:
+        places = _lonlats(table)
+        cells = np.floor(np.where(np.isnan(places), 0, places) / CELL_DEG) @ [1.0, 1e6]
+        shuffled = shuffled[np.argsort(cells[shuffled], kind="stable")]
+        groups = [
+            group[start : start + size]
+            for group in np.split(shuffled, np.flatnonzero(np.diff(cells[shuffled])) + 1)
+            for start in range(0, len(group) - size + 1, size)
+        ]
+        if len(groups) * size < b:
+            raise DataError(f"No {size} pairs lie within a kilometre often enough; set neighbours=0.")
+        shuffled = np.concatenate([groups[i] for i in rng.permutation(len(groups))])
+    return shuffled[: len(shuffled) // b * b].reshape(-1, b)
+
+
+def _lonlats(table: PairTable) -> Float[np.ndarray, "n 2"]:
+    nowhere = (math.nan, math.nan)
+    return np.array([(p.lonlat.lon, p.lonlat.lat) if p.lonlat else nowhere for p in table.pairs])
+
+
+def _near(lonlats: Float[np.ndarray, "b 2"], apart_m: float) -> Bool[Tensor, "b b"]:
+    """Which pairs of a batch are nearer than apart_m, each to itself not counted; unknown places are far."""
+    east = lonlats[:, 0] * np.cos(np.radians(lonlats[:, 1])) * M_PER_DEG
+    north = lonlats[:, 1] * M_PER_DEG
+    return torch.from_numpy(np.hypot(east[:, None] - east, north[:, None] - north) < apart_m)
+
+
 def _epoch(
     config: TrainConfig,
     table: PairTable,
-    encoder: TwinEncoder,
+    decoded: Decoded,
+    learner: _Learner,
     optimizer: torch.optim.Optimizer,
     state: RunState,
     report: Report,
 ) -> Iterator[RunState]:
     """The rest of the epoch that `state` stands in, one step at a time."""
-    steps = len(table.pairs) // config.batch
+    steps = len(batch_order(config, table, 0))
     epoch, done = divmod(state.step, steps)
-    shuffled = np.random.default_rng([config.seed, epoch]).permutation(len(table.pairs))
-    order = shuffled[: steps * config.batch].reshape(steps, config.batch).tolist()[done:]
-    dataset = PairDataset(table.pairs, config.model, config.augmentation, config.seed * 100_003 + epoch)
-    device = next(encoder.parameters()).device
+    order = batch_order(config, table, epoch)[done:]
+    lonlats = _lonlats(table)
+    device = learner.log_temperature.device
     precision = _precision(config, device)
     scaler = torch.amp.GradScaler(
         device.type, enabled=precision == torch.float16, init_scale=state.loss_scale
     )
-    encoder.train()
+    learner.train()
     began, first = time.monotonic(), state.step
-    for street, satellite in batches(dataset, order, config.workers):
+    make = partial(_vary, config, decoded)
+    for rows, batch in zip(order, read_ahead(make, enumerate(order, state.step)), strict=True):
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * _rate(state.step, config.epochs * steps, config.warmup)
         torch.manual_seed(config.seed + state.step)
-        loss = _step(config, encoder, optimizer, scaler, precision, street.to(device), satellite.to(device))
+        near = _near(lonlats[rows], config.apart_m).to(device)
+        loss = _step(config, learner, optimizer, scaler, precision, batch, near)
         if not math.isfinite(loss):
             raise DataError(
                 f"The loss became {loss} at step {state.step}; the last checkpoint is kept. "
@@ -136,26 +200,51 @@ def _epoch(
         yield state
 
 
+def _vary(config: TrainConfig, decoded: Decoded, numbered: Step) -> Varied:
+    """The batch of a step, a pure function of the seed and the step's number."""
+    step, rows = numbered
+    rng = np.random.default_rng([config.seed, 1, step])
+    return vary(decoded.canvases[rows], decoded.tiles[rows], config.model, config.augmentation, rng)
+
+
+def read_ahead(make: Callable[[Step], Varied], steps: Iterable[Step]) -> Iterator[Varied]:
+    """make(step) for every step in order, each made in a thread while the one before it is used."""
+    with ThreadPoolExecutor(1) as pool:
+        coming: deque[Future[Varied]] = deque()
+        for step in steps:
+            coming.append(pool.submit(make, step))
+            if len(coming) > 1:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
+
+
 def _step(
     config: TrainConfig,
-    encoder: TwinEncoder,
+    learner: _Learner,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     precision: torch.dtype,
-    street: Tensor,
-    satellite: Tensor,
+    batch: Varied,
+    near: Bool[Tensor, "b b"],
 ) -> float:
-    with torch.autocast(street.device.type, precision, enabled=precision != torch.float32):
-        street_vectors, satellite_vectors = encoder.embed_street(street), encoder.embed_satellite(satellite)
-    loss = over_windows(
-        street_vectors.float(),
-        satellite_vectors.float(),
-        config.model.azimuth_bins,
-        config.windows,
-        partial(soft_margin_triplet, weight=config.loss_weight),
-    )
+    device, encoder = near.device, learner.encoder
+    with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+        street = encoder.street_bins(batch.street.to(device))
+        satellite = encoder.satellite_bins(batch.satellite.to(device))
+    owner = batch.owner.to(device)
+    queries = street[owner] * batch.windows.to(device)[:, :, None]
+    shown = batch.windows.sum(dim=1).clamp(min=1).to(device)
+    scores = correlate(queries, satellite) / shown[:, None, None]
+    turn = batch.turn.to(device)[owner]
+    if config.loss == "infonce":
+        loss = heading_infonce(scores, owner, turn, learner.log_temperature.exp().clamp(min=0.01), near)
+    else:
+        loss = heading_triplet(scores, owner, turn, config.loss_weight, near)
     optimizer.zero_grad()
     scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(learner.parameters(), MAX_GRAD_NORM)
     scaler.step(optimizer)
     scaler.update()
     return float(loss.detach())
@@ -186,15 +275,14 @@ def _validate(
     config: TrainConfig,
     table: PairTable,
     validation: PairTable,
+    unseen: Decoded,
     encoder: TwinEncoder,
     run: Path,
     state: RunState,
 ) -> RunState:
     """Score the epoch just ended, keep the model if it is the best so far, and log the line."""
     encoder.eval()
-    street, satellite = embed_pairs(encoder, validation.pairs, workers=config.workers)
-    rank, _, _ = ranks(street, satellite, np.arange(len(street)))
-    scores = figures(rank, len(satellite))
+    (scores,) = score_pairs(encoder, validation, [VALIDATION], loaded=unseen.tensors(config.model))
     state = state.validated({"step": state.step, "loss": state.mean_loss, **scores})
     if state.best:
         card = model_card(config, table, validation, scores, state.log)

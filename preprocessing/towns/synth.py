@@ -25,7 +25,7 @@ from preprocessing.towns.raster import lay_ground
 from preprocessing.towns.table import Row, read_rows, tile_row, view_row, write_table
 from preprocessing.towns.town import Shot, TownConfig, random_of, shoot_ortho, shoot_street
 
-VERSION = 1
+VERSION = 2
 JPEG_QUALITY = 90
 TILE_STREAM = 14
 LAST_ID = 9_999_999

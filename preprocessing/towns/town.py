@@ -135,7 +135,7 @@ def _aim(
     return Camera(
         x_m=plan.west_m + float(place[0]),
         y_m=plan.north_m - plan.side_m + float(place[1]),
-        height_m=float(rng.uniform(2.3, 2.7)),
+        height_m=float(rng.uniform(1.5, 3.0)),
         heading_deg=heading,
         hfov_deg=hfov,
         roll_deg=float(np.clip(rng.normal(0, wobble), -3 * wobble, 3 * wobble)),

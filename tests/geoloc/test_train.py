@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from geoloc.batches import Augmentation
+from geoloc.augment import Augmentation
 from geoloc.errors import DataError, ModelError
 from geoloc.model import load_encoder, trained_towns
 from geoloc.pairs import PairTable
 from geoloc.recipe import TrainConfig
 from geoloc.score import score_pairs
 from geoloc.spec import EncoderSpec
-from geoloc.train import Progress, train
+from geoloc.train import VALIDATION, Progress, train
 
 CHILD = """
 import json, sys, time
@@ -34,9 +34,8 @@ train(config(), *tables(Path(sys.argv[2])), Path(sys.argv[3]), resume=sys.argv[4
 def config(tiny_spec: EncoderSpec) -> TrainConfig:
     return TrainConfig(
         model=tiny_spec,
-        augmentation=Augmentation(shift_m=2.0, narrow=0.3, colour=0.1),
+        augmentation=Augmentation(shift_m=2.0, colour=0.1, layouts=(0.7, 0.1, 0.1, 0.1)),
         epochs=3,
-        windows=(1, 4),
         batch=8,
         precision="float32",
         workers=0,
@@ -58,7 +57,7 @@ def test_learns_and_keeps_the_best(
     assert len(log) == 12
     assert log[-1]["loss"] < log[0]["loss"] / 2
     assert [now.step for now in seen] == list(range(1, 49))
-    scores = score_pairs(load_encoder(model), validation)
+    (scores,) = score_pairs(load_encoder(model), validation, [VALIDATION])
     assert scores["n"] == scores["gallery"] == 16
     assert scores["recall@1"] == pytest.approx(max(line["recall@1"] for line in log), abs=1 / 16)
     assert scores["recall@1"] >= 0.5
@@ -105,7 +104,7 @@ def test_stopped_while_it_validates_is_unbroken(
 
     for resume in (False, True):
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr("geoloc.train.embed_pairs", killed)
+            patch.setattr("geoloc.train.score_pairs", killed)
             train(config, training, validation, tmp_path / "broken", resume=resume)
     train(config, training, validation, tmp_path / "broken", resume=True)
     assert weights(tmp_path / "whole") == weights(tmp_path / "broken")

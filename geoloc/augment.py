@@ -1,0 +1,178 @@
+"""What training varies on a batch of pairs: place, heading, tilt, field of view, colours."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from geoloc.encoder import seen_bins
+from geoloc.spec import EncoderSpec
+from geoloc.tensors import azimuths_deg, elevations_deg, normalise
+
+LAYOUTS = ((1, (360.0, 360.0)), (1, (110.0, 240.0)), (2, (75.0, 105.0)), (3, (55.0, 75.0)))
+"""Windows that a panorama is cut to: how many, spread evenly, and between how many degrees wide each."""
+
+PARTS = (2, 4)
+"""Of a panorama that is left whole, a half and a quarter are asked to be told apart as well."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is varied on a training pair, drawn for every pair and step.
+
+    shift_m: how far the tile's centre may move from its place, east and north. tilt_deg: up to how far
+    the camera leans, to any side. layouts: the shares of LAYOUTS: panoramas left whole, cut to one wide
+    window, to two of about 90 degrees, to three of about 65; every window is a query of its own, so one
+    pass of the encoder answers several. photo: the share of the narrow windows whose top and bottom are
+    cut as a lens would, at a half height of photo_half_deg. colour: strength of the jitter of
+    brightness, contrast and tint on either view. Every canvas is turned by up to half an azimuth bin either
+    way: an embedding of one bin learns every heading, one of many bins searches them.
+    """
+
+    shift_m: float = 6.0
+    tilt_deg: float = 10.0
+    layouts: tuple[float, float, float, float] = (0.3, 0.15, 0.275, 0.275)
+    photo: float = 0.4
+    photo_half_deg: tuple[float, float] = (20.0, 45.0)
+    colour: float = 0.3
+
+
+@dataclass(frozen=True)
+class Varied:
+    """A batch ready for the encoders. Query i is street view owner[i] seen through windows[i].
+
+    turn: by how many bins each canvas must be rolled to lie as its tile does.
+    """
+
+    street: Float[Tensor, "b 4 h w"]
+    satellite: Float[Tensor, "b 3 s s"]
+    turn: Float[Tensor, " b"]
+    owner: Int64[Tensor, " q"]
+    windows: Float[Tensor, "q a"]
+
+
+def vary(
+    canvases: UInt8[np.ndarray, "b 4 t w"],
+    tiles: UInt8[np.ndarray, "b r r 3"],
+    spec: EncoderSpec,
+    how: Augmentation,
+    rng: np.random.Generator,
+) -> Varied:
+    """Vary a batch of decoded pairs (see `decode_pairs`): canvases taller, tiles wider than the spec's."""
+    b = len(canvases)
+    turn = rng.uniform(-0.5, 0.5, b)
+    street = _tilted(canvases, spec, turn * 360 / spec.azimuth_bins, how.tilt_deg, rng)
+    layout = rng.choice(len(LAYOUTS), b, p=np.array(how.layouts) / sum(how.layouts))
+    masks, owners, windows = _cut(layout, spec, how, rng)
+    seen = street[:, 3:] * masks[:, None]
+    colours = _tinted(normalise(street[:, :3], spec), how.colour, 0.5, rng)
+    satellite = normalise(torch.from_numpy(_moved(tiles, spec, how, rng)).permute(0, 3, 1, 2) / 255, spec)
+    return Varied(
+        street=torch.cat([colours * seen, seen], dim=1),
+        satellite=_tinted(satellite, how.colour, 1.0, rng),
+        turn=torch.from_numpy(-turn).float(),
+        owner=owners,
+        windows=windows,
+    )
+
+
+def _tilted(
+    canvases: UInt8[np.ndarray, "b 4 t w"],
+    spec: EncoderSpec,
+    turn_deg: np.ndarray,
+    tilt_deg: float,
+    rng: np.random.Generator,
+) -> Float[Tensor, "b 4 h w"]:
+    """The canvases as a camera sees them that looks turn_deg off and leans towards any azimuth."""
+    b, _, tall, w = canvases.shape
+    h = spec.street_hw[0]
+    lean = torch.from_numpy(np.radians(rng.uniform(0, 1, b) * tilt_deg)).float()[:, None, None]
+    towards = torch.from_numpy(rng.uniform(-math.pi, math.pi, b)).float()[:, None, None]
+    up = torch.deg2rad(elevations_deg(spec)).float()[None, :, None]
+    across = torch.deg2rad(azimuths_deg(spec)).float()[None, None, :] - towards
+    ahead, side, top = up.cos() * across.cos(), up.cos() * across.sin(), up.sin().expand(1, h, w)
+    source_up = torch.asin((top * lean.cos() - ahead * lean.sin()).clamp(-1, 1))
+    source_across = torch.atan2(side.expand(b, h, w), ahead * lean.cos() + top * lean.sin())
+    turned = torch.from_numpy(np.radians(turn_deg)).float()[:, None, None]
+    x_px = torch.remainder((source_across + towards - turned) / (2 * math.pi) + 0.5, 1) * w
+    rows_per_rad = h / math.radians(spec.street_elevation_deg[1] - spec.street_elevation_deg[0])
+    middle = math.radians(sum(spec.street_elevation_deg) / 2)
+    y = (middle - source_up) * rows_per_rad / tall * 2
+    images = torch.from_numpy(canvases).float() / 255
+    ring = torch.cat([images[..., -1:], images, images[..., :1]], dim=3)
+    grid = torch.stack([(x_px + 1) / (w + 2) * 2 - 1, y], dim=3)
+    street = F.grid_sample(ring, grid, align_corners=False)
+    seen = (street[:, 3:] > 0.5).float()
+    return torch.cat([street[:, :3] / street[:, 3:].clamp(min=0.5), seen], dim=1)
+
+
+def _cut(
+    layout: Int64[np.ndarray, " b"], spec: EncoderSpec, how: Augmentation, rng: np.random.Generator
+) -> tuple[Float[Tensor, "b h w"], Int64[Tensor, " q"], Float[Tensor, "q a"]]:
+    """What is left of every canvas, and the queries in it: whose they are, and their azimuth bins."""
+    b, bins = len(layout), spec.azimuth_bins
+    counts = np.array([count for count, _ in LAYOUTS])[layout]
+    low, high = np.array([widths for _, widths in LAYOUTS])[layout].T
+    start = rng.uniform(0, 360, b)
+    left = torch.zeros(b, *spec.street_hw)
+    owners, windows = [], []
+    for number in range(counts.max(initial=1)):
+        hfov = rng.uniform(low, high)
+        centre = start + number * 360 / counts + rng.uniform(-10, 10, b)
+        half = np.where(
+            (rng.uniform(size=b) < how.photo) & (layout >= 2), rng.uniform(*how.photo_half_deg, b), 90
+        )
+        mask = window_mask(spec, hfov, centre, half, rng.normal(0, 4, b))
+        mask[torch.from_numpy(number >= counts)] = 0
+        left = torch.maximum(left, mask)
+        here = torch.from_numpy(np.flatnonzero(number < counts))
+        owners.append(here)
+        windows.append(seen_bins(mask[here], bins))
+    whole = torch.from_numpy(np.flatnonzero(layout == 0))
+    for parts in PARTS if bins >= max(PARTS) else ():
+        part = torch.arange(bins) < bins // parts
+        owners.append(whole)
+        windows.append(torch.roll(part, int(rng.integers(bins))).float().expand(len(whole), bins))
+    return left, torch.cat(owners), torch.cat(windows)
+
+
+def window_mask(
+    spec: EncoderSpec,
+    hfov_deg: np.ndarray,
+    centre_deg: np.ndarray,
+    half_height_deg: np.ndarray,
+    pitch_deg: np.ndarray,
+) -> Float[Tensor, "b h w"]:
+    """1 where a canvas is seen through a window of azimuths, its top and bottom straight as a lens's.
+
+    half_height_deg: at its middle, above and below pitch_deg; 90 leaves whole columns.
+    """
+    across = np.remainder(azimuths_deg(spec).numpy()[None] - centre_deg[:, None] + 180, 360) - 180
+    rise = np.tan(np.radians(elevations_deg(spec).numpy()))[None, :, None]
+    flat = np.degrees(np.arctan(rise / np.cos(np.radians(across)).clip(1e-3)[:, None, :]))
+    inside = np.abs(flat - pitch_deg[:, None, None]) <= half_height_deg[:, None, None]
+    open_top = (half_height_deg >= 90)[:, None, None]
+    seen = (np.abs(across) <= hfov_deg[:, None] / 2)[:, None, :] & (inside | open_top)
+    return torch.from_numpy(seen).float()
+
+
+def _moved(
+    tiles: UInt8[np.ndarray, "b r r 3"], spec: EncoderSpec, how: Augmentation, rng: np.random.Generator
+) -> UInt8[np.ndarray, "b s s 3"]:
+    """Tiles of the spec's size, cut shift_m or less off the middle of larger ones."""
+    side, spare = spec.satellite_px, tiles.shape[1] - spec.satellite_px
+    off_px = rng.uniform(-1, 1, (len(tiles), 2)) * how.shift_m * side / spec.footprint_m
+    corners = np.clip(np.rint(spare / 2 + off_px), 0, spare).astype(int)
+    return np.stack([tile[y : y + side, x : x + side] for tile, (x, y) in zip(tiles, corners, strict=True)])
+
+
+def _tinted(
+    images: Float[Tensor, "b 3 h w"], strength: float, lift: float, rng: np.random.Generator
+) -> Float[Tensor, "b 3 h w"]:
+    shape = (len(images), 3, 1, 1)
+    gain = torch.from_numpy(rng.normal(1, strength / 2, shape)).float()
+    return images * gain + torch.from_numpy(rng.normal(0, lift * strength, shape)).float()

@@ -1,0 +1,130 @@
+"""A table of pairs as bytes on disk, decoded once, so that no epoch waits for a JPEG again."""
+
+import dataclasses
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from geoloc.atomic import cannot_write
+from geoloc.batches import batches
+from geoloc.pairs import Pair, read_pair_street, read_pair_tile
+from geoloc.spec import EncoderSpec
+from geoloc.tensors import normalise, street_canvas
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Canvases with their mask (255 where seen), and tiles with ground to spare, memory-mapped."""
+
+    canvases: UInt8[np.ndarray, "n 4 t w"]
+    tiles: UInt8[np.ndarray, "n r r 3"]
+
+    def tensors(self, spec: EncoderSpec) -> Iterator[tuple[Tensor, Tensor]]:
+        """The pairs unvaried, by batches: what `PairDataset` makes, to an 8-bit step."""
+        rows, side = spec.street_hw[0], spec.satellite_px
+        above, around = (self.canvases.shape[2] - rows) // 2, (self.tiles.shape[1] - side) // 2
+        for start in range(0, len(self.canvases), BATCH):
+            here = slice(start, start + BATCH)
+            canvas = torch.from_numpy(self.canvases[here, :, above : above + rows]).float() / 255
+            tile = self.tiles[here, around : around + side, around : around + side]
+            street = torch.cat([normalise(canvas[:, :3], spec) * canvas[:, 3:], canvas[:, 3:]], dim=1)
+            yield street, normalise(torch.from_numpy(tile).permute(0, 3, 1, 2).float() / 255, spec)
+
+
+def decode_pairs(
+    pairs: Sequence[Pair],
+    spec: EncoderSpec,
+    spare_m: float,
+    folder: Path,
+    *,
+    workers: int = 0,
+    report: Callable[[int, int], None] = lambda *_: None,
+) -> Decoded:
+    """Decode every pair into two .npy files below `folder`, or take those that are there already.
+
+    The canvases are the spec's at the same resolution with half as much again above and below, where
+    there is that much sky and ground, so that a leaning camera finds something there. The tiles reach
+    spare_m beyond the footprint where their image does. Raises what reading the images raises.
+    """
+    dataset = _PairBytes(pairs, _taller(spec), spare_m)
+    done = folder / _key(dataset)
+    if not done.is_dir():
+        canvas, tile = dataset[0]
+        unfinished = done.with_name(done.name + ".part")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        try:
+            unfinished.mkdir(parents=True)
+            canvases = _new(unfinished / "canvases.npy", (len(pairs), *canvas.shape))
+            tiles = _new(unfinished / "tiles.npy", (len(pairs), *tile.shape))
+            order = [range(start, min(start + BATCH, len(pairs))) for start in range(0, len(pairs), BATCH)]
+            for rows, (some_canvases, some_tiles) in zip(
+                order, batches(dataset, order, workers), strict=True
+            ):
+                canvases[rows.start : rows.stop], tiles[rows.start : rows.stop] = some_canvases, some_tiles
+                report(rows.stop, len(pairs))
+            canvases.flush()
+            tiles.flush()
+            unfinished.rename(done)
+        except OSError as cause:
+            raise cannot_write(folder, cause) from cause
+    return Decoded(*(np.load(done / f"{name}.npy", mmap_mode="r") for name in ("canvases", "tiles")))
+
+
+def _new(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """An .npy file whose room on the disk is taken at once: a full disk is an error now, no crash later."""
+    array = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    with path.open("r+b") as file:
+        blank = bytes(1 << 22)
+        file.seek(array.offset)
+        for start in range(0, array.nbytes, len(blank)):
+            file.write(blank[: array.nbytes - start])
+    return array
+
+
+def _taller(spec: EncoderSpec) -> EncoderSpec:
+    (h, w), (low, high) = spec.street_hw, spec.street_elevation_deg
+    row_deg = (high - low) / h
+    rows = max(0, min(h // 4, int((90 - high) / row_deg), int((low + 90) / row_deg)))
+    elevation_deg = low - rows * row_deg, high + rows * row_deg
+    return dataclasses.replace(spec, street_hw=(h + 2 * rows, w), street_elevation_deg=elevation_deg)
+
+
+def _key(dataset: "_PairBytes") -> str:
+    spec = dataclasses.replace(dataset.spec, weights_sha256="")
+    digest = hashlib.sha256(f"{spec.to_json()} {dataset.spare_m}".encode())
+    for pair in dataset.pairs:
+        for path in (pair.street, pair.satellite):
+            digest.update(f"{path.resolve()} {path.stat().st_mtime_ns if path.exists() else ''}".encode())
+    return digest.hexdigest()[:16]
+
+
+class _PairBytes(Dataset[tuple[Tensor, Tensor]]):
+    def __init__(self, pairs: Sequence[Pair], spec: EncoderSpec, spare_m: float) -> None:
+        self.pairs, self.spec, self.spare_m = pairs, spec, spare_m
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        pair, spec = self.pairs[index], self.spec
+        canvas = street_canvas(read_pair_street(pair), spec)
+        tile = Image.fromarray(read_pair_tile(pair, spec.footprint_m, self.spare_m))
+        spare_m = (
+            0.0
+            if pair.footprint_m is None
+            else min(self.spare_m, max(0.0, pair.footprint_m - spec.footprint_m) / 2)
+        )
+        side_px = round(spec.satellite_px * (1 + 2 * spare_m / spec.footprint_m))
+        tile = tile.resize((side_px, side_px), Image.Resampling.BILINEAR)
+        return (canvas * 255).round().byte(), torch.from_numpy(np.array(tile))
