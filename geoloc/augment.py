@@ -29,8 +29,9 @@ class Augmentation:
     window, to two of about 90 degrees, to three of about 65; every window is a query of its own, so one
     pass of the encoder answers several. photo: the share of the narrow windows whose top and bottom are
     cut as a lens would, at a half height of photo_half_deg. colour: strength of the jitter of
-    brightness, contrast and tint on either view. Every canvas is turned by up to half an azimuth bin either
-    way: an embedding of one bin learns every heading, one of many bins searches them.
+    brightness, contrast and tint on either view. Every canvas is turned to a heading drawn from the full
+    circle: an embedding of one bin learns them all, one of many bins searches them, and neither can learn
+    north from where the canvas ends.
     """
 
     shift_m: float = 6.0
@@ -64,7 +65,7 @@ def vary(
 ) -> Varied:
     """Vary a batch of decoded pairs (see `decode_pairs`): canvases taller, tiles wider than the spec's."""
     b = len(canvases)
-    turn = rng.uniform(-0.5, 0.5, b)
+    turn = rng.uniform(0, spec.azimuth_bins, b)
     street = _tilted(canvases, spec, turn * 360 / spec.azimuth_bins, how.tilt_deg, rng)
     layout = rng.choice(len(LAYOUTS), b, p=np.array(how.layouts) / sum(how.layouts))
     masks, owners, windows = _cut(layout, spec, how, rng)

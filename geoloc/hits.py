@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float, Float32, Int64
 
 from geoloc.errors import GeolocError
-from geoloc.places import LonLat
+from geoloc.places import WGS84, LonLat
+from geoloc.posterior import REGION_SHARE, Posterior
 
 
 @dataclass(frozen=True)
@@ -14,8 +15,8 @@ class Hits:
     """The best tiles for each query, best first.
 
     ids: tile ids, -1 where fewer than k were found. scores: cosine similarity, higher is better
-    (-inf at the padding). headings_deg: clockwise from true north, of the image centre, NaN where
-    the search said nothing about it.
+    (-inf at the padding). headings_deg: clockwise from the grid's north, of the image centre, NaN
+    where the search said nothing about it.
     """
 
     ids: Int64[np.ndarray, "q k"]
@@ -32,7 +33,7 @@ class Hits:
 
 @dataclass(frozen=True)
 class Alternative:
-    """One hit of a query, placed on the map."""
+    """One hit of a query, placed on the map. heading_deg: clockwise from true north."""
 
     rank: int
     tile_id: int
@@ -42,13 +43,47 @@ class Alternative:
 
 
 @dataclass(frozen=True)
+class ProbabilityMap:
+    """How probable every place is.
+
+    ids: of the likeliest tiles. lonlats: their centres. posterior: their probabilities, and those of all
+    other tiles together and of not being in the gallery.
+    """
+
+    ids: Int64[np.ndarray, " n"]
+    lonlats: Float[np.ndarray, "n 2"]
+    posterior: Posterior
+
+    def within(self, center: LonLat, reach_m: float) -> float:
+        """The probability of the listed tiles whose centre lies within reach_m of a place."""
+        return float(self.posterior.tiles[self._distances_m(center) <= reach_m].sum())
+
+    def radius_m(self, center: LonLat, share: float = REGION_SHARE) -> float:
+        """Of the circle around a place that holds `share` of what lies in the gallery.
+
+        Where the listed tiles hold less, of the circle that holds them all.
+        """
+        distances_m = self._distances_m(center)
+        order = np.argsort(distances_m)
+        held = np.cumsum(self.posterior.tiles[order]) / max(self.posterior.in_gallery, 1e-12)
+        last = min(int(np.searchsorted(held, share - 1e-9)), len(order) - 1)
+        return float(distances_m[order[last]])
+
+    def _distances_m(self, center: LonLat) -> Float[np.ndarray, " n"]:
+        lon, lat = self.lonlats.T
+        n = len(lon)
+        return np.asarray(WGS84.inv(np.full(n, center.lon), np.full(n, center.lat), lon, lat)[2])
+
+
+@dataclass(frozen=True)
 class Fix:
     """Where a street view was taken.
 
-    lonlat: the best guess. radius_m: half the tile grid's diagonal, the error that even a perfect
-    match leaves, or the spread of near-equal hits where that is larger. heading_deg: of the image
-    centre, clockwise from true north, None where unknown. alternatives: every hit, best first.
-    in_gallery: the probability that the place is in the gallery at all, None until calibrated.
+    lonlat: the best guess. radius_m: of the circle around it that holds the place with 90 %, if it is in
+    the gallery; without a calibration, half the tile grid's diagonal or the spread of near-equal hits where
+    that is larger. heading_deg: of the image centre, clockwise from true north, None where unknown.
+    alternatives: every hit, best first. in_gallery: the probability that the place is in the gallery at
+    all, and map: of every place in it; None without a calibration.
     """
 
     lonlat: LonLat
@@ -58,3 +93,4 @@ class Fix:
     tile_id: int
     alternatives: tuple[Alternative, ...]
     in_gallery: float | None = None
+    map: ProbabilityMap | None = None

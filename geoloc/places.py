@@ -76,6 +76,14 @@ class Tile:
         return LonLat(*to_lonlat(self.crs).transform((left + right) / 2, (bottom + top) / 2))
 
     @cached_property
+    def north_deg(self) -> float:
+        """The true azimuth of grid north at the centre, to be added to a heading against the grid."""
+        left, bottom, right, top = self.bounds
+        x, y = (left + right) / 2, (bottom + top) / 2
+        lon, lat = to_lonlat(self.crs).transform((x, x), (y, y + 100))
+        return float(WGS84.inv(lon[0], lat[0], lon[1], lat[1])[0])
+
+    @cached_property
     def corners(self) -> tuple[LonLat, LonLat, LonLat, LonLat]:
         """Bottom left, top left, top right, bottom right."""
         left, bottom, right, top = self.bounds

@@ -32,7 +32,8 @@ class StreetView:
     heading_deg: of the image centre, clockwise from true north, 0 <= h < 360, or None.
     hfov_deg: horizontal field of view, 0 < f <= 360. is_panorama: equirectangular, so that columns
     are azimuths; otherwise a pinhole image under 180 degrees. elevation_deg: of the image centre
-    above the horizon. Raises ImageError where these are nonsense.
+    above the horizon. hfov_known: False where nothing says the field of view and it is only usual.
+    Raises ImageError where these are nonsense.
     """
 
     rgb: UInt8[np.ndarray, "h w 3"]
@@ -42,6 +43,7 @@ class StreetView:
     hfov_deg: float
     is_panorama: bool
     elevation_deg: float = 0.0
+    hfov_known: bool = True
 
     def __post_init__(self) -> None:
         if self.rgb.dtype != np.uint8 or self.rgb.ndim != 3 or self.rgb.shape[2] != 3:
@@ -103,6 +105,7 @@ def read_street_view(
         hfov_deg=field_deg,
         is_panorama=is_panorama,
         elevation_deg=elevation_deg,
+        hfov_known=is_panorama or hfov_deg is not None or crop is not None or bool(focal_mm),
     )
 
 

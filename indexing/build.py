@@ -19,6 +19,7 @@ import shapely
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import GalleryError, ImageryError, ModelError
 from geoloc.model import CARD, SPEC, WEIGHTS, load_encoder
+from geoloc.posterior import FILE as CALIBRATION
 from indexing import manifest as manifests
 from indexing.durable import disk_errors_named, only_builder, sha256_of, sync_tree, write_whole
 from indexing.embed import Progress, committed, embed_blocks
@@ -160,7 +161,7 @@ def store(plan: Plan, encoder: TwinEncoder, model: Path, work: Path, index: str,
         factory, spec.dim, len(ids), lambda: (chunk.embeddings for chunk in committed(work, len(plan.blocks)))
     )
     faiss.write_index(filled, str(version / "index.faiss"))
-    for name in (WEIGHTS, SPEC, CARD):
+    for name in (WEIGHTS, SPEC, CARD, CALIBRATION):
         if (model / name).is_file():
             shutil.copyfile(model / name, version / "model" / name)
     _write_manifest(plan, encoder, version, factory, len(ids), table.total_bounds.tolist())

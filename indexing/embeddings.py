@@ -87,6 +87,18 @@ def read_embeddings(path: Path, spec: EncoderSpec, rows: int) -> Iterator[Chunk]
             yield file["ids"][start:stop], file["embeddings"][start:stop]
 
 
+def read_rows(
+    path: Path, spec: EncoderSpec, rows: int, wanted: Int64[np.ndarray, "m"]
+) -> Float16[np.ndarray, "m d"]:
+    """The embeddings of some rows, in the order asked, each stored chunk read once. Raises GalleryError."""
+    found = np.empty((len(wanted), spec.dim), np.float16)
+    with _opened(path, spec, rows) as file:
+        for chunk in np.unique(wanted // CHUNK).tolist():
+            here = np.flatnonzero(wanted // CHUNK == chunk)
+            found[here] = file["embeddings"][chunk * CHUNK : (chunk + 1) * CHUNK][wanted[here] % CHUNK]
+    return found
+
+
 @contextmanager
 def _opened(path: Path, spec: EncoderSpec, rows: int) -> Iterator[h5py.File]:
     try:

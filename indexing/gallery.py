@@ -9,14 +9,17 @@ import faiss
 import geopandas
 import numpy as np
 import shapely
-from jaxtyping import Bool, Float32, Int64, UInt8
+import torch
+from jaxtyping import Bool, Float, Float32, Int64, UInt8
 
+from geoloc.azimuth import correlate, peak, window_gain
 from geoloc.errors import GalleryError, ImageryError, ModelError
 from geoloc.hits import Hits
 from geoloc.model import SPEC, read_spec
-from geoloc.places import Tile
+from geoloc.places import Tile, to_lonlat
+from geoloc.posterior import Calibration, Evidence, read_calibration
 from geoloc.spec import EncoderSpec
-from indexing.embeddings import read_ids
+from indexing.embeddings import read_ids, read_rows
 from indexing.faiss_index import read_index, search_rows
 from indexing.manifest import Manifest, Source, check_file, live_folder, read_manifest
 from indexing.table import read_table
@@ -24,6 +27,26 @@ from preprocessing.geotiff import Imagery, open_imagery
 from preprocessing.imagery import read_square
 
 _SPARE = 16  # more hits than asked for, so that equal scores around the k-th are ordered by id
+_RESCORED = 256
+_SAMPLE = 4096
+
+
+def best_turns(
+    query: Float32[np.ndarray, "d"],
+    embeddings: Float32[np.ndarray, "m d"],
+    spec: EncoderSpec,
+    turns: Int64[np.ndarray, "t"],
+) -> tuple[Float32[np.ndarray, "m"], Float32[np.ndarray, "m"]]:
+    """The cosine of a query with each tile at its best of the turns, and that turn.
+
+    Where there was a choice the turn is placed between bins, where the scores truly peak.
+    """
+    street = torch.from_numpy(query).view(1, spec.azimuth_bins, -1)
+    scores = correlate(street, torch.from_numpy(embeddings).view(len(embeddings), spec.azimuth_bins, -1))[0]
+    allowed = torch.from_numpy(turns)
+    best = allowed[scores[:, allowed].argmax(dim=1)]
+    height, turn = peak(scores, best)
+    return (height * window_gain(street)).numpy(), (turn if len(turns) > 1 else best.float()).numpy()
 
 
 class Gallery:
@@ -91,6 +114,21 @@ class Gallery:
         """One row per tile, see `make_table`; geometry is the footprint in EPSG:4326."""
         return read_table(self.folder / "tiles.parquet")
 
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """How sure the gallery's model may be of its scores, None where it was never calibrated."""
+        return read_calibration(self.model_dir)
+
+    @cached_property
+    def north_deg(self) -> float:
+        """The true azimuth of the grid's north, at the middle row's tile."""
+        return self.tile(int(self._ids[len(self) // 2])).north_deg
+
+    def lonlats(self, ids: Int64[np.ndarray, "n"]) -> Float[np.ndarray, "n 2"]:
+        """The centres of tiles."""
+        rows = self._row_of_sorted[np.searchsorted(self._ids, ids, sorter=self._row_of_sorted)]
+        return np.asarray(self.tiles[["lon", "lat"]].to_numpy()[rows])
+
     def tile(self, id: int) -> Tile:
         """The tile of an id. Raises GalleryError for an id that is not in this gallery."""
         self._row(id)
@@ -105,12 +143,19 @@ class Gallery:
 
         Raises ImageryError where the imagery has moved or changed, GalleryError for an unknown id.
         """
-        tile = self.tile(id)
-        lon, lat = zip(*((corner.lon, corner.lat) for corner in tile.corners), strict=True)
+        return self.read_around(self.tile(id), 0)
+
+    def read_around(self, tile: Tile, spare_px: int) -> UInt8[np.ndarray, "w w 3"]:
+        """The tile's pixels and spare_px more of the same size on every side, black beyond the imagery."""
+        spare_m = spare_px * tile.gsd_m
+        left, bottom, right, top = tile.bounds
+        bounds = left - spare_m, bottom - spare_m, right + spare_m, top + spare_m
+        lon, lat = to_lonlat(tile.crs).transform(*np.array(bounds)[[[0, 0, 2, 2], [1, 3, 3, 1]]])
         around = shapely.box(min(lon), min(lat), max(lon), max(lat))
         touching = [s for s in self.manifest.sources if shapely.box(*s.bounds_lonlat).intersects(around)]
         imagery = [self._open_imagery(source) for source in touching]
-        rgb, _ = read_square(imagery, tile.crs, tile.bounds, (tile.size_px, tile.size_px))
+        side_px = tile.size_px + 2 * spare_px
+        rgb, _ = read_square(imagery, tile.crs, bounds, (side_px, side_px))
         return rgb
 
     def _open_imagery(self, source: Source) -> Imagery:
@@ -135,55 +180,117 @@ class Gallery:
         *,
         region: shapely.Geometry | None = None,
         headings_deg: Sequence[float | None] | None = None,
+        tolerance_deg: float = 0.0,
     ) -> Hits:
         """The k best tiles for each query, best first; of equal scores the lower id comes first.
 
         region: in lonlat; only tiles whose centre lies inside. headings_deg: a known heading means that
-        the query lies on its canvas by it: it is searched as it is, and the heading is handed back.
-        Where it is None the query is searched as if it looked each of the `a` ways, by rolling its
-        azimuth bins, and a tile keeps its best score and that way as its heading (DSM, Shi 2020).
-        Raises ModelError for queries of another model, GalleryError for a region without tiles.
+        the query lies on its canvas by it: it is searched as it is, and turned by whole azimuth bins up to
+        tolerance_deg either way. Where it is None the query is searched in each of the `a` turns. A tile
+        keeps its best score and that turn as its heading (DSM, Shi 2020), between bins by a parabola. The
+        best 256 are scored again from the stored embeddings, whatever the index left of them. Scores are
+        cosines over the azimuths that the query shows. Raises ModelError for queries of another model,
+        GalleryError for a region without tiles.
         """
         if self._index is None:
             raise GalleryError(f"{self.folder} was closed; open the gallery again to search it.")
-        self._check_queries(queries, k, headings_deg)
+        known = [None] * len(queries) if headings_deg is None else headings_deg
+        self._check_queries(queries, k, known)
         only = None if region is None else self._centres_in(region)
-        headings = np.array([None] * len(queries) if headings_deg is None else headings_deg, np.float32)
-        unknown = np.isnan(headings)
-        ids = np.full((len(queries), k), -1, np.int64)
-        scores, turns = np.full(ids.shape, -np.inf, np.float32), np.full(ids.shape, np.nan, np.float32)
-        for group, bins in ((unknown, self.spec.azimuth_bins), (~unknown, 1)):
-            for query in np.flatnonzero(group):
-                ids[query], scores[query], turns[query] = self._search_turned(queries[query], k, bins, only)
-        given = np.where(unknown, 0, headings)[:, None]
-        return Hits(ids, scores, (turns + given) % 360)
+        hits = [
+            self._search_one(query, k, self.turns(heading, tolerance_deg), heading, only)
+            for query, heading in zip(queries, known, strict=True)
+        ]
+        ids, scores, headings = (
+            (np.stack(part) for part in zip(*hits, strict=True))
+            if hits
+            else (np.empty((0, k), dtype) for dtype in (np.int64, np.float32, np.float32))
+        )
+        return Hits(ids, scores, headings)
 
-    def _search_turned(
-        self, query: Float32[np.ndarray, "d"], k: int, bins: int, only: Bool[np.ndarray, "n"] | None
+    def turns(self, heading_deg: float | None, tolerance_deg: float) -> Int64[np.ndarray, "t"]:
+        """By how many bins to roll a query: every way, or those within the tolerance of a known heading."""
+        bins = self.spec.azimuth_bins
+        reach = round(tolerance_deg * bins / 360)
+        if heading_deg is None or 2 * reach + 1 >= bins:
+            return np.arange(bins)
+        return np.arange(-reach, reach + 1) % bins
+
+    def _search_one(
+        self,
+        query: Float32[np.ndarray, "d"],
+        k: int,
+        turns: Int64[np.ndarray, "t"],
+        heading_deg: float | None,
+        only: Bool[np.ndarray, "n"] | None,
     ) -> tuple[Int64[np.ndarray, "k"], Float32[np.ndarray, "k"], Float32[np.ndarray, "k"]]:
-        """Ids, scores and turns in degrees of the k best tiles over the query's first `bins` turns.
+        """Ids, scores and headings of the k best tiles over the query's turns.
 
         A tile among the k best overall is among the k best of its own best turn, so k of each suffice.
         """
         assert self._index is not None
         by_bin = query.reshape(self.spec.azimuth_bins, self.spec.channels)
-        copies = np.stack([np.roll(by_bin, turn, axis=0).ravel() for turn in range(bins)])
-        wanted = min(len(self), k + _SPARE)
-        score, row = map(np.ravel, search_rows(self._index, copies, wanted, only))
-        turn_deg = np.repeat(np.arange(bins) * 360 / self.spec.azimuth_bins, wanted)[row >= 0]
-        score, id = score[row >= 0], self._ids[row[row >= 0]]
-        order = np.lexsort((turn_deg, id, -score))
-        first = np.sort(np.unique(id[order], return_index=True)[1])[:k]
-        best = order[first]
-        pad = k - len(best)
+        copies = np.stack([np.roll(by_bin, turn, axis=0).ravel() for turn in turns])
+        score, row = search_rows(self._index, copies, min(len(self), k + _SPARE), only)
+        turn = np.repeat(turns[:, None], row.shape[1], axis=1)[row >= 0].astype(np.float32)
+        score, row = score[row >= 0] * self._gain(query), row[row >= 0]
+        order = np.lexsort((row, -score))
+        order = order[np.sort(np.unique(row[order], return_index=True)[1])]
+        score, row, turn = score[order], row[order], turn[order]
+        score[:_RESCORED], turn[:_RESCORED] = self._rescore(query, row[:_RESCORED], turns)
+        id = self._ids[row]
+        best = np.lexsort((id, -score.round(6)))[:k]
+        score = np.minimum.accumulate(score[best])
+        heading = ((heading_deg or 0.0) + turn[best] * 360 / self.spec.azimuth_bins) % 360
+        if heading_deg is None and self.spec.azimuth_bins == 1:
+            heading = np.full_like(heading, np.nan)
+        pad = (0, k - len(best))
         return (
-            np.pad(id[best], (0, pad), constant_values=-1),
-            np.pad(score[best], (0, pad), constant_values=-np.inf),
-            np.pad(turn_deg[best].astype(np.float32), (0, pad), constant_values=np.nan),
+            np.pad(id[best], pad, constant_values=-1),
+            np.pad(score, pad, constant_values=-np.inf).astype(np.float32),
+            np.pad(heading, pad, constant_values=np.nan).astype(np.float32),
+        )
+
+    def _gain(self, query: Float32[np.ndarray, "d"]) -> float:
+        return float(window_gain(torch.from_numpy(query).view(1, self.spec.azimuth_bins, -1)))
+
+    def _rescore(
+        self, query: Float32[np.ndarray, "d"], rows: Int64[np.ndarray, "m"], turns: Int64[np.ndarray, "t"]
+    ) -> tuple[Float32[np.ndarray, "m"], Float32[np.ndarray, "m"]]:
+        """Exact scores of some rows at their best of the turns, and that turn with its fraction."""
+        stored = read_rows(self.folder / "embeddings.h5", self.spec, len(self), rows)
+        score, turn = best_turns(query, stored.astype(np.float32), self.spec, turns)
+        return score, turn
+
+    @cached_property
+    def _sample(self) -> Float32[np.ndarray, "s d"]:
+        """Embeddings of at most 4,096 tiles, spread evenly over the rows."""
+        rows = np.unique(np.linspace(0, len(self) - 1, min(len(self), _SAMPLE)).astype(np.int64))
+        return read_rows(self.folder / "embeddings.h5", self.spec, len(self), rows).astype(np.float32)
+
+    def evidence(
+        self,
+        query: Float32[np.ndarray, "d"],
+        scores: Float32[np.ndarray, "k"],
+        *,
+        region: shapely.Geometry | None = None,
+        heading_deg: float | None = None,
+        tolerance_deg: float = 0.0,
+    ) -> Evidence:
+        """What a search says about a query, for `Calibration.posterior`; scores: of its hits."""
+        turns = self.turns(heading_deg, tolerance_deg)
+        bins = self.spec.azimuth_bins
+        seen = (query.reshape(bins, -1) != 0).any(axis=1).sum()
+        return Evidence(
+            scores=scores[np.isfinite(scores)].astype(np.float64),
+            background=best_turns(query, self._sample, self.spec, turns)[0].astype(np.float64),
+            tiles=len(self) if region is None else int(self._centres_in(region).sum()),
+            seen_deg=360 * float(seen) / bins,
+            span_deg=360 * (len(turns) - 1) / bins if len(turns) < bins else 360.0,
         )
 
     def _check_queries(
-        self, queries: Float32[np.ndarray, "q d"], k: int, headings_deg: Sequence[float | None] | None
+        self, queries: Float32[np.ndarray, "q d"], k: int, headings_deg: Sequence[float | None]
     ) -> None:
         if queries.ndim != 2 or queries.shape[1] != self.spec.dim:
             raise ModelError(
@@ -192,7 +299,7 @@ class Gallery:
             )
         if not np.isfinite(queries).all():
             raise ModelError("The query's embedding holds infinities or no numbers; the model is damaged.")
-        if k < 1 or (headings_deg is not None and len(headings_deg) != len(queries)):
+        if k < 1 or len(headings_deg) != len(queries):
             raise GalleryError("A search wants k of at least 1 and one heading, or None, per query.")
 
     def _centres_in(self, region: shapely.Geometry) -> Bool[np.ndarray, "n"]:
