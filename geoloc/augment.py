@@ -25,11 +25,11 @@ class Augmentation:
     """What is varied on a training pair, drawn for every pair and step.
 
     shift_m: how far the tile's centre may move from its place, east and north. tilt_deg: up to how far
-    the camera leans, to any side. layouts: the shares of LAYOUTS: panoramas left whole, cut to one wide
-    window, to two of about 90 degrees, to three of about 65; every window is a query of its own, so one
-    pass of the encoder answers several. photo: the share of the narrow windows whose top and bottom are
-    cut as a lens would, at a half height of photo_half_deg. colour: strength of the jitter of
-    brightness, contrast and tint on either view. Every canvas is turned to a heading drawn from the full
+    the camera leans, to any side, seldom so far. layouts: the shares of LAYOUTS: panoramas left whole,
+    cut to one wide window, to two of about 90 degrees, to three of about 65; every window is a query of
+    its own, so one pass of the encoder answers several. photo: the share of the narrow windows whose top
+    and bottom are cut as a lens would, at a half height of photo_half_deg. colour: strength of the jitter
+    of brightness, contrast and tint on either view. Every canvas is turned to a heading drawn from the full
     circle: an embedding of one bin learns them all, one of many bins searches them, and neither can learn
     north from where the canvas ends.
     """
@@ -91,7 +91,7 @@ def _tilted(
     """The canvases as a camera sees them that looks turn_deg off and leans towards any azimuth."""
     b, _, tall, w = canvases.shape
     h = spec.street_hw[0]
-    lean = torch.from_numpy(np.radians(rng.uniform(0, 1, b) * tilt_deg)).float()[:, None, None]
+    lean = torch.from_numpy(np.radians(rng.uniform(0, 1, b) ** 2 * tilt_deg)).float()[:, None, None]
     towards = torch.from_numpy(rng.uniform(-math.pi, math.pi, b)).float()[:, None, None]
     up = torch.deg2rad(elevations_deg(spec)).float()[None, :, None]
     across = torch.deg2rad(azimuths_deg(spec)).float()[None, None, :] - towards

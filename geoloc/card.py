@@ -8,8 +8,7 @@ from geoloc.recipe import TrainConfig
 
 ONLY_TOWNS = """
 
-It has seen synthetic towns only: score it on real photographs and imagery before you believe it there.
-It wants to know the heading; without it, and for narrow photos, it finds less."""
+It has seen synthetic towns only: score it on real photographs and imagery before you believe it there."""
 
 
 def model_card(
@@ -37,7 +36,7 @@ Trained on {len(pairs.pairs):,} pairs of {pairs.name} ({pairs.split}), {len(log)
 Town seeds trained on: {towns}.
 
 Validated on {len(validation.pairs):,} pairs of {validation.name} ({validation.split}), none of them
-trained on, at known heading, ties counted against the model:
+trained on, cut to 90 degrees and at unknown heading, ties counted against the model:
 
 | figure | value |
 | --- | --- |

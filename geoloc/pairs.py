@@ -62,6 +62,18 @@ class PairTable:
         return self
 
 
+def joined(tables: Sequence[PairTable]) -> PairTable:
+    """Several tables as one."""
+    return PairTable(
+        name=" + ".join(dict.fromkeys(table.name for table in tables)),
+        split=" + ".join(dict.fromkeys(table.split for table in tables)),
+        pairs=[pair for table in tables for pair in table.pairs],
+        missing=[path for table in tables for path in table.missing],
+        missing_pairs=sum(table.missing_pairs for table in tables),
+        seeds=frozenset().union(*(table.seeds for table in tables)),
+    )
+
+
 def read_pair_street(pair: Pair) -> StreetView:
     """The street view with the heading and field of view that the dataset states. Raises ImageError."""
     return read_street_view(pair.street, hfov_deg=pair.hfov_deg, heading_deg=pair.heading_deg)

@@ -11,7 +11,7 @@ from geoloc.spec import EncoderSpec
 
 SMALL = EncoderSpec(
     backbone="test_resnet",
-    stage=3,
+    stage=4,
     shared=False,
     azimuth_bins=32,
     channels=32,
@@ -47,7 +47,7 @@ class TrainConfig:
     loss: Literal["infonce", "triplet"] = "infonce"
     temperature: float = 0.05
     loss_weight: float = 10.0
-    neighbours: int = 0
+    neighbours: int = 8
     apart_m: float = 25.0
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     seed: int = 0

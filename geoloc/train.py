@@ -35,6 +35,7 @@ from geoloc.score import Asked, score_pairs
 CELL_DEG = 0.01
 M_PER_DEG = 111_320.0
 MAX_GRAD_NORM = 5.0
+VALIDATION_PAIRS = 2000
 VALIDATION = Asked(hfov_deg=90.0, unknown_heading=True)
 
 
@@ -78,6 +79,7 @@ def train(
         raise DataError(f"Towns {sorted(shared)} are in training and validation both.")
     if len(pairs.pairs) < config.batch:
         raise DataError(f"{len(pairs.pairs)} pairs do not fill a batch of {config.batch}; set batch lower.")
+    validation = _thinned(validation)
     device = best_device()
     torch.manual_seed(config.seed)
     encoder = load_encoder(config.start_from) if config.start_from else TwinEncoder(config.model)
@@ -117,6 +119,12 @@ class _Learner(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)))
+
+
+def _thinned(table: PairTable) -> PairTable:
+    """At most VALIDATION_PAIRS of the pairs, spread evenly: enough to choose an epoch by."""
+    step = max(1, math.ceil(len(table.pairs) / VALIDATION_PAIRS))
+    return dataclasses.replace(table, pairs=table.pairs[::step])
 
 
 def _claim(run: Path, config: TrainConfig, resume: bool) -> None:

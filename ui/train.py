@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from geoloc.config import read_config
+from geoloc.pairs import joined
 from geoloc.recipe import TrainConfig
 from geoloc.train import Progress
 from geoloc.train import train as run_training
@@ -16,7 +17,10 @@ from ui.progress import status_line
 
 
 def train(
-    data: Annotated[str, typer.Option(help="Pairs to train on, KIND:PATH, such as towns:OUT or cvusa:PATH.")],
+    data: Annotated[
+        list[str],
+        typer.Option(help="Pairs to train on, KIND:PATH, such as towns:OUT or cvusa:PATH. Repeatable."),
+    ],
     out: Annotated[
         Path, typer.Option(help="Folder of the run: log, checkpoint, and the best model in model/.")
     ],
@@ -30,16 +34,18 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
     allow_missing: Annotated[bool, typer.Option(help="Train without the pairs that are missing.")] = False,
 ) -> None:
-    """Train twin encoders with the soft-margin triplet loss.
+    """Train twin encoders to find a place and a heading from any field of view.
 
-    The train split is trained on and the val split scored after each epoch; the best epoch by
-    recall@1 is kept in OUT/model. Stop it at any moment and go on with --resume.
+    InfoNCE over all places and headings of a batch, or with --set loss=triplet the soft-margin triplet
+    loss over the same. The train split is trained on and the val split scored after each epoch, cut to
+    90 degrees and without headings; the best epoch by recall@1 is kept in OUT/model. Stop it at any
+    moment and go on with --resume.
 
     Example: geoloc synth towns --towns 24 --seed 0, then geoloc train --data towns:towns --out run
     """
     settings = read_config(TrainConfig(), config, set or [])
-    pairs = open_pairs(data, "train").complete(allow_missing)
-    validation = open_pairs(data, "val").complete(allow_missing)
+    pairs = joined([open_pairs(one, "train").complete(allow_missing) for one in data])
+    validation = joined([open_pairs(one, "val").complete(allow_missing) for one in data])
     with status_line() as status:
         began = time.monotonic()
         first_step: list[int] = []
@@ -49,7 +55,10 @@ def train(
             left_s = (time.monotonic() - began) / (now.step - first_step[0]) * (now.steps - now.step)
             status(progress_line(now, settings.epochs, left_s))
 
-        model = run_training(settings, pairs, validation, out, resume=resume, report=show)
+        model = run_training(
+            settings, pairs, validation, out, resume=resume, report=show,
+            decoding=lambda done, total: status(f"decoding pairs {done:,}/{total:,}"),
+        )  # fmt: skip
     print(f"The best model is in {model}", file=sys.stderr)
 
 
