@@ -1,0 +1,123 @@
+"""The way of a photo, online: one street view in, a place on the map out."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import shapely
+import torch
+from jaxtyping import Float32
+
+from geoloc.encoder import TwinEncoder
+from geoloc.errors import ImageryError
+from geoloc.hits import Alternative, Fix, Hits, ProbabilityMap
+from geoloc.locate import locate
+from geoloc.model import load_encoder
+from geoloc.places import Tile
+from geoloc.street_view import StreetView
+from geoloc.tensors import street_tensor
+from indexing.gallery import Gallery
+from indexing.refine import refine
+
+TOLERANCE_DEG = 10.0
+DEPTH = 1000
+USUAL_HFOV_DEG = (55.0, 65.0, 75.0, 90.0)
+
+
+@dataclass(frozen=True)
+class Match:
+    """A tile that answers a street view: its place in the ranking, its bounds, and its imagery's path."""
+
+    place: Alternative
+    tile: Tile
+    source: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A street view as it was searched, where it was taken, and the tiles that say so, best first.
+
+    refined: whether the fix was moved off the tiles' grid; not where the imagery is gone.
+    """
+
+    view: StreetView
+    fix: Fix
+    matches: tuple[Match, ...]
+    refined: bool
+
+
+def open_gallery(path: Path) -> tuple[Gallery, TwinEncoder]:
+    """A gallery, to be closed by the caller, and its encoder. Raises GalleryError, ModelError."""
+    gallery = Gallery.open(path)
+    return gallery, load_encoder(gallery.model_dir)
+
+
+def answer(
+    view: StreetView,
+    gallery: Gallery,
+    encoder: TwinEncoder,
+    *,
+    k: int,
+    region: shapely.Geometry | None = None,
+    tolerance_deg: float = TOLERANCE_DEG,
+) -> Answer:
+    """Find the k best tiles for `view`, those with their centre in `region` (lon, lat) where it is given.
+
+    tolerance_deg: how far off a known heading may be. A field of view that nothing says is the usual one
+    that fits best. Raises GalleryError where no tile lies in the region.
+    """
+    heading_deg = None if view.heading_deg is None else view.heading_deg - gallery.north_deg
+    widths = (view.hfov_deg,) if view.hfov_known else USUAL_HFOV_DEG
+    views = [dataclasses.replace(view, hfov_deg=width) for width in widths]
+    queries = _embed(views, heading_deg, encoder)
+    hits = gallery.search(
+        queries, max(k, DEPTH), region=region, headings_deg=[heading_deg] * len(views),
+        tolerance_deg=tolerance_deg,
+    )  # fmt: skip
+    best = int(hits.scores[:, 0].argmax())
+    query, hits = queries[best], _row(hits, best)
+    try:
+        refined = refine(gallery, encoder, query, hits, heading_deg=heading_deg, tolerance_deg=tolerance_deg)
+    except ImageryError:
+        refined = ()
+    fix = locate(
+        Hits(hits.ids[:, :k], hits.scores[:, :k], hits.headings_deg[:, :k]),
+        gallery.tile,
+        gallery.manifest.stride_m,
+        refined=refined[0] if refined else None,
+        map=_map(gallery, query, hits, region, heading_deg, tolerance_deg),
+    )
+    matches = (Match(hit, gallery.tile(hit.tile_id), gallery.source(hit.tile_id)) for hit in fix.alternatives)
+    return Answer(views[best], fix, tuple(matches), bool(refined))
+
+
+def _embed(
+    views: list[StreetView], heading_deg: float | None, encoder: TwinEncoder
+) -> Float32[np.ndarray, "q d"]:
+    turned = None if heading_deg is None else heading_deg % 360
+    canvases = [street_tensor(dataclasses.replace(view, heading_deg=turned), encoder.spec) for view in views]
+    with torch.inference_mode():
+        return np.asarray(encoder.embed_street(torch.stack(canvases)).numpy())
+
+
+def _row(hits: Hits, row: int) -> Hits:
+    only = slice(row, row + 1)
+    return Hits(hits.ids[only], hits.scores[only], hits.headings_deg[only])
+
+
+def _map(
+    gallery: Gallery,
+    query: Float32[np.ndarray, "d"],
+    hits: Hits,
+    region: shapely.Geometry | None,
+    heading_deg: float | None,
+    tolerance_deg: float,
+) -> ProbabilityMap | None:
+    if gallery.calibration is None:
+        return None
+    evidence = gallery.evidence(
+        query, hits.scores[0], region=region, heading_deg=heading_deg, tolerance_deg=tolerance_deg
+    )
+    ids = hits.ids[0][hits.ids[0] >= 0]
+    return ProbabilityMap(ids, gallery.lonlats(ids), gallery.calibration.posterior(evidence))
