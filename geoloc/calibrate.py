@@ -1,23 +1,27 @@
 """Fitting a calibration, and judging one: reliability, coverage, and telling absence."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 
 from geoloc.errors import DataError
 from geoloc.posterior import Calibration, Evidence
 
-LISTED = 512
 PENALTY = 1e-3
+ELSEWHERE = -1
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A query whose place is known. truth: its tile's index in the evidence; None: not in the gallery."""
+    """A query whose place is known.
+
+    truth: its tile's index in the evidence, ELSEWHERE for a tile that is not listed, None for a place that is
+    not in the gallery.
+    """
 
     evidence: Evidence
     truth: int | None
@@ -43,7 +47,8 @@ def fit_calibration(trials: Sequence[Trial], fitted_on: str) -> Calibration:
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
         logits = torch.einsum("tkfx,fx->tk", features, weights) + logs
-        loss = (F.cross_entropy(logits, truth, reduction="none") * share).sum()
+        right = logits.masked_fill(~truth, -math.inf).logsumexp(dim=1)
+        loss = ((logits.logsumexp(dim=1) - right) * share).sum()
         loss = loss + PENALTY * (weights - start).square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
@@ -54,14 +59,14 @@ def fit_calibration(trials: Sequence[Trial], fitted_on: str) -> Calibration:
 
 
 def _tensors(trials: Sequence[Trial]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """For each trial and each of its entries the 3 x 3 features and the log of its prior, and the true entry.
+    """For each trial and each of its entries the 3 x 3 features, the log of its prior, and if it is true.
 
-    The entries are the tiles listed, padded, the rest of the gallery as a sample of it, and absence.
+    The entries are the tiles listed, the rest of the gallery as a sample of it, padding, and absence.
     """
     width = max(len(t.evidence.scores) + len(t.evidence.background) for t in trials) + 1
     features = np.zeros((len(trials), width, 3, 3))
     logs = np.full((len(trials), width), -1e9)
-    truth = np.empty(len(trials), np.int64)
+    truth = np.zeros(logs.shape, bool)
     for row, trial in enumerate(trials):
         evidence, k = trial.evidence, len(trial.evidence.scores)
         lesser = evidence.background[evidence.background <= evidence.scores.min(initial=np.inf)]
@@ -74,7 +79,10 @@ def _tensors(trials: Sequence[Trial]) -> tuple[torch.Tensor, torch.Tensor, torch
         if n > k:
             logs[row, k:n] = np.log(rest / (n - k) / evidence.tiles)
         logs[row, -1] = 0.0
-        truth[row] = width - 1 if trial.truth is None else trial.truth
+        if trial.truth == ELSEWHERE:
+            truth[row, k:n] = True
+        else:
+            truth[row, -1 if trial.truth is None else trial.truth] = True
     return torch.from_numpy(features), torch.from_numpy(logs), torch.from_numpy(truth)
 
 

@@ -5,20 +5,23 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
 from geoloc.azimuth import peak
+from geoloc.certainty import certainty_figures
 from geoloc.embed import Change, Report, embed_pairs, pair_tensors
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import ModelError
 from geoloc.pairs import PairTable
 from geoloc.places import WGS84
+from geoloc.posterior import Calibration
 from geoloc.recall import figures, position_figures, ranks
 from geoloc.spec import EncoderSpec
 from geoloc.tensors import azimuths_deg
 
 TRUE_HEADING_DEG = 5.0
+M_PER_DEG = 111_320.0
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ def score_pairs(
     asked: Sequence[Asked] = (Asked(),),
     *,
     loaded: Iterable[tuple[Tensor, Tensor]] | None = None,
+    calibration: Calibration | None = None,
     workers: int = 0,
     report: Report | None = None,
 ) -> list[dict[str, float | int]]:
@@ -43,7 +47,8 @@ def score_pairs(
     A field of view under 360 degrees is a window around an azimuth drawn from the pair's number in the
     table. At unknown heading the canvas is turned so that the window's centre lies in the middle, as a
     photo's does, and every heading is searched by azimuth bins; heading<5deg is then the share of
-    correct first hits whose heading is that near. loaded: the pairs' tensors, where they are at hand.
+    correct first hits whose heading is that near. calibration: score the certainty it gives as well.
+    loaded: the pairs' tensors, where they are at hand.
     Raises ModelError for a model that makes no numbers.
     """
     spec, n = encoder.spec, len(table.pairs)
@@ -58,7 +63,7 @@ def score_pairs(
     if not all(np.isfinite(matrix).all() for matrix in (*streets, satellite)):
         raise ModelError("The model's embeddings are not numbers; take it again from its source.")
     return [
-        _score(spec, table, street, satellite, directions, one)
+        _score(spec, table, street, satellite, directions, one, calibration)
         for street, one in zip(streets, asked, strict=True)
     ]
 
@@ -70,6 +75,7 @@ def _score(
     satellite: Float32[np.ndarray, "n d"],
     directions: Float[np.ndarray, " n"],
     asked: Asked,
+    calibration: Calibration | None,
 ) -> dict[str, float | int]:
     gallery, truth = _distinct(table, satellite)
     rolls = spec.azimuth_bins if asked.unknown_heading else 1
@@ -84,7 +90,33 @@ def _score(
         scores["median_heading_error_deg"] = float(np.median(wrong_deg))
         correct = wrong_deg[rank == 0]
         scores["heading<5deg"] = float((correct <= TRUE_HEADING_DEG).mean()) if len(correct) else 0.0
+    if calibration is not None:
+        scores |= certainty_figures(
+            calibration,
+            street,
+            gallery,
+            truth,
+            _overlaps(table, truth, spec.footprint_m),
+            azimuth_bins=spec.azimuth_bins,
+            unknown_heading=asked.unknown_heading,
+        )
     return scores
+
+
+def _overlaps(
+    table: PairTable, truth: Int64[np.ndarray, " n"], footprint_m: float
+) -> Bool[np.ndarray, "n g"] | None:
+    """Which tiles have their centre within a footprint of which street view; None where places are unknown."""
+    places = {row: pair.tile_lonlat for row, pair in zip(truth.tolist(), table.pairs, strict=True)}
+    tiles = [places[row] for row in sorted(places)]
+    cameras = [pair.lonlat for pair in table.pairs]
+    if not all(tiles) or not all(cameras):
+        return None
+    at = np.array([(one.lon, one.lat) for one in tiles if one]) * M_PER_DEG
+    here = np.array([(one.lon, one.lat) for one in cameras if one]) * M_PER_DEG
+    shrink = np.cos(np.radians(here[:, 1] / M_PER_DEG))
+    east = (here[:, :1] - at[None, :, 0]) * shrink[:, None]
+    return np.asarray(np.hypot(east, here[:, 1:] - at[None, :, 1]) < footprint_m)
 
 
 def headings_deg(

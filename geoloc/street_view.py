@@ -1,5 +1,6 @@
 """Step 1: a photo or panorama from a file, upright, with all that its metadata truly says."""
 
+import dataclasses
 import io
 import math
 import warnings
@@ -106,6 +107,20 @@ def read_street_view(
         is_panorama=is_panorama,
         elevation_deg=elevation_deg,
         hfov_known=is_panorama or hfov_deg is not None or crop is not None or bool(focal_mm),
+    )
+
+
+def looking(panorama: StreetView, azimuth_deg: float, hfov_deg: float) -> StreetView:
+    """What a 360-degree panorama shows hfov_deg wide around an azimuth, clockwise from its centre."""
+    w = panorama.rgb.shape[1]
+    first = round((azimuth_deg - hfov_deg / 2 + 180) / 360 * w)
+    columns = (first + np.arange(max(MIN_HW_PX[1], round(hfov_deg / 360 * w)))) % w
+    middle_deg = (first + len(columns) / 2) / w * 360 - 180
+    return dataclasses.replace(
+        panorama,
+        rgb=panorama.rgb[:, columns],
+        heading_deg=None if panorama.heading_deg is None else (panorama.heading_deg + middle_deg) % 360,
+        hfov_deg=len(columns) / w * 360,
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import shapely
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import ImageryError
@@ -15,6 +15,7 @@ from geoloc.hits import Alternative, Fix, Hits, ProbabilityMap
 from geoloc.locate import locate
 from geoloc.model import load_encoder
 from geoloc.places import Tile
+from geoloc.posterior import Evidence
 from geoloc.street_view import StreetView
 from geoloc.tensors import street_tensor
 from indexing.gallery import Gallery
@@ -38,13 +39,16 @@ class Match:
 class Answer:
     """A street view as it was searched, where it was taken, and the tiles that say so, best first.
 
-    refined: whether the fix was moved off the tiles' grid; not where the imagery is gone.
+    refined: whether the fix was moved off the tiles' grid; not where the imagery is gone. ids, evidence:
+    of all the tiles that were weighed, not only of the matches.
     """
 
     view: StreetView
     fix: Fix
     matches: tuple[Match, ...]
     refined: bool
+    ids: Int64[np.ndarray, " n"]
+    evidence: Evidence
 
 
 def open_gallery(path: Path) -> tuple[Gallery, TwinEncoder]:
@@ -81,15 +85,20 @@ def answer(
         refined = refine(gallery, encoder, query, hits, heading_deg=heading_deg, tolerance_deg=tolerance_deg)
     except ImageryError:
         refined = ()
+    ids = hits.ids[0][hits.ids[0] >= 0]
+    evidence = gallery.evidence(
+        query, hits.scores[0], region=region, heading_deg=heading_deg, tolerance_deg=tolerance_deg
+    )
+    known = gallery.calibration
     fix = locate(
         Hits(hits.ids[:, :k], hits.scores[:, :k], hits.headings_deg[:, :k]),
         gallery.tile,
         gallery.manifest.stride_m,
         refined=refined[0] if refined else None,
-        map=_map(gallery, query, hits, region, heading_deg, tolerance_deg),
+        map=None if known is None else ProbabilityMap(ids, gallery.lonlats(ids), known.posterior(evidence)),
     )
     matches = (Match(hit, gallery.tile(hit.tile_id), gallery.source(hit.tile_id)) for hit in fix.alternatives)
-    return Answer(views[best], fix, tuple(matches), bool(refined))
+    return Answer(views[best], fix, tuple(matches), bool(refined), ids, evidence)
 
 
 def _embed(
@@ -104,20 +113,3 @@ def _embed(
 def _row(hits: Hits, row: int) -> Hits:
     only = slice(row, row + 1)
     return Hits(hits.ids[only], hits.scores[only], hits.headings_deg[only])
-
-
-def _map(
-    gallery: Gallery,
-    query: Float32[np.ndarray, "d"],
-    hits: Hits,
-    region: shapely.Geometry | None,
-    heading_deg: float | None,
-    tolerance_deg: float,
-) -> ProbabilityMap | None:
-    if gallery.calibration is None:
-        return None
-    evidence = gallery.evidence(
-        query, hits.scores[0], region=region, heading_deg=heading_deg, tolerance_deg=tolerance_deg
-    )
-    ids = hits.ids[0][hits.ids[0] >= 0]
-    return ProbabilityMap(ids, gallery.lonlats(ids), gallery.calibration.posterior(evidence))

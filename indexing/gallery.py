@@ -1,5 +1,6 @@
 """A published gallery: opened with every byte checked, searched by FAISS, its tiles read afresh."""
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from geoloc.azimuth import correlate, peak, window_gain
 from geoloc.errors import GalleryError, ImageryError, ModelError
 from geoloc.hits import Hits
 from geoloc.model import SPEC, read_spec
-from geoloc.places import Tile, to_lonlat
+from geoloc.places import LonLat, Tile, to_lonlat
 from geoloc.posterior import Calibration, Evidence, read_calibration
 from geoloc.spec import EncoderSpec
 from indexing.embeddings import read_ids, read_rows
@@ -128,6 +129,12 @@ class Gallery:
         """The centres of tiles."""
         rows = self._row_of_sorted[np.searchsorted(self._ids, ids, sorter=self._row_of_sorted)]
         return np.asarray(self.tiles[["lon", "lat"]].to_numpy()[rows])
+
+    def nearest(self, place: LonLat) -> int:
+        """The id of the tile whose centre lies nearest."""
+        lon, lat = self.tiles["lon"].to_numpy(), self.tiles["lat"].to_numpy()
+        east = (lon - place.lon) * math.cos(math.radians(place.lat))
+        return int(self._ids[np.hypot(east, lat - place.lat).argmin()])
 
     def tile(self, id: int) -> Tile:
         """The tile of an id. Raises GalleryError for an id that is not in this gallery."""

@@ -1,0 +1,180 @@
+"""The map setting: street views asked of a dense gallery, from inside it and from outside, answers known."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from geoloc.calibrate import ELSEWHERE, Trial, auroc, calibration_error, fit_calibration, reliability
+from geoloc.encoder import TwinEncoder
+from geoloc.errors import DataError
+from geoloc.places import LonLat
+from geoloc.posterior import Calibration
+from geoloc.score import Asked
+from geoloc.street_view import StreetView, looking, read_street_view
+from indexing.answer import answer
+from indexing.build import build_gallery
+from indexing.gallery import Gallery
+from preprocessing.towns.table import Row, read_rows
+
+NEAR_M = 25.0
+MID_M = 50.0
+TRUE_HEADING_DEG = 5.0
+
+Report = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A street view with its true place. inside: whether the gallery covers it."""
+
+    path: Path
+    lonlat: LonLat
+    heading_deg: float
+    inside: bool
+
+
+@dataclass(frozen=True)
+class Result:
+    """One case's answer. grid_error_m: of the best tile's centre, before it was refined.
+
+    heading_error_deg: None where the heading was given. nearby: the probability of what lies within 25 m
+    of the fix. covered: whether the truth lies in the 90 % region.
+    """
+
+    trial: Trial
+    error_m: float
+    grid_error_m: float
+    heading_error_deg: float | None
+    in_gallery: float
+    nearby: float
+    covered: bool
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Orthophotos to build the gallery from, and the street views to ask."""
+
+    imagery: list[Path]
+    cases: list[Case]
+    seeds: frozenset[int]
+
+
+def town_cases(root: Path, split: str, queries: int) -> Cases:
+    """Of a set of towns the first half is the gallery; panoramas of both halves are asked, as many of each.
+
+    queries: at most so many of either half, spread evenly. Raises DataError for fewer than two towns.
+    """
+    rows = [row for row in read_rows(root / "street_views.parquet") if split in ("all", row["split"])]
+    seeds = sorted({row["town_seed"] for row in rows})
+    if len(seeds) < 2:
+        raise DataError(
+            f"{root} ({split}) has {len(seeds)} towns; one inside the gallery and one outside are wanted."
+        )
+    inside = frozenset(seeds[: (len(seeds) + 1) // 2])
+    imagery = sorted({root / row["ortho"] for row in rows if row["town_seed"] in inside})
+    return Cases(
+        imagery,
+        [*_cases(root, rows, inside, True, queries), *_cases(root, rows, inside, False, queries)],
+        frozenset(seeds),
+    )
+
+
+def _cases(root: Path, rows: Sequence[Row], towns: frozenset[int], inside: bool, queries: int) -> list[Case]:
+    some = [row for row in rows if row["is_panorama"] and (row["town_seed"] in towns) == inside]
+    picked = np.unique(np.linspace(0, len(some) - 1, min(queries, len(some))).astype(int))
+    return [
+        Case(root / row["street"], LonLat(row["lon"], row["lat"]), row["heading_deg"], inside)
+        for row in (some[index] for index in picked)
+    ]
+
+
+def try_cases(
+    cases: Sequence[Case], gallery: Gallery, encoder: TwinEncoder, asked: Asked, report: Report
+) -> list[Result]:
+    """Answer every case the way a user's photo is answered, as `asked`.
+
+    Each looks towards an azimuth drawn from its number. Raises what reading and answering raise.
+    """
+    towards = np.random.default_rng(0).uniform(-180, 180, len(cases))
+    results = []
+    for number, case in enumerate(cases):
+        panorama = read_street_view(case.path, heading_deg=case.heading_deg)
+        view = looking(panorama, float(towards[number]), asked.hfov_deg)
+        results.append(_try(case, view, gallery, encoder, asked))
+        report(_label(asked), number + 1, len(cases))
+    return results
+
+
+def _label(asked: Asked) -> str:
+    return f"{asked.hfov_deg:g} degrees, heading {'unknown' if asked.unknown_heading else 'known'}"
+
+
+def _try(case: Case, view: StreetView, gallery: Gallery, encoder: TwinEncoder, asked: Asked) -> Result:
+    hidden = dataclasses.replace(view, heading_deg=None) if asked.unknown_heading else view
+    found = answer(hidden, gallery, encoder, k=1, tolerance_deg=0.0)
+    fix, best = found.fix, found.fix.alternatives[0]
+    truth_id = gallery.nearest(case.lonlat) if case.inside else None
+    at = np.flatnonzero(found.ids == truth_id)
+    truth = None if truth_id is None else int(at[0]) if len(at) else ELSEWHERE
+    turn_deg = None
+    if asked.unknown_heading and fix.heading_deg is not None and view.heading_deg is not None:
+        turn_deg = abs((fix.heading_deg - view.heading_deg + 180) % 360 - 180)
+    map = fix.map
+    return Result(
+        trial=Trial(found.evidence, truth),
+        error_m=fix.lonlat.distance_m(case.lonlat),
+        grid_error_m=best.lonlat.distance_m(case.lonlat),
+        heading_error_deg=turn_deg,
+        in_gallery=float("nan") if map is None else map.posterior.in_gallery,
+        nearby=float("nan") if map is None else map.within(fix.lonlat, NEAR_M),
+        covered=map is not None and truth is not None and truth in map.posterior.region(),
+    )
+
+
+def figures_of(results: Sequence[Result]) -> dict[str, float | int]:
+    """What the results come to: recalls and metres of the cases inside, certainty over all."""
+    inside = [result for result in results if result.trial.truth is not None]
+    error_m = np.array([result.error_m for result in inside])
+    right = np.array([result.trial.truth is not None and result.error_m < NEAR_M for result in results])
+    figures: dict[str, float | int] = {
+        "n": len(inside),
+        "outside": len(results) - len(inside),
+        "recall@1<25m": float((error_m < NEAR_M).mean()),
+        "recall@1<50m": float((error_m < MID_M).mean()),
+        "median_error_m": float(np.median(error_m)),
+        "median_error_found_m": float(np.median(error_m[error_m < NEAR_M]))
+        if (error_m < NEAR_M).any()
+        else np.nan,
+        "median_grid_error_m": float(np.median([result.grid_error_m for result in inside])),
+    }
+    turns = np.array(
+        [r.heading_error_deg for r in inside if r.heading_error_deg is not None and r.error_m < NEAR_M]
+    )
+    if len(turns):
+        figures["heading<5deg"] = float((turns <= TRUE_HEADING_DEG).mean())
+    nearby = np.array([result.nearby for result in results])
+    if np.isfinite(nearby).all():
+        figures["calibration_error"] = calibration_error(nearby, right)
+        figures["coverage90"] = float(np.mean([result.covered for result in inside]))
+        known = np.array([result.trial.truth is not None for result in results])
+        figures["auroc_in_gallery"] = auroc(np.array([result.in_gallery for result in results]), known)
+    return figures
+
+
+def reliability_of(results: Sequence[Result]) -> list[tuple[int, float, float]]:
+    """The reliability diagram's points for "within 25 m of the fix"."""
+    right = np.array([result.trial.truth is not None and result.error_m < NEAR_M for result in results])
+    return reliability(np.array([result.nearby for result in results]), right)
+
+
+def dense_gallery(cases: Cases, model: Path, out: Path, stride_m: float | None, report: Report) -> Path:
+    """Build the gallery of the towns inside, as a user's would be."""
+    return build_gallery(cases.imagery, model, out, stride_m=stride_m, progress=report)
+
+
+def calibrated(results: Iterator[Result] | Sequence[Result], fitted_on: str) -> Calibration:
+    """The calibration that suits the results. Raises DataError for too few."""
+    return fit_calibration([result.trial for result in results], fitted_on)
