@@ -27,11 +27,11 @@ class Augmentation:
     shift_m: how far the tile's centre may move from its place, east and north. tilt_deg: up to how far
     the camera leans, to any side, seldom so far. layouts: the shares of LAYOUTS: panoramas left whole,
     cut to one wide window, to two of about 90 degrees, to three of about 65; every window is a query of
-    its own, so one pass of the encoder answers several. photo: the share of the narrow windows whose top
-    and bottom are cut as a lens would, at a half height of photo_half_deg. colour: strength of the jitter
-    of brightness, contrast and tint on either view. Every canvas is turned to a heading drawn from the full
-    circle: an embedding of one bin learns them all, one of many bins searches them, and neither can learn
-    north from where the canvas ends.
+    its own, so one pass of an encoder with azimuth bins answers several. photo: the share of the narrow
+    windows whose top and bottom are cut as a lens would, at a half height of photo_half_deg. colour:
+    strength of the jitter of brightness, contrast and tint on either view. Every canvas is turned to a
+    heading drawn from the full circle: an embedding of one bin learns them all, one of many bins searches
+    them, and neither can learn north from where the canvas ends.
     """
 
     shift_m: float = 6.0
@@ -116,7 +116,7 @@ def _cut(
 ) -> tuple[Float[Tensor, "b h w"], Int64[Tensor, " q"], Float[Tensor, "q a"]]:
     """What is left of every canvas, and the queries in it: whose they are, and their azimuth bins."""
     b, bins = len(layout), spec.azimuth_bins
-    counts = np.array([count for count, _ in LAYOUTS])[layout]
+    counts = np.array([count if bins > 1 else 1 for count, _ in LAYOUTS])[layout]
     low, high = np.array([widths for _, widths in LAYOUTS])[layout].T
     start = rng.uniform(0, 360, b)
     left = torch.zeros(b, *spec.street_hw)

@@ -106,7 +106,7 @@ def _score(
 def _overlaps(
     table: PairTable, truth: Int64[np.ndarray, " n"], footprint_m: float
 ) -> Bool[np.ndarray, "n g"] | None:
-    """Which tiles have their centre within a footprint of which street view; None where places are unknown."""
+    """Which tiles have their centre within a footprint of which street view; None without places."""
     places = {row: pair.tile_lonlat for row, pair in zip(truth.tolist(), table.pairs, strict=True)}
     tiles = [places[row] for row in sorted(places)]
     cameras = [pair.lonlat for pair in table.pairs]
