@@ -57,7 +57,7 @@ def score_pairs(
         encoder,
         pair_tensors(table.pairs, spec, workers) if loaded is None else loaded,
         n,
-        changes=[_window(spec, directions, one) for one in asked],
+        changes=[window_change(spec, directions, one) for one in asked],
         report=report,
     )
     if not all(np.isfinite(matrix).all() for matrix in (*streets, satellite)):
@@ -128,7 +128,8 @@ def headings_deg(
     return peak(torch.stack(turned, dim=1))[1].numpy() * 360 / bins
 
 
-def _window(spec: EncoderSpec, directions: Float[np.ndarray, " n"], asked: Asked) -> Change:
+def window_change(spec: EncoderSpec, directions: Float[np.ndarray, " n"], asked: Asked) -> Change:
+    """What is done to the canvas of pair i before it is embedded, so that it is seen as asked."""
     columns = spec.street_hw[1]
 
     def change(row: int, canvas: Tensor) -> Tensor:
