@@ -56,7 +56,7 @@ class Encoder(nn.Module):
         self.out_hw = (rows if spec.polar else 1, spec.azimuth_bins)
         self.head = nn.Conv1d(layer["num_chs"] * self.out_hw[0], spec.channels, kernel_size=1)
 
-    def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c a"]:
+    def forward(self, images: Float[Tensor, "b i h w"]) -> Float[Tensor, "b c a"]:
         """Channels of every azimuth bin, not normalised. Rows keep their place: height means range."""
         if self.spare:
             ends = images[..., -self.spare_px :], images, images[..., : self.spare_px]

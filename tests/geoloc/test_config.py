@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from geoloc.config import read_config
-from geoloc.errors import DataError
+from geoloc.errors import DataError, GeolocError
 from geoloc.recipe import TrainConfig
 
 
@@ -15,7 +15,8 @@ def test_file_then_settings(tmp_path: Path) -> None:
         "model.channels=48",
         "start_from=runs/a",
         "precision=float32",
-        "windows=[1, 2, 8]",
+        "augmentation.layouts=[1, 0, 0.5, 0]",
+        "loss=triplet",
     ]
     config = read_config(TrainConfig(), file, settings)
     assert (config.epochs, config.learning_rate) == (5, 1.0)
@@ -26,7 +27,9 @@ def test_file_then_settings(tmp_path: Path) -> None:
     )
     assert config.start_from == Path("runs/a")
     assert config.precision == "float32"
-    assert config.windows == (1, 2, 8)
+    assert config.augmentation.layouts == (1.0, 0.0, 0.5, 0.0)
+    assert config.augmentation.tilt_deg == TrainConfig().augmentation.tilt_deg
+    assert config.loss == "triplet"
     assert config.batch == TrainConfig().batch
 
 
@@ -42,17 +45,26 @@ def test_file_then_settings(tmp_path: Path) -> None:
         ("model.street_hw=[1]", "model.street_hw"),
         ("precision=float8", "precision"),
         ("epochs=0", "epochs >= 1"),
-        ("windows=[3]", "equal parts"),
-        ("windows=[1.5]", "windows should be int"),
+        ("temperature=0", "temperature"),
+        ("apart_m=-1", "apart_m"),
+        ("neighbours=7", "neighbours=7 does not divide"),
+        ("neighbours=-2", "neighbours"),
+        ("loss=hinge", "loss"),
+        ("model.output_stride=12", "output_stride"),
         ("weight_decay=nan", "weight_decay"),
         ("seed=-1", "seed"),
         ("workers=100000", "workers"),
         ("augmentation.shift_m=nan", "augmentation"),
-        ("augmentation.narrow_deg=[90.0, 60.0]", "narrow_deg"),
+        ("augmentation.tilt_deg=60", "tilt_deg in 0..45"),
+        ("augmentation.photo=1.5", "photo and colour in 0..1"),
+        ("augmentation.photo_half_deg=[40.0, 20.0]", "photo_half_deg"),
+        ("augmentation.layouts=[0, 0, 0, 0]", "layouts"),
+        ("augmentation.layouts=[1, -1, 0, 0]", "layouts"),
+        ("augmentation.layouts=[1, 0]", "layouts"),
     ],
 )
 def test_what_is_wrong_is_named(setting: str, names: str) -> None:
-    with pytest.raises(DataError, match=names):
+    with pytest.raises(GeolocError, match=names):
         read_config(TrainConfig(), None, [setting])
 
 

@@ -1,11 +1,13 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from geoloc.encoder import RingConv, TwinEncoder
+from geoloc.encoder import WRAP, Encoder, TwinEncoder, seen_bins
 from geoloc.errors import ModelError
 from geoloc.model import load_encoder, read_spec, save_encoder, trained_towns
 from geoloc.spec import EncoderSpec
@@ -24,16 +26,117 @@ def test_embeddings_are_unit_vectors_of_equal_bins(tiny_encoder: TwinEncoder) ->
         assert torch.allclose(bins.norm(dim=2), torch.full((3, 8), 8**-0.5), atol=1e-5)
 
 
-@pytest.mark.parametrize("backbone", ["test_resnet", "test_convnext", "mobilenetv4_conv_small_050"])
-def test_a_turn_is_a_roll(tiny_spec: EncoderSpec, backbone: str) -> None:
-    """Turning the camera by whole bins rolls the embedding: the ring is closed at every layer."""
+def whole(count: int, hw: tuple[int, int]) -> torch.Tensor:
+    """Canvases of noise, seen all over."""
+    return torch.cat([torch.rand(count, 3, *hw), torch.ones(count, 1, *hw)], 1)
+
+
+def turned_and_rolled(spec: EncoderSpec, *, wrap: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
+    """The bins of turned canvases, and the rolled bins of the canvases as they were."""
     torch.manual_seed(1)
-    encoder = TwinEncoder(dataclasses.replace(tiny_spec, backbone=backbone)).eval()
-    canvas = torch.cat([torch.rand(2, 3, 32, 128), torch.ones(2, 1, 32, 128)], 1)
+    encoder = TwinEncoder(spec).eval()
+    if not wrap:
+        encoder.street.spare = 0
+    canvas = whole(2, spec.street_hw)
+    turn_px = 3 * spec.street_hw[1] // spec.azimuth_bins
     with torch.inference_mode():
-        still, turned = encoder.embed_street(canvas), encoder.embed_street(torch.roll(canvas, 48, dims=3))
-    want = torch.roll(still.reshape(2, 8, 4), 3, dims=1).flatten(1)
-    assert torch.allclose(turned, want, atol=1e-4)
+        still = encoder.street_bins(canvas)
+        return encoder.street_bins(torch.roll(canvas, turn_px, dims=3)), torch.roll(still, 3, dims=1)
+
+
+@pytest.mark.parametrize("backbone", ["test_resnet", "test_convnext", "mobilenetv4_conv_small_050"])
+@pytest.mark.parametrize(("stage", "hw"), [(1, (32, 256)), (2, (32, 128)), (2, (32, 512))])
+def test_a_turn_is_a_roll(tiny_spec: EncoderSpec, backbone: str, stage: int, hw: tuple[int, int]) -> None:
+    """To a float's rounding, where an 8th of the ring is more than what a bin sees beside itself."""
+    spec = dataclasses.replace(tiny_spec, backbone=backbone, stage=stage, street_hw=hw)
+    turned, rolled = turned_and_rolled(spec)
+    assert torch.allclose(turned, rolled, atol=1e-4)
+
+
+@pytest.mark.parametrize("backbone", ["test_resnet", "mobilenetv4_conv_small_050"])
+def test_without_the_wrap_a_turn_is_no_roll(tiny_spec: EncoderSpec, backbone: str) -> None:
+    turned, rolled = turned_and_rolled(dataclasses.replace(tiny_spec, backbone=backbone), wrap=False)
+    assert (turned - rolled).abs().max() > 0.05
+
+
+@pytest.mark.parametrize(
+    "deep",
+    [
+        {"stage": 4, "street_hw": (64, 256)},
+        {"stage": 4, "output_stride": 8, "street_hw": (64, 256)},
+        {"backbone": "resnet18", "stage": 3, "street_hw": (32, 128)},
+    ],
+    ids=str,
+)
+def test_a_turn_is_nearly_a_roll_of_deep_features(tiny_spec: EncoderSpec, deep: dict[str, object]) -> None:
+    """What a bin sees reaches beyond the wrap here, and still hardly anything depends on it."""
+    spec = dataclasses.replace(tiny_spec, **deep)  # type: ignore[arg-type]
+    turned, rolled = turned_and_rolled(spec)
+    assert (turned * rolled).sum(dim=2).min() > 0.98
+
+
+def test_the_wrap_is_an_eighth_of_the_image_beside_either_end(tiny_spec: EncoderSpec) -> None:
+    """Against the same backbone fed with three images in a row, of which the middle is kept."""
+    torch.manual_seed(0)
+    spec = dataclasses.replace(tiny_spec, stage=1, street_hw=(32, 256))
+    encoder = Encoder(spec, ring=True).eval()
+    assert encoder.spare_px == 256 // WRAP
+    image = torch.rand(1, 3, 32, 256)
+    with torch.inference_mode():
+        middle = encoder.backbone(image.repeat(1, 1, 1, 3))[-1].chunk(3, dim=3)[1]
+        pooled = torch.nn.functional.adaptive_avg_pool2d(middle, encoder.out_hw)
+        assert torch.allclose(encoder(image), encoder.head(pooled.flatten(1, 2)), atol=1e-5)
+
+
+def test_a_dilated_backbone_has_the_columns_of_its_stride(tiny_spec: EncoderSpec) -> None:
+    with pytest.raises(ModelError, match="azimuth bins do not divide"):
+        TwinEncoder(dataclasses.replace(tiny_spec, stage=3, azimuth_bins=16))
+    spec = dataclasses.replace(tiny_spec, stage=3, azimuth_bins=16, output_stride=8)
+    with torch.inference_mode():
+        assert TwinEncoder(spec).eval().street_bins(whole(1, (32, 128))).shape == (1, 16, 4)
+    with pytest.raises(ModelError, match="timm has no feature maps"):
+        TwinEncoder(dataclasses.replace(tiny_spec, backbone="test_vit", output_stride=8))
+
+
+def test_embeddings_are_the_seen_bins_at_unit_norm(tiny_encoder: TwinEncoder) -> None:
+    canvas, tiles = whole(2, (32, 128)), torch.rand(2, 3, 48, 48)
+    canvas[1, :, :, :80] = 0
+    with torch.inference_mode():
+        bins = tiny_encoder.street_bins(canvas).numpy().astype(float)
+        bins[1, :5] = 0
+        street = bins.reshape(2, 32) / np.sqrt([[8], [3]])
+        assert np.allclose(tiny_encoder.embed_street(canvas), street, atol=1e-5)
+        satellite = tiny_encoder.satellite_bins(tiles).numpy().reshape(2, 32) / 8**0.5
+        assert np.allclose(tiny_encoder.embed_satellite(tiles), satellite, atol=1e-5)
+
+
+def test_only_a_street_encoder_of_its_own_sees_the_mask(tiny_spec: EncoderSpec) -> None:
+    torch.manual_seed(0)
+    seen, hidden = whole(1, (32, 128)), whole(1, (32, 128))
+    hidden[:, :3] = seen[:, :3]
+    hidden[:, 3, :8] = 0
+    with torch.inference_mode():
+        for shared in (False, True):
+            encoder = TwinEncoder(dataclasses.replace(tiny_spec, shared=shared)).eval()
+            same = torch.equal(encoder.street_bins(seen), encoder.street_bins(hidden))
+            assert same == shared
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 63), st.integers(1, 64), st.sampled_from([1, 2, 4, 8, 16]), st.integers(0, 2**31))
+def test_seen_bins_equal_a_naive_count(start: int, width: int, bins: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((6, 64), np.float32)
+    for column in range(start, start + width):
+        mask[rng.integers(6), column % 64] = 1  # one pixel of a column is enough
+    shown = [sum(mask[:, column].any() for column in range(b * 64 // bins, (b + 1) * 64 // bins))
+             for b in range(bins)]  # fmt: skip
+    want = [float(count >= max(shown) / 2) for count in shown]
+    assert seen_bins(torch.from_numpy(mask)[None], bins)[0].tolist() == want
+
+
+def test_nothing_seen_is_no_bin() -> None:
+    assert not seen_bins(torch.zeros(1, 4, 16), 4).any()
 
 
 def test_unseen_bins_are_zero(tiny_encoder: TwinEncoder) -> None:
@@ -45,23 +148,13 @@ def test_unseen_bins_are_zero(tiny_encoder: TwinEncoder) -> None:
     assert float(bins.norm()) == pytest.approx(1, abs=1e-5)
 
 
-def test_ring_convolution_equals_wrapping_by_hand() -> None:
-    torch.manual_seed(0)
-    layer = nn.Conv2d(2, 3, 3, padding=1)
-    x = torch.rand(1, 2, 6, 8)
-    wrapped = torch.cat([x[..., -1:], x, x[..., :1]], dim=3)
-    want = nn.functional.conv2d(nn.functional.pad(wrapped, (0, 0, 1, 1)), layer.weight, layer.bias)
-    assert torch.allclose(RingConv(layer)(x), want, atol=1e-6)
-
-
 def test_pooled_panorama_is_a_ring_and_its_tile_is_not(tiny_spec: EncoderSpec) -> None:
-    encoder = TwinEncoder(dataclasses.replace(tiny_spec, polar=False, azimuth_bins=1)).eval()
-    canvas = torch.cat([torch.rand(1, 3, 32, 128), torch.ones(1, 1, 32, 128)], 1)
-    with torch.inference_mode():
-        still, turned = encoder.embed_street(canvas), encoder.embed_street(torch.roll(canvas, 48, dims=3))
-    assert torch.allclose(still, turned, atol=1e-4)
-    rings = [isinstance(module, RingConv) for module in encoder.satellite.modules()]
-    assert not any(rings)
+    spec = dataclasses.replace(tiny_spec, polar=False, azimuth_bins=1)
+    turned, rolled = turned_and_rolled(spec)
+    assert torch.allclose(turned, rolled, atol=1e-4)
+    encoder = TwinEncoder(spec)
+    assert encoder.street.spare_px == 16
+    assert encoder.satellite.spare_px == 0
 
 
 def test_pooled_and_shared(tiny_spec: EncoderSpec) -> None:
