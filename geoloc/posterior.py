@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 
 from geoloc.errors import ModelError
 
@@ -61,7 +61,7 @@ class Posterior:
         """The probability that the place is in the gallery."""
         return 1 - self.absent
 
-    def region(self, share: float = REGION_SHARE) -> Float[np.ndarray, " n"]:
+    def region(self, share: float = REGION_SHARE) -> Int64[np.ndarray, " n"]:
         """The fewest listed tiles that hold `share` of what lies in the gallery, as indices, best first.
 
         All of them where they hold less.

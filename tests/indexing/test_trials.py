@@ -1,0 +1,84 @@
+"""The map setting on two small towns, and the figures made of its answers by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+from geoloc.calibrate import ELSEWHERE, Trial
+from geoloc.encoder import TwinEncoder
+from geoloc.errors import DataError
+from geoloc.model import load_encoder, save_encoder
+from geoloc.posterior import Calibration, Evidence
+from geoloc.score import Asked
+from indexing.gallery import Gallery
+from indexing.trials import Result, calibrated, dense_gallery, figures_of, town_cases, try_cases
+from preprocessing.towns.synth import SynthConfig, synthesize
+from preprocessing.towns.town import TownConfig
+
+
+@pytest.fixture(scope="module")
+def towns(tmp_path_factory):
+    town = TownConfig(pairs=4, side_m=200.0, footprint_m=48.0, panorama_wh=(128, 32))
+    return synthesize(SynthConfig(2, 50, town), tmp_path_factory.mktemp("two") / "towns")
+
+
+def test_cases_come_from_inside_and_outside_alike(towns):
+    chosen = town_cases(towns, "all", 3)
+    assert [case.inside for case in chosen.cases] == [True] * 3 + [False] * 3
+    assert [path.name for path in chosen.imagery] == ["town-50.tif"]
+    assert chosen.seeds == {50, 51}
+    with pytest.raises(DataError, match="one inside the gallery and one outside"):
+        town_cases(towns, "val", 3)
+
+
+def test_answers_of_a_dense_gallery(towns, tiny_spec, tmp_path):
+    torch.manual_seed(0)
+    model = tmp_path / "model"
+    save_encoder(TwinEncoder(tiny_spec), model, "untrained")
+    weights = Calibration((1.0, 0.0, 0.0), (0.0, 0.0, 0.0), (-3.0, 0.0, 0.0))
+    (model / "calibration.json").write_text(weights.to_json())
+    chosen = town_cases(towns, "all", 3)
+    dense_gallery(chosen, model, tmp_path / "gallery", 16.0, lambda *_: None)
+    seen = []
+    with Gallery.open(tmp_path / "gallery") as gallery:
+        results = try_cases(
+            chosen.cases, gallery, load_encoder(model), Asked(90.0, True), lambda *step: seen.append(step)
+        )
+        for result, case in zip(results[:3], chosen.cases[:3], strict=True):
+            center = gallery.tile(gallery.nearest(case.lonlat)).center
+            assert center.distance_m(case.lonlat) <= 16 / np.sqrt(2) + 0.1
+            assert result.trial.truth is not None
+            assert 80 <= result.trial.evidence.seen_deg <= 100 + 45
+            assert result.trial.evidence.tiles == len(gallery)
+    assert seen[-1] == ("90 degrees, heading unknown", 6, 6)
+    assert [result.trial.truth for result in results[3:]] == [None] * 3
+    assert all(0 < result.in_gallery < 1 and 0 <= result.heading_error_deg <= 180 for result in results)
+    figures = figures_of(results)
+    assert figures["n"] == figures["outside"] == 3
+    assert {"recall@1<25m", "median_error_m", "calibration_error", "coverage90"} <= set(figures)
+    with pytest.raises(DataError, match="10 queries"):
+        calibrated(results, "too few")
+
+
+def made(error_m, truth, *, nearby=0.5, in_gallery=0.5, covered=False, turn=None):
+    evidence = Evidence(np.array([0.5]), np.array([0.1, 0.2]), 10, 90.0, 360.0)
+    return Result(Trial(evidence, truth), error_m, error_m + 1, turn, in_gallery, nearby, covered)
+
+
+def test_figures_by_hand():
+    results = [
+        made(2.0, 0, nearby=0.9, in_gallery=0.9, covered=True, turn=1.0),
+        made(30.0, ELSEWHERE, nearby=0.1, in_gallery=0.6, turn=90.0),
+        made(4.0, 0, nearby=0.9, in_gallery=0.4, covered=True, turn=20.0),
+        made(1e5, None, nearby=0.1, in_gallery=0.5),
+    ]
+    figures = figures_of(results)
+    assert figures["recall@1<25m"] == pytest.approx(2 / 3)
+    assert figures["recall@1<50m"] == 1
+    assert figures["median_error_m"] == 4.0
+    assert figures["median_error_found_m"] == 3.0
+    assert figures["median_grid_error_m"] == 5.0
+    assert figures["heading<5deg"] == 0.5
+    assert figures["calibration_error"] == pytest.approx(0.1)
+    assert figures["coverage90"] == pytest.approx(2 / 3)
+    assert figures["auroc_in_gallery"] == pytest.approx(2 / 3)
