@@ -24,6 +24,7 @@ from preprocessing.datasets.open import open_pairs
 from ui.progress import progress, stages
 
 Figures = dict[str, float | int]
+WORTH_WORKERS = 500
 
 
 def evaluate(
@@ -85,7 +86,12 @@ def evaluate(
         _warn(table, model)
         with progress("Embedding pairs") as report:
             scores = score_pairs(
-                encoder, table, asked, calibration=read_calibration(model), workers=2, report=report
+                encoder,
+                table,
+                asked,
+                calibration=read_calibration(model),
+                workers=2 if len(table.pairs) >= WORTH_WORKERS else 0,
+                report=report,
             )
     results = [
         {"hfov_deg": one.hfov_deg, "unknown_heading": one.unknown_heading, **score}

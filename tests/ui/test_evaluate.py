@@ -1,0 +1,103 @@
+"""`geoloc evaluate` and `geoloc calibrate`, run as a user runs them, on two small towns."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from geoloc.encoder import TwinEncoder
+from geoloc.model import save_encoder
+from geoloc.posterior import Calibration, read_calibration
+from preprocessing.towns.synth import SynthConfig, synthesize
+from preprocessing.towns.town import TownConfig
+from ui.cli import main
+from ui.evaluate import score_table
+
+
+def run(*words):
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    return stop.value.code
+
+
+@pytest.fixture(scope="module")
+def towns(tmp_path_factory):
+    town = TownConfig(pairs=12, side_m=200.0, footprint_m=48.0, panorama_wh=(128, 32))
+    return synthesize(SynthConfig(2, 60, town), tmp_path_factory.mktemp("two") / "towns")
+
+
+@pytest.fixture
+def model(tiny_spec, tmp_path):
+    torch.manual_seed(0)
+    save_encoder(TwinEncoder(tiny_spec), tmp_path / "model", "untrained", frozenset({7}))
+    return tmp_path / "model"
+
+
+def test_several_fields_of_view_at_once(towns, model, capsys):
+    words = ["evaluate", "--data", f"towns:{towns}", "--model", str(model), "--unknown-heading", "--json"]
+    assert run(*words, "--hfov-deg", "360,90") in (0, None)
+    found = json.loads(capsys.readouterr().out)
+    assert [result["hfov_deg"] for result in found["results"]] == [360, 90]
+    assert found["n"] == found["gallery"] == 24
+    assert found["recall@1"] == found["results"][0]["recall@1"]
+    assert {"recall@1%", "median_rank", "recall@1<25m", "median_heading_error_deg"} <= set(found)
+    assert "calibration_error" not in found
+    assert run(*words, "--hfov-deg", "90") in (0, None)
+    alone = json.loads(capsys.readouterr().out)
+    assert alone["recall@10"] == found["results"][1]["recall@10"]
+
+
+def test_a_calibrated_model_is_scored_for_certainty(towns, model, capsys):
+    weights = Calibration((1.0, 0.0, 0.0), (0.0, 0.0, 0.0), (-3.0, 0.0, 0.0))
+    (model / "calibration.json").write_text(weights.to_json())
+    assert run("evaluate", "--data", f"towns:{towns}", "--model", str(model), "--json") in (0, None)
+    found = json.loads(capsys.readouterr().out)
+    assert 0 <= found["calibration_error"] <= 1 and 0 <= found["coverage90"] <= 1
+
+
+def test_calibrate_then_score_the_map(towns, model, capsys, tmp_path):
+    words = ("--data", f"towns:{towns}", "--model", str(model), "--stride-m", "16", "--queries", "10")
+    assert run("calibrate", "--split", "all", *words) in (0, None)
+    fitted = read_calibration(model)
+    assert fitted is not None and "[60, 61]" in fitted.fitted_on
+    assert all(map(math.isfinite, (*fitted.standard, *fitted.cosine, *fitted.offset)))
+    capsys.readouterr()
+    assert run("evaluate", "--map", *words, "--unknown-heading", "--hfov-deg", "360,90", "--json") in (
+        0,
+        None,
+    )
+    found = json.loads(capsys.readouterr().out)
+    assert found["n"] == found["outside"] == 10
+    for result in found["results"]:
+        assert {"recall@1<50m", "median_error_m", "auroc_in_gallery", "coverage90"} <= set(result)
+    assert len(found["reliability"]) == 2
+
+
+@pytest.mark.parametrize("widths", ["", "0", "90,", "wide", "361", "nan"])
+def test_fields_of_view_that_are_none(towns, model, widths, capsys):
+    words = ("evaluate", "--data", f"towns:{towns}", "--model", str(model), "--hfov-deg", widths)
+    assert run(*words) == 2
+    assert "--hfov-deg" in capsys.readouterr().err
+
+
+def test_calibrate_refuses_what_it_cannot_use(towns, model, tiny_spec, tmp_path, capsys):
+    assert run("calibrate", "--data", "cvusa:x", "--model", str(model)) == 2
+    assert "towns:PATH" in capsys.readouterr().err
+    save_encoder(TwinEncoder(tiny_spec), tmp_path / "seen", "knows it", frozenset({61}))
+    words = ("--data", f"towns:{towns}", "--split", "all", "--model", str(tmp_path / "seen"))
+    assert run("calibrate", *words) == 2
+    assert "trained on the towns [61]" in capsys.readouterr().err
+    assert not (tmp_path / "seen" / "calibration.json").exists()
+
+
+def test_the_table_has_a_column_for_each_field_of_view():
+    common = {"n": 10, "gallery": 20, "unknown_heading": True, "recall@1%_k": 1}
+    results = [
+        {**common, "hfov_deg": width, "recall@1": share, "recall@1%": share, "median_error_m": 3.25}
+        for width, share in ((360.0, 0.5), (90.0, 0.25))
+    ]
+    table = score_table({"data": "towns:x", "split": "all"}, results)
+    assert [str(column.header) for column in table.columns] == ["figure", "360°", "90°"]
+    cells = [list(column.cells) for column in table.columns]
+    assert cells[1] == ["50.00%", "50.00%", "3.25"] and cells[2][0] == "25.00%"
