@@ -69,7 +69,7 @@ def answer(
     """Find the k best tiles for `view`, those with their centre in `region` (lon, lat) where it is given.
 
     tolerance_deg: how far off a known heading may be. A field of view that nothing says is the usual one
-    that fits best. Raises GalleryError where no tile lies in the region.
+    whose best tile stands out most. Raises GalleryError where no tile lies in the region.
     """
     heading_deg = None if view.heading_deg is None else view.heading_deg - gallery.north_deg
     widths = (view.hfov_deg,) if view.hfov_known else USUAL_HFOV_DEG
@@ -79,16 +79,17 @@ def answer(
         queries, max(k, DEPTH), region=region, headings_deg=[heading_deg] * len(views),
         tolerance_deg=tolerance_deg,
     )  # fmt: skip
-    best = int(hits.scores[:, 0].argmax())
-    query, hits = queries[best], _row(hits, best)
+    weighed = [
+        gallery.evidence(query, scores, region=region, heading_deg=heading_deg, tolerance_deg=tolerance_deg)
+        for query, scores in zip(queries, hits.scores, strict=True)
+    ]
+    best = max(range(len(views)), key=lambda row: weighed[row].standardised(weighed[row].scores)[0])
+    query, hits, evidence = queries[best], _row(hits, best), weighed[best]
     try:
         refined = refine(gallery, encoder, query, hits, heading_deg=heading_deg, tolerance_deg=tolerance_deg)
     except ImageryError:
         refined = ()
     ids = hits.ids[0][hits.ids[0] >= 0]
-    evidence = gallery.evidence(
-        query, hits.scores[0], region=region, heading_deg=heading_deg, tolerance_deg=tolerance_deg
-    )
     known = gallery.calibration
     fix = locate(
         Hits(hits.ids[:, :k], hits.scores[:, :k], hits.headings_deg[:, :k]),
