@@ -12,6 +12,7 @@ from geoloc.errors import DataError
 from geoloc.posterior import Calibration, Evidence
 
 PENALTY = 1e-3
+UNLISTED = 256
 ELSEWHERE = -1
 
 
@@ -63,13 +64,14 @@ def _tensors(trials: Sequence[Trial]) -> tuple[torch.Tensor, torch.Tensor, torch
 
     The entries are the tiles listed, the rest of the gallery as a sample of it, padding, and absence.
     """
-    width = max(len(t.evidence.scores) + len(t.evidence.background) for t in trials) + 1
+    width = max(len(trial.evidence.scores) for trial in trials) + 2 * UNLISTED + 1
     features = np.zeros((len(trials), width, 3, 3))
     logs = np.full((len(trials), width), -1e9)
     truth = np.zeros(logs.shape, bool)
     for row, trial in enumerate(trials):
         evidence, k = trial.evidence, len(trial.evidence.scores)
         lesser = evidence.background[evidence.background <= evidence.scores.min(initial=np.inf)]
+        lesser = lesser[:: max(1, len(lesser) // UNLISTED)]
         rest = max(0, evidence.tiles - k)
         scores = np.concatenate([evidence.scores, lesser if rest else lesser[:0]])
         n = len(scores)

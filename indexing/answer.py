@@ -1,6 +1,7 @@
 """The way of a photo, online: one street view in, a place on the map out."""
 
 import dataclasses
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from jaxtyping import Float32, Int64
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import ImageryError
 from geoloc.hits import Alternative, Fix, Hits, ProbabilityMap
-from geoloc.locate import locate
+from geoloc.locate import Refined, locate
 from geoloc.model import load_encoder
 from geoloc.places import Tile
 from geoloc.posterior import Evidence
@@ -65,11 +66,13 @@ def answer(
     k: int,
     region: shapely.Geometry | None = None,
     tolerance_deg: float = TOLERANCE_DEG,
+    refining: bool = True,
 ) -> Answer:
     """Find the k best tiles for `view`, those with their centre in `region` (lon, lat) where it is given.
 
-    tolerance_deg: how far off a known heading may be. A field of view that nothing says is the usual one
-    whose best tile stands out most. Raises GalleryError where no tile lies in the region.
+    tolerance_deg: how far off a known heading may be. refining: whether to move the fix off the tiles'
+    grid, which is most of the work. A field of view that nothing says is the usual one whose best tile
+    stands out most. Raises GalleryError where no tile lies in the region.
     """
     heading_deg = None if view.heading_deg is None else view.heading_deg - gallery.north_deg
     widths = (view.hfov_deg,) if view.hfov_known else USUAL_HFOV_DEG
@@ -85,10 +88,12 @@ def answer(
     ]
     best = max(range(len(views)), key=lambda row: weighed[row].standardised(weighed[row].scores)[0])
     query, hits, evidence = queries[best], _row(hits, best), weighed[best]
-    try:
-        refined = refine(gallery, encoder, query, hits, heading_deg=heading_deg, tolerance_deg=tolerance_deg)
-    except ImageryError:
-        refined = ()
+    refined: tuple[Refined, ...] = ()
+    if refining:
+        with suppress(ImageryError):
+            refined = refine(
+                gallery, encoder, query, hits, heading_deg=heading_deg, tolerance_deg=tolerance_deg
+            )
     ids = hits.ids[0][hits.ids[0] >= 0]
     known = gallery.calibration
     fix = locate(

@@ -92,9 +92,15 @@ def _cases(root: Path, rows: Sequence[Row], towns: frozenset[int], inside: bool,
 
 
 def try_cases(
-    cases: Sequence[Case], gallery: Gallery, encoder: TwinEncoder, asked: Asked, report: Report
+    cases: Sequence[Case],
+    gallery: Gallery,
+    encoder: TwinEncoder,
+    asked: Asked,
+    report: Report,
+    *,
+    refining: bool = True,
 ) -> list[Result]:
-    """Answer every case the way a user's photo is answered, as `asked`.
+    """Answer every case the way a user's photo is answered, as `asked`, the fix refined or not.
 
     Each looks towards an azimuth drawn from its number. Raises what reading and answering raise.
     """
@@ -103,7 +109,7 @@ def try_cases(
     for number, case in enumerate(cases):
         panorama = read_street_view(case.path, heading_deg=case.heading_deg)
         view = looking(panorama, float(towards[number]), asked.hfov_deg)
-        results.append(_try(case, view, gallery, encoder, asked))
+        results.append(_try(case, view, gallery, encoder, asked, refining))
         report(_label(asked), number + 1, len(cases))
     return results
 
@@ -112,9 +118,11 @@ def _label(asked: Asked) -> str:
     return f"{asked.hfov_deg:g} degrees, heading {'unknown' if asked.unknown_heading else 'known'}"
 
 
-def _try(case: Case, view: StreetView, gallery: Gallery, encoder: TwinEncoder, asked: Asked) -> Result:
+def _try(
+    case: Case, view: StreetView, gallery: Gallery, encoder: TwinEncoder, asked: Asked, refining: bool
+) -> Result:
     hidden = dataclasses.replace(view, heading_deg=None) if asked.unknown_heading else view
-    found = answer(hidden, gallery, encoder, k=1, tolerance_deg=0.0)
+    found = answer(hidden, gallery, encoder, k=1, tolerance_deg=0.0, refining=refining)
     fix, best = found.fix, found.fix.alternatives[0]
     truth_id = gallery.nearest(case.lonlat) if case.inside else None
     at = np.flatnonzero(found.ids == truth_id)

@@ -52,7 +52,9 @@ def calibrate(
         dense_gallery(chosen, model, gallery, stride_m, report)
         with Gallery.open(gallery) as tiles:
             results = [
-                result for asked in ASKED for result in try_cases(chosen.cases, tiles, encoder, asked, report)
+                result
+                for asked in ASKED
+                for result in try_cases(chosen.cases, tiles, encoder, asked, report, refining=False)
             ]
             words = f"{len(results):,} answers on {len(tiles):,} tiles of towns {sorted(chosen.seeds)}"
     fitted = calibrated(results, words)
