@@ -1,21 +1,19 @@
 """The map setting: street views asked of a dense gallery, from inside it and from outside, answers known."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from geoloc.calibrate import ELSEWHERE, Trial, auroc, calibration_error, fit_calibration, reliability
+from geoloc.calibrate import ELSEWHERE, Trial, auroc, calibration_error, reliability
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError
 from geoloc.places import LonLat
-from geoloc.posterior import Calibration
 from geoloc.score import Asked
 from geoloc.street_view import StreetView, looking, read_street_view
 from indexing.answer import answer
-from indexing.build import build_gallery
 from indexing.gallery import Gallery
 from preprocessing.towns.table import Row, read_rows
 
@@ -176,13 +174,3 @@ def reliability_of(results: Sequence[Result]) -> list[tuple[int, float, float]]:
     """The reliability diagram's points for "within 25 m of the fix"."""
     right = np.array([result.trial.truth is not None and result.error_m < NEAR_M for result in results])
     return reliability(np.array([result.nearby for result in results]), right)
-
-
-def dense_gallery(cases: Cases, model: Path, out: Path, stride_m: float | None, report: Report) -> Path:
-    """Build the gallery of the towns inside, as a user's would be."""
-    return build_gallery(cases.imagery, model, out, stride_m=stride_m, progress=report)
-
-
-def calibrated(results: Iterator[Result] | Sequence[Result], fitted_on: str) -> Calibration:
-    """The calibration that suits the results. Raises DataError for too few."""
-    return fit_calibration([result.trial for result in results], fitted_on)

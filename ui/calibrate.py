@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 
 from geoloc.atomic import write_text
+from geoloc.calibrate import fit_calibration
 from geoloc.errors import DataError
 from geoloc.model import load_encoder, trained_towns
 from geoloc.posterior import FILE
 from geoloc.score import Asked
+from indexing.build import build_gallery
 from indexing.gallery import Gallery
-from indexing.trials import calibrated, dense_gallery, town_cases, try_cases
+from indexing.trials import town_cases, try_cases
 from ui.progress import stages
 
 ASKED = [Asked(hfov_deg, unknown) for unknown in (True, False) for hfov_deg in (360.0, 180.0, 90.0, 70.0)]
@@ -49,7 +51,7 @@ def calibrate(
         )
     with tempfile.TemporaryDirectory(prefix="geoloc-") as folder, stages() as report:
         gallery = Path(folder) / "gallery"
-        dense_gallery(chosen, model, gallery, stride_m, report)
+        build_gallery(chosen.imagery, model, gallery, stride_m=stride_m, progress=report)
         with Gallery.open(gallery) as tiles:
             results = [
                 result
@@ -57,6 +59,6 @@ def calibrate(
                 for result in try_cases(chosen.cases, tiles, encoder, asked, report, refining=False)
             ]
             words = f"{len(results):,} answers on {len(tiles):,} tiles of towns {sorted(chosen.seeds)}"
-    fitted = calibrated(results, words)
+    fitted = fit_calibration([result.trial for result in results], words)
     write_text(model / FILE, fitted.to_json())
     print(f"{model / FILE}: fitted on {words}.", file=sys.stderr)

@@ -18,8 +18,9 @@ from geoloc.model import load_encoder, trained_towns
 from geoloc.pairs import PairTable
 from geoloc.posterior import read_calibration
 from geoloc.score import Asked, score_pairs
+from indexing.build import build_gallery
 from indexing.gallery import Gallery
-from indexing.trials import dense_gallery, figures_of, reliability_of, town_cases, try_cases
+from indexing.trials import figures_of, reliability_of, town_cases, try_cases
 from preprocessing.datasets.open import open_pairs
 from ui.progress import progress, stages
 
@@ -131,7 +132,7 @@ def _score_map(
         print(f"The model was trained on the towns {seen}: this is no fair score.", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="geoloc-") as folder, stages() as report:
         path = Path(folder) / "gallery"
-        dense_gallery(chosen, model, path, stride_m, report)
+        build_gallery(chosen.imagery, model, path, stride_m=stride_m, progress=report)
         with Gallery.open(path) as gallery:
             facts |= {"split": split, "stride_m": gallery.manifest.stride_m}
             scores = []

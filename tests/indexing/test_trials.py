@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from geoloc.calibrate import ELSEWHERE, Trial
+from geoloc.calibrate import ELSEWHERE, Trial, fit_calibration
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError
 from geoloc.model import load_encoder, save_encoder
 from geoloc.posterior import Calibration, Evidence
 from geoloc.score import Asked
+from indexing.build import build_gallery
 from indexing.gallery import Gallery
-from indexing.trials import Result, calibrated, dense_gallery, figures_of, town_cases, try_cases
+from indexing.trials import Result, figures_of, town_cases, try_cases
 from preprocessing.towns.synth import SynthConfig, synthesize
 from preprocessing.towns.town import TownConfig
 
@@ -38,7 +39,7 @@ def test_answers_of_a_dense_gallery(towns, tiny_spec, tmp_path):
     weights = Calibration((1.0, 0.0, 0.0), (0.0, 0.0, 0.0), (-3.0, 0.0, 0.0))
     (model / "calibration.json").write_text(weights.to_json())
     chosen = town_cases(towns, "all", 3)
-    dense_gallery(chosen, model, tmp_path / "gallery", 16.0, lambda *_: None)
+    build_gallery(chosen.imagery, model, tmp_path / "gallery", stride_m=16.0)
     seen = []
     with Gallery.open(tmp_path / "gallery") as gallery:
         results = try_cases(
@@ -57,7 +58,7 @@ def test_answers_of_a_dense_gallery(towns, tiny_spec, tmp_path):
     assert figures["n"] == figures["outside"] == 3
     assert {"recall@1<25m", "median_error_m", "calibration_error", "coverage90"} <= set(figures)
     with pytest.raises(DataError, match="10 queries"):
-        calibrated(results, "too few")
+        fit_calibration([result.trial for result in results], "too few")
 
 
 def made(error_m, truth, *, nearby=0.5, in_gallery=0.5, covered=False, turn=None):
