@@ -36,10 +36,10 @@ class Decoded:
         above, around = (self.canvases.shape[2] - rows) // 2, (self.tiles.shape[1] - side) // 2
         for start in range(0, len(self.canvases), BATCH):
             here = slice(start, start + BATCH)
-            canvas = torch.from_numpy(self.canvases[here, :, above : above + rows]).float() / 255
+            canvas = torch.from_numpy(np.array(self.canvases[here, :, above : above + rows])).float() / 255
             tile = self.tiles[here, around : around + side, around : around + side]
             street = torch.cat([normalise(canvas[:, :3], spec) * canvas[:, 3:], canvas[:, 3:]], dim=1)
-            yield street, normalise(torch.from_numpy(tile).permute(0, 3, 1, 2).float() / 255, spec)
+            yield street, normalise(torch.from_numpy(np.array(tile)).permute(0, 3, 1, 2).float() / 255, spec)
 
 
 def decode_pairs(
@@ -55,7 +55,8 @@ def decode_pairs(
 
     The canvases are the spec's at the same resolution with half as much again above and below, where
     there is that much sky and ground, so that a leaning camera finds something there. The tiles reach
-    spare_m beyond the footprint where their image does. Raises what reading the images raises.
+    spare_m beyond the footprint, or as far as the smallest of their images does. Raises what reading
+    the images raises.
     """
     dataset = _PairBytes(pairs, _taller(spec), spare_m)
     done = folder / _key(dataset)
@@ -104,6 +105,7 @@ def _key(dataset: "_PairBytes") -> str:
     spec = dataclasses.replace(dataset.spec, weights_sha256="")
     digest = hashlib.sha256(f"{spec.to_json()} {dataset.spare_m}".encode())
     for pair in dataset.pairs:
+        digest.update(f"{pair.heading_deg} {pair.hfov_deg} {pair.footprint_m}".encode())
         for path in (pair.street, pair.satellite):
             digest.update(f"{path.resolve()} {path.stat().st_mtime_ns if path.exists() else ''}".encode())
     return digest.hexdigest()[:16]
@@ -111,7 +113,9 @@ def _key(dataset: "_PairBytes") -> str:
 
 class _PairBytes(Dataset[tuple[Tensor, Tensor]]):
     def __init__(self, pairs: Sequence[Pair], spec: EncoderSpec, spare_m: float) -> None:
-        self.pairs, self.spec, self.spare_m = pairs, spec, spare_m
+        self.pairs, self.spec = pairs, spec
+        reach_m = min(pair.footprint_m or spec.footprint_m for pair in pairs)
+        self.spare_m = min(spare_m, max(0.0, reach_m - spec.footprint_m) / 2)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -120,11 +124,6 @@ class _PairBytes(Dataset[tuple[Tensor, Tensor]]):
         pair, spec = self.pairs[index], self.spec
         canvas = street_canvas(read_pair_street(pair), spec)
         tile = Image.fromarray(read_pair_tile(pair, spec.footprint_m, self.spare_m))
-        spare_m = (
-            0.0
-            if pair.footprint_m is None
-            else min(self.spare_m, max(0.0, pair.footprint_m - spec.footprint_m) / 2)
-        )
-        side_px = round(spec.satellite_px * (1 + 2 * spare_m / spec.footprint_m))
+        side_px = round(spec.satellite_px * (1 + 2 * self.spare_m / spec.footprint_m))
         tile = tile.resize((side_px, side_px), Image.Resampling.BILINEAR)
         return (canvas * 255).round().byte(), torch.from_numpy(np.array(tile))

@@ -1,10 +1,12 @@
 import numpy as np
+import pyproj
 import pytest
 
 from geoloc.errors import GeolocError
-from geoloc.hits import Hits
-from geoloc.locate import locate
+from geoloc.hits import Hits, ProbabilityMap
+from geoloc.locate import Refined, locate
 from geoloc.places import Tile
+from geoloc.posterior import Posterior
 
 
 def tile(id: int) -> Tile:
@@ -19,14 +21,40 @@ def hits(ids: list[int], scores: list[float], headings: list[float]) -> Hits:
 
 def test_the_best_tile_is_the_fix() -> None:
     fix = locate(hits([4, 9, -1], [0.9, 0.5, -np.inf], [45.0, np.nan, np.nan]), tile, stride_m=20.0)
-    assert (fix.tile_id, fix.lonlat, fix.heading_deg) == (4, tile(4).center, 45.0)
+    assert (fix.tile_id, fix.lonlat) == (4, tile(4).center)
+    assert fix.heading_deg == pytest.approx(45.0 + tile(4).north_deg)
     assert fix.score == pytest.approx(0.9)
     assert fix.radius_m == pytest.approx(20 / 2**0.5)
     assert fix.in_gallery is None
-    assert [(other.rank, other.tile_id, other.heading_deg) for other in fix.alternatives] == [
-        (1, 4, 45),
-        (2, 9, None),
-    ]
+    assert [(other.rank, other.tile_id) for other in fix.alternatives] == [(1, 4), (2, 9)]
+    assert fix.alternatives[1].heading_deg is None
+
+
+@pytest.mark.parametrize(
+    ("lon", "lat", "zone"), [(3.2, 51.0, 32631), (9.9, 60.0, 32632), (148.0, -33.0, 32755)]
+)
+def test_headings_become_true_by_the_convergence_of_the_grid(lon: float, lat: float, zone: int) -> None:
+    x, y = pyproj.Transformer.from_crs(4326, zone, always_xy=True).transform(lon, lat)
+    place = Tile(1, f"EPSG:{zone}", (x - 32, y - 32, x + 32, y + 32), 128)
+    convergence = pyproj.Proj(zone).get_factors(lon, lat).meridian_convergence
+    assert place.north_deg == pytest.approx(convergence, abs=0.01)
+    fix = locate(hits([1], [0.9], [350.0]), lambda _: place, stride_m=8.0)
+    assert fix.heading_deg == pytest.approx((350.0 + convergence) % 360, abs=0.01)
+
+
+def test_a_refined_hit_moves_the_fix_and_the_map_gives_its_radius() -> None:
+    found = hits([4, 9], [0.9, 0.8], [10.0, 20.0])
+    ids = np.array([4, 5, 9])
+    lonlats = np.array([(tile(id).center.lon, tile(id).center.lat) for id in ids.tolist()])
+    posterior = Posterior(np.array([0.5, 0.2, 0.05]), 0.0, 0.25)
+    refined = Refined(5, tile(5).center, 0.95, 12.0)
+    map = ProbabilityMap(ids, lonlats, posterior)
+    fix = locate(found, tile, stride_m=8.0, refined=refined, map=map)
+    assert (fix.tile_id, fix.lonlat, fix.score) == (5, tile(5).center, 0.95)
+    assert fix.in_gallery == pytest.approx(0.75)
+    assert fix.radius_m == pytest.approx(20, rel=1e-3)  # 0.7 of 0.75 lies within 20 m
+    assert map.within(tile(5).center, 25) == pytest.approx(0.7)
+    assert map.radius_m(tile(5).center, 0.99) == pytest.approx(80, rel=1e-3)
 
 
 def test_near_equal_rivals_widen_the_radius() -> None:

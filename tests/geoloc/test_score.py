@@ -1,12 +1,16 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from geoloc.batches import Augmentation, PairDataset, augmented, narrowed
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError, ModelError
 from geoloc.pairs import Pair, PairTable, read_pair_tile
-from geoloc.score import score_pairs
+from geoloc.score import Asked, headings_deg, narrowed, score_pairs
+from geoloc.spec import EncoderSpec
 from geoloc.street_view import read_rgb
 
 
@@ -17,7 +21,7 @@ def test_a_constant_encoder_finds_nothing(tiny_encoder: TwinEncoder, places: lis
             parameter.zero_()
         for encoder in (tiny_encoder.street, tiny_encoder.satellite):
             encoder.head.bias.fill_(1.0)
-    scores = score_pairs(tiny_encoder, PairTable("made", "val", places))
+    (scores,) = score_pairs(tiny_encoder, PairTable("made", "val", places))
     assert scores["recall@1"] == scores["recall@10"] == 0
     assert scores["median_rank"] == 48
 
@@ -31,53 +35,121 @@ def test_a_model_that_makes_no_numbers_is_refused(tiny_encoder: TwinEncoder, pla
 
 def test_figures_where_positions_are_known(tiny_encoder: TwinEncoder, places: list[Pair]) -> None:
     seen: list[tuple[int, int]] = []
-    scores = score_pairs(
-        tiny_encoder, PairTable("made", "val", places), unknown_heading=True, hfov_deg=120,
+    (scores,) = score_pairs(
+        tiny_encoder, PairTable("made", "val", places), [Asked(120, True)],
         report=lambda done, total: seen.append((done, total)),
     )  # fmt: skip
     assert seen == [(48, 48)]
     assert scores["n"] == scores["gallery"] == 48
     assert 0 <= scores["recall@1<25m"] <= scores["recall@1<50m"] <= 1
     assert 0 <= scores["median_heading_error_deg"] <= 180
+    assert 0 <= scores["heading<5deg"] <= 1
 
 
 def test_no_metres_without_positions(tiny_encoder: TwinEncoder, places: list[Pair]) -> None:
     bare = [Pair(pair.street, pair.satellite, 0.0, 360.0) for pair in places[:4]]
-    assert "median_error_m" not in score_pairs(tiny_encoder, PairTable("made", "val", bare))
+    (scores,) = score_pairs(tiny_encoder, PairTable("made", "val", bare))
+    assert "median_error_m" not in scores
 
 
 def test_a_tile_listed_twice_is_one_gallery_item(tiny_encoder: TwinEncoder, places: list[Pair]) -> None:
-    scores = score_pairs(tiny_encoder, PairTable("made", "val", [*places[:6], *places[:6]]))
+    (scores,) = score_pairs(tiny_encoder, PairTable("made", "val", [*places[:6], *places[:6]]))
     assert (scores["n"], scores["gallery"]) == (12, 6)
 
 
-def test_narrowed_keeps_the_window() -> None:
-    canvas = torch.ones(4, 8, 360)
-    seen = narrowed(canvas, 90, 170)[3, 0]
+class Seer(TwinEncoder):
+    """An encoder that reads the azimuth bins off its images: colours of the canvas's or the tile's bins.
+
+    Both views hold the same numbers here: the tile is a stack of rows as wide as the canvas.
+    """
+
+    def embed_street(self, canvas: torch.Tensor) -> torch.Tensor:
+        bins = torch.nn.functional.adaptive_avg_pool2d(canvas[:, :3], (1, self.spec.azimuth_bins))[:, :, 0]
+        return torch.nn.functional.normalize(bins.transpose(1, 2).flatten(1), dim=1)
+
+    embed_satellite = embed_street
+
+
+def seen_pairs(spec: EncoderSpec, n: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Smooth noise around each place, as the canvas and as the tile."""
+    phase = torch.arange(spec.street_hw[1]) / spec.street_hw[1] * 2 * torch.pi
+    generator = torch.Generator().manual_seed(0)
+    waves = torch.stack([f(phase * k) for k in range(1, 7) for f in (torch.sin, torch.cos)])
+    rings = torch.randn(n, 3, 12, generator=generator) @ waves
+    canvas = torch.cat([rings, torch.ones(n, 1, len(phase))], 1)[:, :, None].expand(
+        -1, -1, spec.street_hw[0], -1
+    )
+    return [(canvas[start : start + 7], canvas[start : start + 7, :3]) for start in range(0, n, 7)]
+
+
+def test_every_way_of_asking_is_scored_in_its_order(tiny_spec: EncoderSpec, places: list[Pair]) -> None:
+    """An encoder that sees all finds place and heading, asked any way; at a wrong heading it does not."""
+    spec = dataclasses.replace(tiny_spec, azimuth_bins=32, channels=3, street_hw=(32, 256))
+    asked = [Asked(), Asked(unknown_heading=True), Asked(120), Asked(120, True)]
+    whole, turned, cut, cut_turned = score_pairs(
+        Seer(spec),
+        PairTable("made", "val", places[:28]),
+        asked,
+        loaded=seen_pairs(spec, 28),
+    )
+    assert whole["recall@1"] == turned["recall@1"] == cut["recall@1"] == 1
+    assert cut_turned["recall@1"] > 0.9
+    assert whole["median_error_m"] == turned["median_error_m"] == 0
+    assert "heading<5deg" not in whole | cut
+    assert turned["heading<5deg"] == 1
+    assert turned["median_heading_error_deg"] < 2  # half a column of the canvas is 1.4 degrees
+    assert cut_turned["heading<5deg"] > 0.9
+    told_wrong = [(torch.roll(canvas, 64, dims=3), tile) for canvas, tile in seen_pairs(spec, 28)]
+    (lost,) = score_pairs(Seer(spec), PairTable("made", "val", places[:28]), loaded=told_wrong)
+    assert lost["recall@1"] < 0.5
+
+
+def test_windows_do_not_depend_on_how_else_is_asked(tiny_encoder: TwinEncoder, places: list[Pair]) -> None:
+    table = PairTable("made", "val", places[:9])
+    (alone,) = score_pairs(tiny_encoder, table, [Asked(90, True)])
+    assert score_pairs(tiny_encoder, table, [Asked(), Asked(180), Asked(90, True)])[2] == alone
+
+
+def test_pooled_models_have_no_heading(tiny_spec: EncoderSpec, places: list[Pair]) -> None:
+    spec = dataclasses.replace(tiny_spec, polar=False, azimuth_bins=1)
+    table = PairTable("made", "val", places[:4])
+    (scores,) = score_pairs(TwinEncoder(spec).eval(), table, [Asked(90, True)])
+    assert "heading<5deg" not in scores
+
+
+def test_headings_are_the_turns_of_the_views() -> None:
+    """Between bins too: rings of slow waves, sampled 32 times, each turned by a known angle."""
+    rng = np.random.default_rng(0)
+    turn_deg = rng.uniform(0, 360, 20)
+    azimuth = np.arange(32) / 32 * 2 * np.pi
+    phase = rng.uniform(0, 2 * np.pi, (20, 1, 6))
+    wave = np.arange(1, 7)
+
+    def ring(turned: np.ndarray) -> np.ndarray:
+        at = azimuth[None, :, None] + np.radians(turned)[:, None, None]
+        return np.cos(wave * at + phase).reshape(20, -1).astype(np.float32)
+
+    found = headings_deg(ring(turn_deg), ring(np.zeros(20)), 32)
+    assert np.abs((found - turn_deg + 180) % 360 - 180).max() < 0.5
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.floats(10, 359), st.floats(-360, 720))
+def test_narrowed_keeps_the_window(hfov_deg: float, centre_deg: float) -> None:
+    spec = EncoderSpec("test_resnet", 2, False, 8, 4, (8, 360), (-45, 45), 48, True, 48)
+    kept = narrowed(torch.ones(4, 8, 360), spec, hfov_deg, centre_deg).numpy()
     azimuth = np.arange(360) + 0.5 - 180
-    assert (seen.numpy() == (np.abs((azimuth - 170 + 180) % 360 - 180) <= 45)).all()
+    beyond = np.abs((azimuth - centre_deg + 180) % 360 - 180) - hfov_deg / 2
+    clear = np.abs(beyond) > 1e-6
+    assert (kept == (beyond <= 0))[..., clear].all()
 
 
-def test_tile_is_cropped_about_a_moved_centre(places: list[Pair], tiny_encoder: TwinEncoder) -> None:
-    import dataclasses
-
+def test_tile_is_cropped_with_what_is_to_spare(places: list[Pair]) -> None:
     whole = read_rgb(places[0].satellite)
-    spec = dataclasses.replace(tiny_encoder.spec, footprint_m=24.0)
-    assert (read_pair_tile(places[0], spec) == whole[12:36, 12:36]).all()
-    assert (read_pair_tile(places[0], spec, (5.0, 3.0)) == whole[9:33, 17:41]).all()
-    assert (read_pair_tile(places[0], spec, (99.0, -99.0)) == whole[24:48, 24:48]).all()
+    assert (read_pair_tile(places[0], 24.0) == whole[12:36, 12:36]).all()
+    assert (read_pair_tile(places[0], 24.0, 6.0) == whole[6:42, 6:42]).all()
+    assert (read_pair_tile(places[0], 24.0, 99.0) == whole).all()
+    unknown = dataclasses.replace(places[0], footprint_m=None)
+    assert (read_pair_tile(unknown, 24.0, 6.0) == whole).all()
     with pytest.raises(DataError, match="covers 48 m"):
-        read_pair_tile(places[0], dataclasses.replace(spec, footprint_m=64.0))
-
-
-def test_augmentation_is_a_function_of_the_seed(places: list[Pair], tiny_encoder: TwinEncoder) -> None:
-    how = Augmentation(shift_m=4.0, heading_noise_deg=3.0, narrow=0.5, colour=0.3)
-    spec = tiny_encoder.spec
-    first, again = (augmented(places[0], spec, how, np.random.default_rng(3)) for _ in range(2))
-    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
-    dataset = PairDataset(places, spec, how, seed=1)
-    other = PairDataset(places, spec, how, seed=2)
-    assert torch.equal(dataset[0][0], dataset[0][0])
-    assert not torch.equal(dataset[0][0], other[0][0])
-    plain = PairDataset(places, spec)
-    assert torch.equal(augmented(places[0], spec, Augmentation(), np.random.default_rng(0))[0], plain[0][0])
+        read_pair_tile(places[0], 64.0)

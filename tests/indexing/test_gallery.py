@@ -53,7 +53,12 @@ def test_unknown_heading_is_the_best_of_all_rolls(opened):
         best = scores.max(axis=1)
         order = np.lexsort((ids, -best))[:9]
         assert hits.ids[row].tolist() == ids[order].tolist()
-        np.testing.assert_allclose(hits.headings_deg[row], scores[order].argmax(axis=1) * 90)
+        turn = scores[order].argmax(axis=1)
+        at = np.arange(len(order))
+        before, here, after = (scores[order][at, (turn + step) % 4] for step in (-1, 0, 1))
+        between = np.clip((after - before) / 2 / (2 * here - before - after), -0.5, 0.5)
+        off = (hits.headings_deg[row] - (turn + between) * 90 + 180) % 360 - 180
+        np.testing.assert_allclose(off, 0, atol=0.1)
 
 
 def test_known_and_unknown_headings_mix(opened):
