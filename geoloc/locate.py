@@ -1,7 +1,7 @@
 """Step 5: from hits to a place on the map."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from geoloc.errors import GeolocError
@@ -27,40 +27,37 @@ def locate(
     stride_m: float,
     row: int = 0,
     *,
-    refined: Refined | None = None,
+    refined: Sequence[Refined] = (),
     map: ProbabilityMap | None = None,
 ) -> Fix:
-    """Query `row`'s fix: where the refined hit lies, or else the centre of the best tile.
+    """Query `row`'s fix: the best of its hits, each at its tile's centre or where it was refined to.
 
     Headings become true ones. Without a map, radius_m is half the grid's diagonal, or the distance to
     the farthest hit whose score is within 0.02 of the best, where that is more. Raises GeolocError
     where the query has no hit.
     """
-    alternatives = tuple(
-        Alternative(
-            rank=rank + 1,
-            tile_id=int(tile_id),
-            lonlat=tile_of(int(tile_id)).center,
-            score=float(hits.scores[row, rank]),
-            heading_deg=_true(float(hits.headings_deg[row, rank]), tile_of(int(tile_id))),
-        )
-        for rank, tile_id in enumerate(hits.ids[row])
-        if tile_id >= 0
-    )
-    if not alternatives:
+    found = hits.ids[row] >= 0
+    placed = {one.tile_id: one for one in refined}
+    for id, score, heading in zip(
+        *(column[row][found].tolist() for column in (hits.ids, hits.scores, hits.headings_deg)), strict=True
+    ):
+        placed.setdefault(id, Refined(id, tile_of(id).center, score, heading))
+    if not placed:
         raise GeolocError("No tile was found; widen the region to search in.")
+    best_first = sorted(placed.values(), key=lambda one: -one.score)[: int(found.sum())]
+    alternatives = tuple(
+        Alternative(rank, one.tile_id, one.lonlat, one.score, _true(one.heading_deg, tile_of(one.tile_id)))
+        for rank, one in enumerate(best_first, 1)
+    )
     best = alternatives[0]
-    if refined is None:
-        refined = Refined(best.tile_id, best.lonlat, best.score, float(hits.headings_deg[row, 0]))
-    least_m = stride_m / math.sqrt(2)
     rivals = [other.lonlat for other in alternatives if best.score - other.score <= NEAR_EQUAL]
-    spread_m = _spread_m(refined.lonlat, rivals) if map is None else map.radius_m(refined.lonlat)
+    spread_m = _spread_m(best.lonlat, rivals) if map is None else map.radius_m(best.lonlat)
     return Fix(
-        lonlat=refined.lonlat,
-        radius_m=max(least_m, spread_m),
-        heading_deg=_true(refined.heading_deg, tile_of(refined.tile_id)),
-        score=refined.score,
-        tile_id=refined.tile_id,
+        lonlat=best.lonlat,
+        radius_m=max(stride_m / math.sqrt(2), spread_m),
+        heading_deg=best.heading_deg,
+        score=best.score,
+        tile_id=best.tile_id,
         alternatives=alternatives,
         in_gallery=None if map is None else map.posterior.in_gallery,
         map=map,

@@ -41,7 +41,8 @@ class Answer:
     """A street view as it was searched, where it was taken, and the tiles that say so, best first.
 
     refined: whether the fix was moved off the tiles' grid; not where the imagery is gone. ids, evidence:
-    of all the tiles that were weighed, not only of the matches.
+    of all the tiles that were weighed, not only of the matches. region: the ground that holds the place with
+    90 %, if it is in the gallery; None without a calibration.
     """
 
     view: StreetView
@@ -50,6 +51,7 @@ class Answer:
     refined: bool
     ids: Int64[np.ndarray, " n"]
     evidence: Evidence
+    region: shapely.Geometry | None
 
 
 def open_gallery(path: Path) -> tuple[Gallery, TwinEncoder]:
@@ -100,11 +102,12 @@ def answer(
         Hits(hits.ids[:, :k], hits.scores[:, :k], hits.headings_deg[:, :k]),
         gallery.tile,
         gallery.manifest.stride_m,
-        refined=refined[0] if refined else None,
+        refined=refined,
         map=None if known is None else ProbabilityMap(ids, gallery.lonlats(ids), known.posterior(evidence)),
     )
     matches = (Match(hit, gallery.tile(hit.tile_id), gallery.source(hit.tile_id)) for hit in fix.alternatives)
-    return Answer(views[best], fix, tuple(matches), bool(refined), ids, evidence)
+    likely = None if fix.map is None else gallery.cells(ids[fix.map.posterior.region()])
+    return Answer(views[best], fix, tuple(matches), bool(refined), ids, evidence, likely)
 
 
 def _embed(

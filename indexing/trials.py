@@ -121,7 +121,7 @@ def _try(
 ) -> Result:
     hidden = dataclasses.replace(view, heading_deg=None) if asked.unknown_heading else view
     found = answer(hidden, gallery, encoder, k=1, tolerance_deg=0.0, refining=refining)
-    fix, best = found.fix, found.fix.alternatives[0]
+    fix = found.fix
     truth_id = gallery.nearest(case.lonlat) if case.inside else None
     at = np.flatnonzero(found.ids == truth_id)
     truth = None if truth_id is None else int(at[0]) if len(at) else ELSEWHERE
@@ -132,7 +132,7 @@ def _try(
     return Result(
         trial=Trial(found.evidence, truth),
         error_m=fix.lonlat.distance_m(case.lonlat),
-        grid_error_m=best.lonlat.distance_m(case.lonlat),
+        grid_error_m=gallery.tile(fix.tile_id).center.distance_m(case.lonlat),
         heading_error_deg=turn_deg,
         in_gallery=float("nan") if map is None else map.posterior.in_gallery,
         nearby=float("nan") if map is None else map.within(fix.lonlat, NEAR_M),

@@ -14,10 +14,10 @@ from rich.table import Table
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import GalleryError
 from geoloc.hits import Fix
+from indexing.answer import answer, open_gallery
 from indexing.build import build_gallery
 from indexing.gallery import Gallery
 from indexing.verify import verify
-from ui.answer import answer, open_gallery
 from ui.progress import progress
 from ui.samples import DATA, MODEL, ORTHO, STREET_VIEWS, Sample, read_sample, read_samples, require_data
 

@@ -6,23 +6,23 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import shapely
 from rich.table import Table
 from rich.text import Text
 
-from geoloc.hits import Fix
 from geoloc.places import LonLat, Tile
-from ui.answer import Answer, Match
+from indexing.answer import Answer, Match
 
 COLUMNS = ("photo", "rank", "lon", "lat", "score", "heading_deg", "tile_id", "source")
 
 
 def to_json(gallery: str, answers: Sequence[Answer]) -> str:
-    """One object: the gallery, and for each photo its hits, best first, and its fix."""
+    """One object: the gallery, and for each photo its hits, best first, and its fix with the 90 % region."""
     queries = [
         {
             "photo": answer.view.source,
             "hits": [_hit(match) for match in answer.matches],
-            "fix": _fix(answer.fix),
+            "fix": _fix(answer) | {"region90": _region(answer)},
         }
         for answer in answers
     ]
@@ -30,7 +30,7 @@ def to_json(gallery: str, answers: Sequence[Answer]) -> str:
 
 
 def to_geojson(answers: Sequence[Answer]) -> str:
-    """A FeatureCollection (RFC 7946): for each photo a point, its fix, then a polygon for each tile."""
+    """A FeatureCollection (RFC 7946): for each photo its fix, a point, its tiles, and the 90 % region."""
     features = [feature for answer in answers for feature in _features(answer)]
     return _dump({"type": "FeatureCollection", "features": features})
 
@@ -57,9 +57,25 @@ def to_table(answer: Answer) -> Table:
         where = (f"{place.lonlat.lon:.6f}", f"{place.lonlat.lat:.6f}")
         cells = (str(place.rank), *where, f"{place.score:.3f}", heading, str(place.tile_id))
         table.add_row(*cells, Text(match.source.rsplit("/", 1)[-1]))
-    fix = answer.fix
-    table.caption = f"best fix {fix.lonlat.lon:.6f}, {fix.lonlat.lat:.6f} ± {fix.radius_m:.0f} m"
+    table.caption = Text(caption(answer))
     return table
+
+
+def caption(answer: Answer) -> str:
+    """The fix in words: where, which way, how sure."""
+    fix = answer.fix
+    heading = "" if fix.heading_deg is None else f", looking {fix.heading_deg:.0f}°"
+    where = f"best fix {fix.lonlat.lon:.6f}, {fix.lonlat.lat:.6f} ± {fix.radius_m:.0f} m{heading}"
+    if fix.in_gallery is None:
+        return where
+    return f"{where}; {certainty(fix.in_gallery)}"
+
+
+def certainty(in_gallery: float) -> str:
+    """Whether the place is in the gallery, in words."""
+    if in_gallery < 0.5:
+        return f"probably not in this gallery ({1 - in_gallery:.0%})"
+    return f"in this gallery with {in_gallery:.0%}"
 
 
 def _dump(value: dict[str, Any]) -> str:
@@ -78,7 +94,8 @@ def _hit(match: Match) -> dict[str, Any]:
     }
 
 
-def _fix(fix: Fix) -> dict[str, Any]:
+def _fix(answer: Answer) -> dict[str, Any]:
+    fix = answer.fix
     return {
         **_lonlat(fix.lonlat),
         "radius_m": round(fix.radius_m, 2),
@@ -86,18 +103,31 @@ def _fix(fix: Fix) -> dict[str, Any]:
         "score": round(fix.score, 6),
         "tile_id": fix.tile_id,
         "in_gallery": _rounded(fix.in_gallery, 4),
+        "refined": answer.refined,
+        "hfov_deg": round(answer.view.hfov_deg, 2),
     }
+
+
+def _region(answer: Answer) -> dict[str, Any] | None:
+    """The 90 % region as a GeoJSON geometry."""
+    if answer.region is None:
+        return None
+    rounded = shapely.transform(answer.region, lambda lonlat: lonlat.round(8))
+    geometry: dict[str, Any] = json.loads(shapely.to_geojson(shapely.orient_polygons(rounded)))
+    return geometry
 
 
 def _features(answer: Answer) -> list[dict[str, Any]]:
     point = {"type": "Point", "coordinates": list(_lonlat(answer.fix.lonlat).values())}
     photo = answer.view.source
-    fix = _feature(point, {"role": "fix", "photo": photo, **_fix(answer.fix)})
+    fix = _feature(point, {"role": "fix", "photo": photo, **_fix(answer)})
     tiles = [
         _feature(_polygon(match.tile), {"role": "tile", "photo": photo, **_hit(match)})
         for match in answer.matches
     ]
-    return [fix, *tiles]
+    region = _region(answer)
+    likely = [] if region is None else [_feature(region, {"role": "region90", "photo": photo})]
+    return [fix, *tiles, *likely]
 
 
 def _feature(geometry: dict[str, Any], properties: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import shapely
 from pydeck.types import String
 
 from geoloc.places import WGS84, LonLat
-from ui.answer import Answer, Match
+from indexing.answer import Answer, Match
 from ui.clicks import CATCHER, TILES
 
 FIX_RGB = (214, 40, 57)

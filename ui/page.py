@@ -16,8 +16,8 @@ import streamlit as st
 
 from geoloc.errors import GeolocError
 from geoloc.places import LonLat
+from indexing.answer import Answer, Match, answer
 from ui import layers, panels
-from ui.answer import Answer, Match, answer
 from ui.clicks import clicked_place, clicked_tile, region_of_corners
 from ui.controls import Question, ask_corners, ask_pose, ask_region, ask_street_view, memo
 from ui.formats import to_csv, to_geojson

@@ -12,7 +12,7 @@ from PIL import Image
 
 from geoloc.places import LonLat
 from geoloc.street_view import StreetView
-from ui.answer import Answer, Match
+from indexing.answer import Answer, Match
 from ui.layers import SCORE_RAMP, score_rgb
 
 MARK = Path(__file__).with_name("mark.svg")

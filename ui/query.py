@@ -1,5 +1,6 @@
 """`geoloc query`: photos in, places out."""
 
+import math
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -11,8 +12,8 @@ from rich.console import Console
 
 from geoloc.errors import ImageError
 from geoloc.street_view import read_street_view
+from indexing.answer import TOLERANCE_DEG, Answer, answer, open_gallery
 from indexing.region import read_region
-from ui.answer import Answer, answer, open_gallery
 from ui.cli import complain
 from ui.formats import to_csv, to_geojson, to_json, to_table
 from ui.progress import progress
@@ -35,12 +36,26 @@ def query(
     heading_deg: Annotated[
         float | None, typer.Option(help="Compass heading of the image centre; overrules the file's own.")
     ] = None,
+    heading_tolerance_deg: Annotated[
+        float, typer.Option(min=0, max=180, help="How far off a known heading may be; 0: not at all.")
+    ] = TOLERANCE_DEG,
     hfov_deg: Annotated[
         float | None, typer.Option(help="Horizontal field of view; overrules the file's own.")
     ] = None,
     format: Annotated[Format, typer.Option(help="How to write the answers.")] = Format.table,
 ) -> None:
-    """Say where street views were taken: the best tiles of a gallery, and a fix on the map."""
+    """Say where street views were taken: the best tiles of a gallery, and a fix on the map.
+
+    Heading and field of view are read from the file where it says them. Without a heading all are searched,
+    and the fix says which way the camera looked; without a field of view the usual ones are tried. Of a
+    calibrated model the fix also says how probable it is that the place is in the gallery, and ± is the
+    circle that holds it with 90 %.
+
+    Example: geoloc query photo.jpg --gallery town.gallery --heading-deg 120 --heading-tolerance-deg 20
+    """
+    for name, value in (("--heading-deg", heading_deg), ("--hfov-deg", hfov_deg)):
+        if value is not None and not math.isfinite(value):
+            raise ImageError(f"{name} {value} is no angle; give degrees.")
     area = None if region is None else read_region(region)
     answers: list[Answer] = []
     tiles, encoder = open_gallery(gallery)
@@ -52,7 +67,9 @@ def query(
             except ImageError as error:
                 complain(str(error).replace("\n", "\\n"))
             else:
-                answers.append(answer(view, tiles, encoder, k=k, region=area))
+                answers.append(
+                    answer(view, tiles, encoder, k=k, region=area, tolerance_deg=heading_tolerance_deg)
+                )
     if answers:
         _write(answers, str(gallery), format)
     if len(answers) < len(photos):

@@ -8,9 +8,9 @@ import streamlit as st
 
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import ImageryError
+from indexing.answer import Match, open_gallery
 from indexing.gallery import Gallery
 from preprocessing.imagery import read_overview
-from ui.answer import Match, open_gallery
 from ui.layers import Corners
 from ui.panels import data_uri
 

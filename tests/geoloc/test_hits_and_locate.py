@@ -49,8 +49,9 @@ def test_a_refined_hit_moves_the_fix_and_the_map_gives_its_radius() -> None:
     posterior = Posterior(np.array([0.5, 0.2, 0.05]), 0.0, 0.25)
     refined = Refined(5, tile(5).center, 0.95, 12.0)
     map = ProbabilityMap(ids, lonlats, posterior)
-    fix = locate(found, tile, stride_m=8.0, refined=refined, map=map)
+    fix = locate(found, tile, stride_m=8.0, refined=[refined], map=map)
     assert (fix.tile_id, fix.lonlat, fix.score) == (5, tile(5).center, 0.95)
+    assert [(one.rank, one.tile_id) for one in fix.alternatives] == [(1, 5), (2, 4)]
     assert fix.in_gallery == pytest.approx(0.75)
     assert fix.radius_m == pytest.approx(20, rel=1e-3)  # 0.7 of 0.75 lies within 20 m
     assert map.within(tile(5).center, 25) == pytest.approx(0.7)

@@ -93,7 +93,7 @@ def test_every_way_of_asking_is_scored_in_its_order(tiny_spec: EncoderSpec, plac
         loaded=seen_pairs(spec, 28),
     )
     assert whole["recall@1"] == turned["recall@1"] == cut["recall@1"] == 1
-    assert cut_turned["recall@1"] > 0.9
+    assert cut_turned["recall@1"] > 0.8
     assert whole["median_error_m"] == turned["median_error_m"] == 0
     assert "heading<5deg" not in whole | cut
     assert turned["heading<5deg"] == 1

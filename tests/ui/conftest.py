@@ -3,7 +3,7 @@ from small_world import World, make_world
 
 from geoloc.spec import EncoderSpec
 from geoloc.street_view import read_street_view
-from ui.answer import Answer, answer, open_gallery
+from indexing.answer import Answer, answer, open_gallery
 
 
 @pytest.fixture(scope="session")

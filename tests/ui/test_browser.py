@@ -17,8 +17,8 @@ from small_world import World
 
 from geoloc.places import LonLat
 from geoloc.street_view import read_street_view
+from indexing.answer import Answer, Match, answer, open_gallery
 from ui import layers
-from ui.answer import Answer, Match, answer, open_gallery
 from ui.page import MAP_FIT_PX
 from ui.serve import free_port
 

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import shapely
 from small_world import CRS, NORTH_M, SIDE_M, WEST_M
 
-from ui.answer import Answer
+from indexing.answer import Answer
 from ui.formats import to_csv, to_geojson, to_json, to_table
 
 HIT_KEYS = {"rank", "lon", "lat", "score", "heading_deg", "tile_id", "source"}
@@ -42,9 +43,9 @@ def test_geojson_opens_at_the_right_place(answered: Answer, tmp_path: Path) -> N
     metric = frame.to_crs(CRS)
     side_m = answered.matches[0].tile.gsd_m * answered.matches[0].tile.size_px
     town = shapely.box(WEST_M, NORTH_M - SIDE_M, WEST_M + SIDE_M, NORTH_M)
-    assert metric.within(town.buffer(0.01)).all()
+    assert metric.centroid.within(town).all()
     assert metric.area[1:].to_numpy() == pytest.approx(side_m**2, rel=1e-4)
-    assert metric.geometry[0].distance(metric.geometry[1].centroid) < 0.01
+    assert metric.geometry[0].within(metric.geometry[1])
 
 
 def test_geojson_rings_are_closed_and_counter_clockwise(answered: Answer) -> None:
@@ -60,6 +61,24 @@ def test_geojson_corner_agrees_with_proj(answered: Answer) -> None:
     to_metres = pyproj.Transformer.from_crs("EPSG:4326", tile.crs, always_xy=True)
     assert to_metres.transform(*ring[0]) == pytest.approx(tile.bounds[:2], abs=0.01)
     assert to_metres.transform(*ring[2]) == pytest.approx(tile.bounds[2:], abs=0.01)
+
+
+def test_certainty_and_region_are_said(answered: Answer) -> None:
+    fix = answered.fix
+    square = shapely.box(fix.lonlat.lon, fix.lonlat.lat, fix.lonlat.lon + 0.001, fix.lonlat.lat + 0.001)
+    unsure = dataclasses.replace(
+        answered, region=square, fix=dataclasses.replace(fix, in_gallery=0.25), refined=False
+    )
+    said = json.loads(to_json("town", [unsure]))["queries"][0]["fix"]
+    assert (said["in_gallery"], said["refined"], said["hfov_deg"]) == (0.25, False, 360)
+    assert shapely.from_geojson(json.dumps(said["region90"])).equals_exact(square, 1e-7, normalize=True)
+    last = json.loads(to_geojson([unsure]))["features"][-1]
+    assert last["properties"] == {"role": "region90", "photo": answered.view.source}
+    assert "probably not in this gallery (75%)" in str(to_table(unsure).caption)
+    sure = dataclasses.replace(unsure, fix=dataclasses.replace(fix, in_gallery=0.874))
+    assert "in this gallery with 87%" in str(to_table(sure).caption)
+    plain = json.loads(to_json("town", [answered]))["queries"][0]["fix"]
+    assert plain["in_gallery"] is None and plain["region90"] is None
 
 
 def test_csv_reads_back(answered: Answer) -> None:

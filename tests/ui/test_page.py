@@ -10,8 +10,8 @@ from streamlit.testing.v1 import AppTest
 
 from geoloc.places import LonLat
 from geoloc.street_view import StreetView
+from indexing.answer import Answer
 from ui import panels
-from ui.answer import Answer
 from ui.controls import seen_through
 
 
