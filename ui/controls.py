@@ -11,8 +11,10 @@ import streamlit as st
 from geoloc.errors import GeolocError
 from geoloc.places import LonLat
 from geoloc.street_view import DEFAULT_HFOV_DEG, StreetView, read_street_view
+from indexing.answer import TOLERANCE_DEG
 from indexing.region import parse_region
 from ui.clicks import region_of_corners
+from ui.panels import compass
 from ui.samples import Sample, read_sample
 
 T = TypeVar("T")
@@ -24,13 +26,15 @@ TYPES = ["jpg", "jpeg", "png", "webp", "mpo"]
 class Question:
     """A street view, and the place it is said to be from, if any.
 
-    key: names the file. reference_name: what the reference is, "truth" or "GPS tag".
+    key: names the file. reference_name: what the reference is, "truth" or "GPS tag". tolerance_deg: how far
+    off a known heading may be.
     """
 
     key: str
     view: StreetView
     reference: LonLat | None
     reference_name: str
+    tolerance_deg: float = TOLERANCE_DEG
 
 
 def memo(slot: str, key: object, make: Callable[[], T]) -> T:
@@ -88,10 +92,19 @@ def ask_pose(question: Question) -> Question:
         key=f"known-{key}",
         help="Without it every heading is tried, and the best one is reported.",
     )
-    heading_deg = st.number_input(
-        "Heading of the image centre, ° from north", 0.0, 359.9, min(359.9, view.heading_deg or 0.0), 5.0,
-        format="%.1f", key=f"heading-{key}", disabled=not known,
-    )  # fmt: skip
+    heading_deg, tolerance_deg = view.heading_deg or 0.0, TOLERANCE_DEG
+    if known:
+        with st.container(horizontal=True, vertical_alignment="center", gap="small", wrap=False):
+            dial = st.empty()
+            heading_deg = st.slider(
+                "Heading, ° from north", 0.0, 359.9, min(359.9, heading_deg), 0.1, format="%.0f°",
+                key=f"heading-{key}", help="Of the image centre, clockwise from true north.",
+            )  # fmt: skip
+        tolerance_deg = st.slider(
+            "Give or take, °", 0, 90, round(TOLERANCE_DEG), key=f"tolerance-{key}",
+            help="How far off the heading may be. A phone's compass is easily 20° off.",
+        )  # fmt: skip
+        dial.html(compass(heading_deg, tolerance_deg))
     now = max(2, round(view.hfov_deg))
     widest = now if view.is_panorama else MOST_HFOV_DEG
     hfov_deg = st.slider(
@@ -103,9 +116,11 @@ def ask_pose(question: Question) -> Question:
         help="A panorama is cropped to it. Of a photo, say how wide its lens saw.",
     )
     if hfov_deg != now:
-        view = seen_through(view, float(hfov_deg))
+        view = dataclasses.replace(seen_through(view, float(hfov_deg)), hfov_known=True)
     return dataclasses.replace(
-        question, view=dataclasses.replace(view, heading_deg=heading_deg if known else None)
+        question,
+        view=dataclasses.replace(view, heading_deg=heading_deg if known else None),
+        tolerance_deg=float(tolerance_deg),
     )
 
 
@@ -114,7 +129,7 @@ def _ask_kind(view: StreetView, key: str) -> StreetView:
     if is_panorama == view.is_panorama:
         return view
     hfov_deg = 360.0 if is_panorama else DEFAULT_HFOV_DEG
-    return dataclasses.replace(view, is_panorama=is_panorama, hfov_deg=hfov_deg)
+    return dataclasses.replace(view, is_panorama=is_panorama, hfov_deg=hfov_deg, hfov_known=is_panorama)
 
 
 def seen_through(view: StreetView, hfov_deg: float) -> StreetView:

@@ -19,6 +19,7 @@ REGION_RGB = (11, 110, 105)
 SCORE_RAMP = ((72, 31, 112), (38, 130, 142), (94, 201, 98), (253, 231, 37))
 EXTENT_RGB = (60, 72, 78)
 SPECK = 0.02
+FAINTEST = 1e-3
 CATCHER_CELLS = 56
 RGB = tuple[int, int, int]
 Bounds = tuple[float, float, float, float]
@@ -118,6 +119,32 @@ def fix_layers(answer: Answer, reach_m: float) -> list[pdk.Layer]:
         ring = wedge(fix.lonlat, fix.heading_deg, seen_deg(answer), reach_m)
         layers.append(_area("fix-wedge", ring, (*FIX_RGB, 110), (255, 255, 255, 220)))
     return [*layers, _dot("fix", fix.lonlat, FIX_RGB)]
+
+
+def certainty_layers(answer: Answer, stride_m: float) -> list[pdk.Layer]:
+    """The probability of every place as a heat map of the tiles' grid, and the 90 % region's outline."""
+    if answer.fix.map is None:
+        return []
+    map, most = answer.fix.map, float(answer.fix.map.posterior.tiles.max())
+    cells = []
+    for (lon, lat), p in zip(map.lonlats.tolist(), map.posterior.tiles.tolist(), strict=True):
+        if p >= most * FAINTEST:
+            place, share = LonLat(lon, lat), math.sqrt(p / most)
+            west, south, east, north = around(place, stride_m / 2)
+            ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+            color = [*score_rgb(share, 0.0, 1.0), round(60 + 150 * share)]
+            cells.append({"ring": ring, "color": color, "label": f"{p:.1%} probable"})
+    heat = pdk.Layer(
+        "PolygonLayer", cells, id="heat", get_polygon="ring", get_fill_color="color", stroked=False,
+        pickable=False,
+    )  # fmt: skip
+    parts = [] if answer.region is None else shapely.get_parts(answer.region)
+    rings = [{"ring": [list(point) for point in part.exterior.coords]} for part in parts]
+    return [
+        heat,
+        _outline("region90-casing", rings, (255, 255, 255, 230), width_px=4),
+        _outline("region90", rings, (*FIX_RGB, 255), width_px=2),
+    ]
 
 
 def truth_layer(truth: LonLat) -> pdk.Layer:

@@ -22,12 +22,14 @@ from ui.clicks import clicked_place, clicked_tile, region_of_corners
 from ui.controls import Question, ask_corners, ask_pose, ask_region, ask_street_view, memo
 from ui.formats import to_csv, to_geojson
 from ui.samples import Sample, read_samples
-from ui.shelf import Shelf, backdrop, picture, shelf
+from ui.shelf import Shelf, backdrop, picture, pixels, shelf
+from ui.strips import strips
 
 CSS = Path(__file__).with_name("page.css")
 MOST_BACKDROPS = 12
 MAP_HEIGHT_PX = 460
 MAP_FIT_PX = 0.9 * MAP_HEIGHT_PX
+LAYERS = ("Matches", "Probability")
 DIM = {"desaturate": 0.5, "tint_color": [225, 227, 228]}
 
 
@@ -94,10 +96,13 @@ def _answer(here: Shelf, question: Question, k: int, region: shapely.Geometry | 
     def make() -> Answer:
         st.session_state.pop("tile_id", None)
         with st.spinner("Searching …"), here.lock:
-            return answer(question.view, here.gallery, here.encoder, k=k, region=region)
+            return answer(
+                question.view, here.gallery, here.encoder, k=k, region=region,
+                tolerance_deg=question.tolerance_deg,
+            )  # fmt: skip
 
     view = question.view
-    pose = (view.heading_deg, view.hfov_deg, view.is_panorama)
+    pose = (view.heading_deg, question.tolerance_deg, view.hfov_deg, view.hfov_known, view.is_panorama)
     return memo("answer", (question.key, pose, k, None if region is None else region.wkt), make)
 
 
@@ -118,9 +123,18 @@ def show(here: Shelf, sight: Sight | None) -> None:
         draw_map(here, None)
         return
     street, tile = st.columns([10, 4], gap="small")
+    if warning := panels.notice(sight.found.fix.in_gallery):
+        street.html(warning)
     street.html(panels.street_figure(sight.found.view))
     street.html(panels.answer_figures(sight.found, sight.reference, sight.question.reference_name))
     tile.html(panels.tile_figure(sight.chosen, picture(here, sight.chosen), layers.seen_deg(sight.found)))
+    shown = pixels(here, sight.chosen)
+    if shown is not None and here.gallery.spec.polar:
+        heading_deg = sight.chosen.place.heading_deg
+        turn_deg = None if heading_deg is None else heading_deg - sight.chosen.tile.north_deg
+        pair = strips(sight.found.view, turn_deg, shown, here.gallery.spec)
+        with st.expander("Why it matches", expanded=True):
+            st.html(panels.strips_figure(sight.chosen, pair))
     atlas, ranking = st.columns([10, 4], gap="small")
     with atlas:
         draw_map(here, sight)
@@ -135,7 +149,10 @@ def draw_map(here: Shelf, sight: Sight | None) -> None:
     corners, focus = _toolbar(here, sight)
     stack = _imagery_layers(here, sight)
     if sight is not None:
-        stack += [layers.selected_layer(sight.chosen), layers.tile_layer(sight.found.matches, turn)]
+        if _heat(sight):
+            stack += layers.certainty_layers(sight.found, here.gallery.manifest.stride_m)
+        else:
+            stack += [layers.selected_layer(sight.chosen), layers.tile_layer(sight.found.matches, turn)]
         stack += layers.fix_layers(sight.found, here.gallery.spec.footprint_m)
         stack += [] if sight.reference is None else [layers.truth_layer(sight.reference)]
     region = region_of_corners(corners) or st.session_state.get("region")
@@ -154,12 +171,12 @@ def draw_map(here: Shelf, sight: Sight | None) -> None:
 def _imagery_layers(here: Shelf, sight: Sight | None) -> list[pdk.Layer]:
     """The orthophotos, dimmed under an answer; the gallery's outline; the matches in full colour."""
     sources = here.gallery.manifest.sources
-    matches = () if sight is None else sight.found.matches
+    matches = () if sight is None or _heat(sight) else sight.found.matches
     paths = [*(match.source for match in matches), *(source.path for source in sources)]
     images = {path: backdrop(path) for path in list(dict.fromkeys(paths))[:MOST_BACKDROPS]}
     if None in images.values():
         st.warning("Some of the gallery's imagery has moved; its place on the map stays empty.")
-    style = DIM if matches else {}
+    style = {} if sight is None else DIM
     return [
         *(layers.image_layer(f"ortho-{path}", *image, style) for path, image in images.items() if image),
         *layers.extent_layers([source.bounds_lonlat for source in sources], here.gallery.bounds_lonlat),
@@ -181,7 +198,16 @@ def _toolbar(here: Shelf, sight: Sight | None) -> tuple[list[LonLat], layers.Bou
             return corners, here.gallery.bounds_lonlat
         if not st.session_state.get("drawing"):
             name = None if sight.reference is None else sight.question.reference_name
-            st.html(panels.legend(sight.scores, name), width="content")
+            st.html(panels.legend(sight.scores, name, heat=_heat(sight)), width="content")
+        if sight.found.fix.map is not None:
+            st.segmented_control(
+                "Map layer",
+                LAYERS,
+                default=LAYERS[0],
+                required=True,
+                key="layer",
+                label_visibility="collapsed",
+            )
         focus = st.segmented_control(
             "Map shows",
             ["Gallery", "Best fix"],
@@ -193,6 +219,11 @@ def _toolbar(here: Shelf, sight: Sight | None) -> tuple[list[LonLat], layers.Bou
     if focus == "Gallery":
         return corners, here.gallery.bounds_lonlat
     return corners, layers.around(sight.found.fix.lonlat, 2.5 * here.gallery.spec.footprint_m)
+
+
+def _heat(sight: Sight) -> bool:
+    """Whether the map shows probabilities instead of matches."""
+    return sight.found.fix.map is not None and st.session_state.get("layer") == LAYERS[1]
 
 
 def _clicked() -> None:

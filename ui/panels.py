@@ -14,6 +14,7 @@ from geoloc.places import LonLat
 from geoloc.street_view import StreetView
 from indexing.answer import Answer, Match
 from ui.layers import SCORE_RAMP, score_rgb
+from ui.strips import Strips
 
 MARK = Path(__file__).with_name("mark.svg")
 WINDS = ("N", "NE", "E", "SE", "S", "SW", "W", "NW")
@@ -38,13 +39,14 @@ def street_figure(view: StreetView) -> str:
     """The street view over a ruler of its azimuths, and a caption of what is known about it."""
     heading = "heading unknown" if view.heading_deg is None else f"looks {bearing(view.heading_deg)}"
     kind = "panorama" if view.is_panorama else "photo"
+    width = "field of view" if view.hfov_known else "field of view, estimated"
     ticks = "".join(f'<i style="left:{100 * x:.2f}%">{label}</i>' for x, label in ruler(view))
     h, w = view.rgb.shape[:2]
     return (
         f'<figure class="street" style="--aspect:{w / h:.4f}"><img src="{data_uri(view.rgb)}" '
         f'alt="The street view {escape(view.source)}"><div class="ruler">{ticks}</div>'
         f"<figcaption><b>{escape(view.source)}</b> <span>{kind}</span> <span>{heading}</span> "
-        f"<span>{view.hfov_deg:.0f}° field of view</span></figcaption></figure>"
+        f"<span>{view.hfov_deg:.0f}° {width}</span></figcaption></figure>"
     )
 
 
@@ -61,15 +63,66 @@ def tile_figure(match: Match, image_uri: str, hfov_deg: float) -> str:
     )
 
 
+def strips_figure(match: Match, strips: Strips) -> str:
+    """What the street view and the matched tile show of each azimuth, one above the other."""
+    marks = "".join(
+        f'<i style="left:{100 * (azimuth + 180) / 360:.2f}%">{_azimuth(azimuth)}</i>'
+        for azimuth in range(-135, 180, 45)
+    )
+    return (
+        f'<figure class="strips"><img src="{data_uri(strips.street)}" alt="The street view by azimuth">'
+        f'<img src="{data_uri(strips.tile)}" alt="Tile {match.place.tile_id} in polar form">'
+        f'<div class="ruler">{marks}</div><figcaption><b>Why it matches</b> '
+        "<span>above: the street view turned to the heading found</span> <span>below: the tile around the "
+        "place, in polar form, near the camera at the bottom</span> <span>dimmed: what the view does not "
+        "show</span></figcaption></figure>"
+    )
+
+
+def notice(in_gallery: float | None) -> str:
+    """Said plainly where the place is probably not in the gallery; else empty."""
+    if in_gallery is None or in_gallery >= 0.5:
+        return ""
+    return (
+        '<div class="notice"><b>Probably not in this gallery.</b> '
+        f"The probability that it shows this place at all is {in_gallery:.0%}; what follows is the best "
+        "guess if it does.</div>"
+    )
+
+
+def compass(heading_deg: float, tolerance_deg: float) -> str:
+    """A dial that shows a heading and how far off it may be."""
+    left, right = (math.radians(heading_deg + side * max(tolerance_deg, 1.0)) for side in (-1, 1))
+    a, b = (f"{38 * math.sin(turn):.2f} {-38 * math.cos(turn):.2f}" for turn in (left, right))
+    turn = math.radians(heading_deg)
+    tip = f"{40 * math.sin(turn):.2f} {-40 * math.cos(turn):.2f}"
+    winds = "".join(
+        f'<text x="{x}" y="{y}" font-size="9" text-anchor="middle" fill="#66757b" '
+        f'font-family="sans-serif">{wind}</text>'
+        for wind, x, y in (("N", 0, -41), ("E", 45, 3), ("S", 0, 48), ("W", -45, 3))
+    )
+    arc = f"A38 38 0 {int(tolerance_deg > 90)} 1"
+    svg = (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="-52 -52 104 104">'
+        '<circle r="38" fill="#fff" stroke="#dfdcd3" stroke-width="2"/>'
+        f'<path d="M0 0L{a}{arc} {b}Z" fill="#0b6e69" fill-opacity=".22"/>'
+        f'<path d="M0 0L{tip}" stroke="#0b6e69" stroke-width="3" stroke-linecap="round"/>'
+        f'<circle r="3.5" fill="#0b6e69"/>{winds}</svg>'
+    )
+    return f'<img class="compass" src="{_svg_uri(svg)}" alt="Compass: {bearing(heading_deg)}">'
+
+
 def answer_figures(answer: Answer, reference: LonLat | None, reference_name: str) -> str:
     """The fix in figures: where, how sure, which way, and how far from the reference."""
     fix = answer.fix
     cells = [
         ("Best fix", lonlat_text(fix.lonlat), "longitude, latitude"),
-        ("Within", f"± {distance_text(fix.radius_m)}", "grid and close rivals"),
+        ("Within", f"± {distance_text(fix.radius_m)}", _within_note(answer)),
         ("Looking", "unknown" if fix.heading_deg is None else bearing(fix.heading_deg), "image centre"),
         ("Score", f"{fix.score:.3f}", "cosine similarity"),
     ]
+    if fix.in_gallery is not None:
+        cells.insert(2, ("In this gallery", f"{fix.in_gallery:.0%}", "calibrated on synthetic towns"))
     if reference is not None:
         cells.append(("Error", distance_text(fix.lonlat.distance_m(reference)), f"from {reference_name}"))
     body = "".join(
@@ -77,6 +130,10 @@ def answer_figures(answer: Answer, reference: LonLat | None, reference_name: str
         for name, value, note in cells
     )
     return f'<div class="figures">{body}</div>'
+
+
+def _within_note(answer: Answer) -> str:
+    return "grid and close rivals" if answer.fix.map is None else "holds 90 %, if it is here"
 
 
 def match_row(match: Match, image_uri: str, scores: tuple[float, float], reference: LonLat | None) -> str:
@@ -91,12 +148,15 @@ def match_row(match: Match, image_uri: str, scores: tuple[float, float], referen
     )
 
 
-def legend(scores: tuple[float, float], reference_name: str | None) -> str:
+def legend(scores: tuple[float, float], reference_name: str | None, *, heat: bool = False) -> str:
     """What the map's colours mean."""
     low, high = scores
     stops = ",".join(f"rgb{colour}" for colour in SCORE_RAMP)
     ramp = f'<i class="ramp" style="background:linear-gradient(90deg,{stops})"></i>'
-    items = [f"score {low:.2f}{ramp}{high:.2f}", '<i class="dot fix"></i>best fix']
+    scale = f"less{ramp}more probable" if heat else f"score {low:.2f}{ramp}{high:.2f}"
+    items = [scale, '<i class="dot fix"></i>best fix']
+    if heat:
+        items.append('<i class="line region"></i>90 % region')
     if reference_name is not None:
         items.append(f'<i class="dot truth"></i>{escape(reference_name)}')
     items.append('<i class="line"></i>gallery')

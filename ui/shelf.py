@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
+import numpy as np
 import streamlit as st
+from jaxtyping import UInt8
 
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import ImageryError
@@ -46,6 +48,15 @@ def backdrop(source: str) -> tuple[str, Corners] | None:
 def picture(here: Shelf, match: Match) -> str:
     """A match's tile as a data URI; an empty one where the imagery has moved."""
     return _picture(here, here.gallery.manifest.version, match.place.tile_id)
+
+
+def pixels(here: Shelf, match: Match) -> UInt8[np.ndarray, "s s 3"] | None:
+    """A match's tile around where it was refined to; None where the imagery has moved."""
+    try:
+        with here.lock:
+            return here.gallery.read_around(match.tile, 0)
+    except ImageryError:
+        return None
 
 
 @st.cache_data(show_spinner=False, max_entries=2000)

@@ -45,7 +45,7 @@ def test_geojson_opens_at_the_right_place(answered: Answer, tmp_path: Path) -> N
     town = shapely.box(WEST_M, NORTH_M - SIDE_M, WEST_M + SIDE_M, NORTH_M)
     assert metric.centroid.within(town).all()
     assert metric.area[1:].to_numpy() == pytest.approx(side_m**2, rel=1e-4)
-    assert metric.geometry[0].within(metric.geometry[1])
+    assert metric.geometry[0].distance(metric.geometry[1].centroid) <= 40 * 2**0.5  # a stride, refined
 
 
 def test_geojson_rings_are_closed_and_counter_clockwise(answered: Answer) -> None:

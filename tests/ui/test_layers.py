@@ -33,7 +33,7 @@ def test_tile_objects_carry_their_ids_best_on_top(answered: Answer) -> None:
     ids = [row["tile_id"] for row in layer["data"]]
     assert ids == [match.place.tile_id for match in reversed(answered.matches)]
     assert layer["data"][-1]["color"][:3] == list(layers.SCORE_RAMP[-1])
-    fix = answered.fix.lonlat
+    fix = answered.matches[0].tile.center
     assert shapely.Polygon(layer["data"][-1]["ring"]).contains(shapely.Point(fix.lon, fix.lat))
 
 
