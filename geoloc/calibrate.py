@@ -1,15 +1,17 @@
 """Fitting a calibration, and judging one: reliability, coverage, and telling absence."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
+from torch import Tensor
 
 from geoloc.errors import DataError
-from geoloc.posterior import Calibration, Evidence
+from geoloc.posterior import Calibration, Evidence, Weights
 
 PENALTY = 1e-3
 UNLISTED = 256
@@ -29,62 +31,71 @@ class Trial:
 
 
 def fit_calibration(trials: Sequence[Trial], fitted_on: str) -> Calibration:
-    """The calibration that makes the truths likeliest: minimum of the mean of -log p(truth), by L-BFGS.
+    """The calibration that makes the truths likeliest, by L-BFGS.
 
-    Trials whose place is in the gallery and those whose is not weigh the same, half each, as
-    `Calibration.posterior` supposes. Raises DataError unless there are ten of either kind.
+    The softmax is fitted on trials whose place is in the gallery, absence on all, either kind weighing
+    half. Raises DataError unless there are ten of either.
     """
-    absent = torch.tensor([trial.truth is None for trial in trials])
-    if min(int(absent.sum()), int((~absent).sum())) < 10:
+    inside = [trial for trial in trials if trial.truth is not None]
+    if min(len(inside), len(trials) - len(inside)) < 10:
         raise DataError(
             "A calibration wants 10 queries from inside the gallery and 10 from outside; give more pairs."
         )
-    features, logs, truth = _tensors(trials)
-    share = torch.where(absent, 0.5 / absent.sum(), 0.5 / (~absent).sum())
-    start = torch.tensor([[1.0, 0, 0], [0, 0, 0], [-3.0, 0, 0]], dtype=torch.float64)
+    features, logs, truth = _tensors(inside)
+
+    def share_loss(weights: Tensor) -> Tensor:
+        logits = torch.einsum("tkfx,fx->tk", features, weights) + logs
+        right = logits.masked_fill(~truth, -math.inf).logsumexp(dim=1)
+        return (logits.logsumexp(dim=1) - right).mean()
+
+    standing = np.stack([np.outer(t.evidence.standing, t.evidence.conditions) for t in trials])
+    present = torch.tensor([trial.truth is not None for trial in trials], dtype=torch.float64)
+    balance = torch.where(present > 0, 0.5 / present.sum(), 0.5 / (1 - present).sum())
+
+    def absence_loss(weights: Tensor) -> Tensor:
+        logits = (torch.from_numpy(standing) * weights).sum(dim=(1, 2))
+        return (F.binary_cross_entropy_with_logits(logits, present, reduction="none") * balance).sum()
+
+    standard, cosine = _least(share_loss, torch.tensor([[1.0, 0, 0], [0, 0, 0]], dtype=torch.float64))
+    present_weights = _least(absence_loss, torch.zeros(4, 3, dtype=torch.float64))
+    return Calibration(standard, cosine, tuple(present_weights), fitted_on)  # type: ignore[arg-type]
+
+
+def _least(loss: Callable[[Tensor], Tensor], start: Tensor) -> list[Weights]:
+    """The rows of the weights with the least loss, held back a little towards where they start."""
     weights = start.clone().requires_grad_()
     optimizer = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
 
-    def closure() -> torch.Tensor:
+    def closure() -> Tensor:
         optimizer.zero_grad()
-        logits = torch.einsum("tkfx,fx->tk", features, weights) + logs
-        right = logits.masked_fill(~truth, -math.inf).logsumexp(dim=1)
-        loss = ((logits.logsumexp(dim=1) - right) * share).sum()
-        loss = loss + PENALTY * (weights - start).square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
+        total = loss(weights) + PENALTY * (weights - start).square().sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        return total
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
-    standard, cosine, offset = (tuple(map(float, row)) for row in weights.detach())
-    return Calibration(standard, cosine, offset, fitted_on)  # type: ignore[arg-type]
+    return [tuple(map(float, row)) for row in weights.detach()]  # type: ignore[misc]
 
 
-def _tensors(trials: Sequence[Trial]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """For each trial and each of its entries the 3 x 3 features, the log of its prior, and if it is true.
+def _tensors(trials: Sequence[Trial]) -> tuple[Tensor, Tensor, Tensor]:
+    """For each trial and each of its tiles the 2 x 3 features, the log of its number, and if it is the truth.
 
-    The entries are the tiles listed, the rest of the gallery as a sample of it, padding, and absence.
+    The tiles are those listed, then a sample of the others, each standing for many, then padding.
     """
-    width = max(len(trial.evidence.scores) for trial in trials) + 2 * UNLISTED + 1
-    features = np.zeros((len(trials), width, 3, 3))
+    width = max(len(trial.evidence.scores) for trial in trials) + 2 * UNLISTED
+    features = np.zeros((len(trials), width, 2, 3))
     logs = np.full((len(trials), width), -1e9)
     truth = np.zeros(logs.shape, bool)
     for row, trial in enumerate(trials):
         evidence, k = trial.evidence, len(trial.evidence.scores)
-        lesser = evidence.background[evidence.background <= evidence.scores.min(initial=np.inf)]
-        lesser = lesser[:: max(1, len(lesser) // UNLISTED)]
-        rest = max(0, evidence.tiles - k)
-        scores = np.concatenate([evidence.scores, lesser if rest else lesser[:0]])
+        lesser, weight = evidence.unlisted
+        thinned = lesser[:: max(1, len(lesser) // UNLISTED)]
+        scores = np.concatenate([evidence.scores, thinned])
         n = len(scores)
-        parts = np.stack([evidence.standardised(scores), scores, np.ones(n)], axis=1)
+        parts = np.stack([evidence.standardised(scores), scores], axis=1)
         features[row, :n] = parts[:, :, None] * evidence.conditions
-        logs[row, :k] = -np.log(evidence.tiles)
-        if n > k:
-            logs[row, k:n] = np.log(rest / (n - k) / evidence.tiles)
-        logs[row, -1] = 0.0
-        if trial.truth == ELSEWHERE:
-            truth[row, k:n] = True
-        else:
-            truth[row, -1 if trial.truth is None else trial.truth] = True
+        logs[row, :k] = 0.0
+        logs[row, k:n] = np.log(max(weight, 1e-300) * len(lesser) / max(1, n - k))
+        truth[row, slice(k, n) if trial.truth == ELSEWHERE else trial.truth] = True
     return torch.from_numpy(features), torch.from_numpy(logs), torch.from_numpy(truth)
 
 

@@ -43,6 +43,7 @@ def certainty_figures(
             step = max(1, len(ids) // SAMPLE)
             evidence = Evidence(
                 scores=row[order].astype(np.float64),
+                rival=float(row[order[min(1, len(order) - 1)]]),
                 background=row[ids[::step]].astype(np.float64),
                 tiles=len(ids),
                 seen_deg=360 * float(seen[query]) / azimuth_bins,

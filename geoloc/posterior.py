@@ -22,12 +22,14 @@ Weights = tuple[float, float, float]
 class Evidence:
     """What a search says about one query.
 
-    scores: cosines of the tiles listed, best first. background: of a sample of the gallery, at the best
-    heading like them. tiles: how many were searched. seen_deg: azimuths that the view shows. span_deg:
+    scores: cosines of the tiles listed, best first. rival: that of the best tile which does not show the
+    place of the first. background: of a sample of the gallery, at the best heading like them. tiles: how
+    many were searched. seen_deg: azimuths that the view shows. span_deg:
     headings that were searched, 0 for a known one to 360.
     """
 
     scores: Float[np.ndarray, " k"]
+    rival: float
     background: Float[np.ndarray, " s"]
     tiles: int
     seen_deg: float
@@ -38,6 +40,19 @@ class Evidence:
         """1, how narrow the view is (octaves below 360 degrees), and the share of all headings searched."""
         return np.array([1.0, math.log2(360 / max(self.seen_deg, 1.0)), self.span_deg / 360])
 
+    @property
+    def unlisted(self) -> tuple[Float[np.ndarray, " m"], float]:
+        """Scores of a sample of the tiles that are not listed, and how many each stands for."""
+        rest = self.tiles - len(self.scores)
+        lesser = self.background[self.background <= self.scores.min(initial=math.inf)]
+        return (lesser, rest / len(lesser)) if rest > 0 and len(lesser) else (lesser[:0], 0.0)
+
+    @property
+    def standing(self) -> Float[np.ndarray, " 4"]:
+        """1, and how the best tile stands: above the background, as it is, and above its rival."""
+        best, rival = self.standardised(np.array([self.scores[0], self.rival]))
+        return np.array([1.0, best, self.scores[0], best - rival])
+
     def standardised(self, scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         """Scores in deviations of the background above its mean."""
         spread = max(float(self.background.std()), 1e-3)
@@ -46,7 +61,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Posterior:
-    """The probability of every place, given that being in the gallery and not were equally likely before.
+    """The probability of every place; being in the gallery and not were equally likely before.
 
     tiles: of each tile listed, in the order of the evidence. elsewhere: of the gallery's other tiles
     together. absent: that the place is not in the gallery. The sum is 1.
@@ -73,37 +88,38 @@ class Posterior:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How a model's scores become likelihoods, fitted on towns that it was not trained on.
+    """How a model's scores become probabilities, fitted on towns that it was not trained on.
 
-    The log of how much likelier a score s is of the true tile than of another is
-    (standard . x) z + (cosine . x) s + (offset . x), with z the score in deviations above the query's own
-    background, and x the conditions of the evidence. fitted_on: what it was fitted on, in words.
+    Within the gallery the tiles share by a softmax of ((standard . x) / deviation + cosine . x) s: s the
+    score, deviation that of the query's own background, x the conditions of the evidence. That the place
+    is in the gallery at all is a logistic regression on x times how the best tile stands: inside, 4 x 3.
+    fitted_on: what it was fitted on, in words.
     """
 
     standard: Weights
     cosine: Weights
-    offset: Weights
+    inside: tuple[Weights, Weights, Weights, Weights]
     fitted_on: str = ""
 
-    def log_likelihood(self, evidence: Evidence, scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-        """Of scores of that query."""
-        x = evidence.conditions
-        z = evidence.standardised(scores)
-        return np.asarray((x @ self.standard) * z + (x @ self.cosine) * scores + x @ self.offset)
+    def in_gallery(self, evidence: Evidence) -> float:
+        """The probability that the place is in the gallery."""
+        logit = float(evidence.standing @ np.array(self.inside) @ evidence.conditions)
+        return 1 / (1 + math.exp(-max(-500.0, min(500.0, logit))))
 
     def posterior(self, evidence: Evidence) -> Posterior:
-        """Bayes' rule over the tiles and "not in this gallery", each tile as likely before as any other."""
-        listed = self.log_likelihood(evidence, evidence.scores) - math.log(max(evidence.tiles, 1))
-        rest = max(0, evidence.tiles - len(evidence.scores))
-        lesser = evidence.background[evidence.background <= evidence.scores.min(initial=math.inf)]
-        unlisted = -math.inf
-        if rest and len(lesser):
-            terms = self.log_likelihood(evidence, lesser) - math.log(max(evidence.tiles, 1))
-            unlisted = float(np.logaddexp.reduce(terms)) + math.log(rest / len(lesser))
-        total = float(np.logaddexp.reduce([*listed, unlisted, 0.0]))
-        tiles = np.exp(listed - total)
-        absent = math.exp(-total)
-        return Posterior(tiles, max(0.0, 1 - absent - float(tiles.sum())), absent)
+        """The probability of every tile listed, of the others together, and of absence."""
+        inside, x = self.in_gallery(evidence), evidence.conditions
+
+        def logits(scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+            return np.asarray(
+                (x @ self.standard) * evidence.standardised(scores) + (x @ self.cosine) * scores
+            )
+
+        lesser, weight = evidence.unlisted
+        terms = np.concatenate([logits(evidence.scores), logits(lesser) + math.log(max(weight, 1e-300))])
+        share = np.exp(terms - np.logaddexp.reduce(terms))
+        k = len(evidence.scores)
+        return Posterior(inside * share[:k], inside * float(share[k:].sum()), 1 - inside)
 
     def to_json(self) -> str:
         """As text, for calibration.json."""
@@ -117,10 +133,10 @@ def read_calibration(folder: Path) -> Calibration | None:
         return None
     try:
         raw: Any = json.loads(path.read_text(encoding="utf-8")[:65536])
-        weights = {name: _weights(raw[name]) for name in ("standard", "cosine", "offset")}
         if raw["schema"] != SCHEMA or not isinstance(raw["fitted_on"], str):
             raise ValueError("of another schema")
-        return Calibration(**weights, fitted_on=raw["fitted_on"])
+        a, b, c, d = map(_weights, raw["inside"])
+        return Calibration(_weights(raw["standard"]), _weights(raw["cosine"]), (a, b, c, d), raw["fitted_on"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as cause:
         raise ModelError(
             f"{path} is no calibration ({cause}); make it again with geoloc calibrate."

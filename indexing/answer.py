@@ -85,8 +85,10 @@ def answer(
         tolerance_deg=tolerance_deg,
     )  # fmt: skip
     weighed = [
-        gallery.evidence(query, scores, region=region, heading_deg=heading_deg, tolerance_deg=tolerance_deg)
-        for query, scores in zip(queries, hits.scores, strict=True)
+        gallery.evidence(
+            query, ids, scores, region=region, heading_deg=heading_deg, tolerance_deg=tolerance_deg
+        )
+        for query, ids, scores in zip(queries, hits.ids, hits.scores, strict=True)
     ]
     best = max(range(len(views)), key=lambda row: weighed[row].standardised(weighed[row].scores)[0])
     query, hits, evidence = queries[best], _row(hits, best), weighed[best]

@@ -30,6 +30,7 @@ from preprocessing.imagery import read_square
 _SPARE = 16  # more hits than asked for, so that equal scores around the k-th are ordered by id
 _RESCORED = 256
 _SAMPLE = 4096
+M_PER_DEG = 111_320.0
 
 
 def best_turns(
@@ -291,18 +292,24 @@ class Gallery:
     def evidence(
         self,
         query: Float32[np.ndarray, "d"],
+        ids: Int64[np.ndarray, "k"],
         scores: Float32[np.ndarray, "k"],
         *,
         region: shapely.Geometry | None = None,
         heading_deg: float | None = None,
         tolerance_deg: float = 0.0,
     ) -> Evidence:
-        """What a search says about a query, for `Calibration.posterior`; scores: of its hits."""
+        """What a search says about a query, for `Calibration.posterior`; ids and scores of its hits."""
         turns = self.turns(heading_deg, tolerance_deg)
         bins = self.spec.azimuth_bins
         seen = (query.reshape(bins, -1) != 0).any(axis=1).sum()
+        found = ids >= 0
+        lonlats = self.lonlats(ids[found])
+        metres = (lonlats - lonlats[0]) * M_PER_DEG * [math.cos(math.radians(lonlats[0, 1])), 1.0]
+        elsewhere = scores[found][np.hypot(*metres.T) > self.spec.footprint_m / 2]
         return Evidence(
-            scores=scores[np.isfinite(scores)].astype(np.float64),
+            scores=scores[found].astype(np.float64),
+            rival=float(elsewhere[0] if len(elsewhere) else scores[found][-1]),
             background=best_turns(query, self._sample, self.spec, turns)[0].astype(np.float64),
             tiles=len(self) if region is None else int(self._centres_in(region).sum()),
             seen_deg=360 * float(seen) / bins,

@@ -4,6 +4,8 @@ import pytest
 from geoloc.certainty import certainty_figures
 from geoloc.posterior import Calibration
 
+NONE = (0.0, 0.0, 0.0)
+
 
 def unit(rng: np.random.Generator, n: int, a: int, c: int) -> np.ndarray:
     bins = rng.normal(size=(n, a, c))
@@ -14,7 +16,7 @@ def unit(rng: np.random.Generator, n: int, a: int, c: int) -> np.ndarray:
 def test_sure_of_what_is_there_and_of_what_is_not(unknown: bool) -> None:
     """Queries that equal their tile exactly: every even one is found, every odd one's tile is taken away."""
     gallery = unit(np.random.default_rng(0), 60, 8, 16)
-    sharp = Calibration((3.0, 0.0, 0.0), (0.0, 0.0, 0.0), (-12.0, 0.0, 0.0))
+    sharp = Calibration((10.0, 0.0, 0.0), NONE, ((-25.0, 0.0, 0.0), (5.5, 0.0, 0.0), NONE, NONE))
     figures = certainty_figures(
         sharp, gallery[:40], gallery, np.arange(40), None, azimuth_bins=8, unknown_heading=unknown
     )
@@ -25,7 +27,7 @@ def test_sure_of_what_is_there_and_of_what_is_not(unknown: bool) -> None:
 
 def test_a_model_that_is_always_sure_is_found_out() -> None:
     gallery = unit(np.random.default_rng(0), 60, 8, 16)
-    vain = Calibration((30.0, 0.0, 0.0), (0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
+    vain = Calibration((90.0, 0.0, 0.0), NONE, ((90.0, 0.0, 0.0), NONE, NONE, NONE))
     figures = certainty_figures(
         vain, gallery[:40], gallery, np.arange(40), None, azimuth_bins=8, unknown_heading=False
     )
@@ -35,7 +37,7 @@ def test_a_model_that_is_always_sure_is_found_out() -> None:
 def test_tiles_that_overlap_are_taken_out_too() -> None:
     gallery = unit(np.random.default_rng(0), 30, 4, 8)
     twins = np.concatenate([gallery, gallery])
-    sharp = Calibration((3.0, 0.0, 0.0), (0.0, 0.0, 0.0), (-9.0, 0.0, 0.0))
+    sharp = Calibration((10.0, 0.0, 0.0), NONE, ((-25.0, 0.0, 0.0), (5.5, 0.0, 0.0), NONE, NONE))
     overlaps = np.zeros((30, 60), bool)
     overlaps[np.arange(30), np.arange(30) + 30] = True
     common = {"azimuth_bins": 4, "unknown_heading": False}

@@ -16,6 +16,8 @@ from indexing.trials import Result, figures_of, town_cases, try_cases
 from preprocessing.towns.synth import SynthConfig, synthesize
 from preprocessing.towns.town import TownConfig
 
+NONE = (0.0, 0.0, 0.0)
+
 
 @pytest.fixture(scope="module")
 def towns(tmp_path_factory):
@@ -36,7 +38,7 @@ def test_answers_of_a_dense_gallery(towns, tiny_spec, tmp_path):
     torch.manual_seed(0)
     model = tmp_path / "model"
     save_encoder(TwinEncoder(tiny_spec), model, "untrained")
-    weights = Calibration((1.0, 0.0, 0.0), (0.0, 0.0, 0.0), (-3.0, 0.0, 0.0))
+    weights = Calibration((3.0, 0.0, 0.0), NONE, ((-3.0, 0.0, 0.0), (1.0, 0.0, 0.0), NONE, NONE))
     (model / "calibration.json").write_text(weights.to_json())
     chosen = town_cases(towns, "all", 3)
     build_gallery(chosen.imagery, model, tmp_path / "gallery", stride_m=16.0)
@@ -62,7 +64,7 @@ def test_answers_of_a_dense_gallery(towns, tiny_spec, tmp_path):
 
 
 def made(error_m, truth, *, nearby=0.5, in_gallery=0.5, covered=False, turn=None):
-    evidence = Evidence(np.array([0.5]), np.array([0.1, 0.2]), 10, 90.0, 360.0)
+    evidence = Evidence(np.array([0.5]), 0.2, np.array([0.1, 0.2]), 10, 90.0, 360.0)
     return Result(Trial(evidence, truth), error_m, error_m + 1, turn, in_gallery, nearby, covered)
 
 

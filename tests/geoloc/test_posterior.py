@@ -1,0 +1,140 @@
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geoloc.calibrate import ELSEWHERE, Trial, auroc, calibration_error, fit_calibration, reliability
+from geoloc.errors import DataError, ModelError
+from geoloc.posterior import FILE, Calibration, Evidence, Posterior, read_calibration
+
+NONE = (0.0, 0.0, 0.0)
+PLAIN = Calibration((2.0, -0.3, 0.1), (3.0, 0.5, 0.0), ((-4.0, 0.2, 0.1), (0.8, 0.0, -0.1), NONE, NONE))
+finite = st.floats(-50, 50)
+
+
+def evidence(scores: np.ndarray, tiles: int, seed: int = 0, background: np.ndarray | None = None) -> Evidence:
+    some = np.random.default_rng(seed).normal(0.1, 0.1, 200) if background is None else background
+    best_first = np.sort(scores)[::-1]
+    return Evidence(best_first, float(best_first[min(1, len(scores) - 1)]), some, tiles, 90.0, 360.0)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.lists(st.floats(-1, 1), min_size=1, max_size=30),
+    st.integers(0, 10_000),
+    st.tuples(finite, finite, finite),
+    st.lists(st.floats(-1, 1), max_size=20),
+)
+def test_probabilities_sum_to_one(
+    scores: list[float], more: int, weights: tuple[float, float, float], background: list[float]
+) -> None:
+    calibration = Calibration(weights, weights, (weights, weights, NONE, weights))
+    seen = evidence(np.array(scores), len(scores) + more, background=np.array([0.0, *background]))
+    found = calibration.posterior(seen)
+    assert (found.tiles >= 0).all() and found.elsewhere >= 0 and 0 <= found.absent <= 1
+    assert float(found.tiles.sum()) + found.elsewhere + found.absent == pytest.approx(1, abs=1e-9)
+
+
+def test_equals_a_naive_softmax_where_every_tile_is_listed() -> None:
+    scores = np.sort(np.random.default_rng(1).normal(0.2, 0.1, 50))[::-1]
+    seen = evidence(scores, 50)
+    mean, deviation = seen.background.mean(), seen.background.std()
+    x = [1.0, 2.0, 1.0]  # 90 degrees are two octaves below 360, all headings searched
+    slope, plain = (sum(w * c for w, c in zip(ws, x, strict=True)) for ws in (PLAIN.standard, PLAIN.cosine))
+    terms = [math.exp(slope * (s - mean) / deviation + plain * s) for s in scores]
+    best = (scores[0] - mean) / deviation
+    logit = sum(w * c for w, c in zip(PLAIN.inside[0], x, strict=True))
+    logit += sum(w * c for w, c in zip(PLAIN.inside[1], x, strict=True)) * best
+    here = 1 / (1 + math.exp(-logit))
+    found = PLAIN.posterior(seen)
+    assert found.in_gallery == pytest.approx(here)
+    np.testing.assert_allclose(found.tiles, [here * term / sum(terms) for term in terms])
+    assert found.elsewhere == pytest.approx(0)
+
+
+def test_a_list_and_a_sample_come_near_the_whole_gallery() -> None:
+    scores = np.sort(np.random.default_rng(2).normal(0.1, 0.1, 5000))[::-1]
+    sample = scores[::5]
+    soft = Calibration((1.0, 0.0, 0.0), NONE, (NONE, NONE, NONE, NONE))
+    whole = soft.posterior(Evidence(scores, scores[1], sample, 5000, 90.0, 360.0))
+    listed = soft.posterior(Evidence(scores[:100], scores[1], sample, 5000, 90.0, 360.0))
+    assert listed.elsewhere == pytest.approx(whole.tiles[100:].sum(), rel=0.05)
+    np.testing.assert_allclose(listed.tiles, whole.tiles[:100], rtol=0.05)
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(0.001, 1), min_size=1, max_size=7), st.floats(0.0, 0.9))
+def test_the_region_is_the_smallest_that_holds_its_share(parts: list[float], absent: float) -> None:
+    tiles = np.array(parts) / sum(parts) * (1 - absent)
+    region = Posterior(tiles, 0.0, absent).region(0.9)
+    assert tiles[region].sum() >= 0.9 * (1 - absent) - 1e-6
+    best_first = np.sort(tiles)[::-1]
+    fewest = next(n for n in range(1, 9) if best_first[:n].sum() >= 0.9 * (1 - absent) - 1e-6)
+    assert len(region) <= fewest + 1 and (len(region) == 1 or tiles[region[:-1]].sum() < 0.9 * (1 - absent))
+
+
+def test_round_trip_and_files_that_are_none(tmp_path: Path) -> None:
+    assert read_calibration(tmp_path) is None
+    (tmp_path / FILE).write_text(PLAIN.to_json())
+    assert read_calibration(tmp_path) == PLAIN
+    good = json.loads(PLAIN.to_json())
+    wrong = [
+        "", "[" * 10**5, "null", "{}", json.dumps(good | {"schema": 9}),
+        json.dumps(good | {"standard": [1]}),
+        json.dumps(good | {"inside": [[0, 0, 0]] * 3}), json.dumps(good | {"cosine": ["a", 1, 2]}),
+        PLAIN.to_json().replace("3.0", "NaN"), json.dumps(good | {"fitted_on": 3}),
+    ]  # fmt: skip
+    for text in wrong:
+        (tmp_path / FILE).write_text(text)
+        with pytest.raises(ModelError, match="no calibration"):
+            read_calibration(tmp_path)
+
+
+def simulated(rng: np.random.Generator, inside: bool, tiles: int = 400, listed: int = 100) -> Trial:
+    """A gallery of normal scores in which the true tile, if any, stands some deviations higher."""
+    scores = rng.normal(0.1, 0.1, tiles)
+    truth = int(rng.integers(tiles)) if inside else None
+    if truth is not None:
+        scores[truth] += abs(rng.normal(0.3, 0.15))
+    order = np.argsort(-scores)
+    best = scores[order[:listed]]
+    at = np.flatnonzero(order[:listed] == truth)
+    place = None if truth is None else int(at[0]) if len(at) else ELSEWHERE
+    return Trial(Evidence(best, float(best[1]), scores[::4], tiles, 90.0, 360.0), place)
+
+
+def test_a_fit_is_calibrated_on_fresh_queries() -> None:
+    rng = np.random.default_rng(3)
+    fitted = fit_calibration([simulated(rng, number % 2 == 0) for number in range(800)], "simulation")
+    fresh = [simulated(rng, number % 2 == 0) for number in range(800)]
+    found = [fitted.posterior(trial.evidence) for trial in fresh]
+    top = np.array([one.tiles[0] for one in found])
+    assert calibration_error(top, np.array([trial.truth == 0 for trial in fresh])) < 0.06
+    here = np.array([trial.truth is not None for trial in fresh])
+    present = np.array([one.in_gallery for one in found])
+    assert calibration_error(present, here) < 0.06
+    assert auroc(present, here) > 0.65
+    held = [t.truth in p.region() for t, p in zip(fresh, found, strict=True) if t.truth is not None]
+    assert 0.82 <= np.mean(held) <= 0.99
+    with pytest.raises(DataError, match="10 queries"):
+        fit_calibration(fresh[:15], "too few")
+
+
+def test_measures_against_naive_loops() -> None:
+    rng = np.random.default_rng(4)
+    confidence, correct = rng.uniform(0, 1, 500), rng.uniform(0, 1, 500) < 0.4
+    total = 0.0
+    for low in range(10):
+        here = [i for i, c in enumerate(confidence) if low / 10 <= c < (low + 1) / 10]
+        total += abs(sum(confidence[i] for i in here) - sum(bool(correct[i]) for i in here)) / 500
+    assert calibration_error(confidence, correct) == pytest.approx(total)
+    assert sum(n for n, _, _ in reliability(confidence, correct)) == 500
+    assert reliability(np.array([1.0]), np.array([True])) == [(1, 1.0, 1.0)]
+    score = rng.integers(0, 20, 60) / 20
+    wins = [(a > b) + (a == b) / 2 for a in score[correct[:60]] for b in score[~correct[:60]]]
+    assert auroc(score, correct[:60]) == pytest.approx(float(np.mean(wins)))
+    assert math.isnan(auroc(score, np.ones(60, bool)))
