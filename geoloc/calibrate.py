@@ -94,7 +94,8 @@ def _tensors(trials: Sequence[Trial]) -> tuple[Tensor, Tensor, Tensor]:
         parts = np.stack([evidence.standardised(scores), scores], axis=1)
         features[row, :n] = parts[:, :, None] * evidence.conditions
         logs[row, :k] = 0.0
-        logs[row, k:n] = np.log(max(weight, 1e-300) * len(lesser) / max(1, n - k))
+        if n > k:
+            logs[row, k:n] = np.log(weight * len(lesser) / (n - k))
         truth[row, slice(k, n) if trial.truth == ELSEWHERE else trial.truth] = True
     return torch.from_numpy(features), torch.from_numpy(logs), torch.from_numpy(truth)
 

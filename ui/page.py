@@ -128,6 +128,16 @@ def show(here: Shelf, sight: Sight | None) -> None:
     street.html(panels.street_figure(sight.found.view))
     street.html(panels.answer_figures(sight.found, sight.reference, sight.question.reference_name))
     tile.html(panels.tile_figure(sight.chosen, picture(here, sight.chosen), layers.seen_deg(sight.found)))
+    atlas, ranking = st.columns([10, 4], gap="small")
+    with atlas:
+        draw_map(here, sight)
+    with ranking:
+        list_matches(here, sight)
+    explain(here, sight)
+
+
+def explain(here: Shelf, sight: Sight) -> None:
+    """The street view and the chosen tile by azimuth, so that a person sees why they match."""
     shown = pixels(here, sight.chosen)
     if shown is not None and here.gallery.spec.polar:
         heading_deg = sight.chosen.place.heading_deg
@@ -135,11 +145,6 @@ def show(here: Shelf, sight: Sight | None) -> None:
         pair = strips(sight.found.view, turn_deg, shown, here.gallery.spec)
         with st.expander("Why it matches", expanded=True):
             st.html(panels.strips_figure(sight.chosen, pair))
-    atlas, ranking = st.columns([10, 4], gap="small")
-    with atlas:
-        draw_map(here, sight)
-    with ranking:
-        list_matches(here, sight)
 
 
 def draw_map(here: Shelf, sight: Sight | None) -> None:

@@ -72,7 +72,7 @@ def strips_figure(match: Match, strips: Strips) -> str:
     return (
         f'<figure class="strips"><img src="{data_uri(strips.street)}" alt="The street view by azimuth">'
         f'<img src="{data_uri(strips.tile)}" alt="Tile {match.place.tile_id} in polar form">'
-        f'<div class="ruler">{marks}</div><figcaption><b>Why it matches</b> '
+        f'<div class="ruler">{marks}</div><figcaption><b>By azimuth</b> '
         "<span>above: the street view turned to the heading found</span> <span>below: the tile around the "
         "place, in polar form, near the camera at the bottom</span> <span>dimmed: what the view does not "
         "show</span></figcaption></figure>"
@@ -119,9 +119,10 @@ def answer_figures(answer: Answer, reference: LonLat | None, reference_name: str
         ("Best fix", lonlat_text(fix.lonlat), "longitude, latitude"),
         ("Within", f"± {distance_text(fix.radius_m)}", _within_note(answer)),
         ("Looking", "unknown" if fix.heading_deg is None else bearing(fix.heading_deg), "image centre"),
-        ("Score", f"{fix.score:.3f}", "cosine similarity"),
     ]
-    if fix.in_gallery is not None:
+    if fix.in_gallery is None:
+        cells.append(("Score", f"{fix.score:.3f}", "cosine similarity"))
+    else:
         cells.insert(2, ("In this gallery", f"{fix.in_gallery:.0%}", "calibrated on synthetic towns"))
     if reference is not None:
         cells.append(("Error", distance_text(fix.lonlat.distance_m(reference)), f"from {reference_name}"))

@@ -124,6 +124,7 @@ def test_upload_click_download(
     tab.set_input_files("input[type=file]", world.panorama)
     tab.locator(".street img").wait_for()
     assert "120° SE" in tab.locator(".street figcaption").inner_text()
+    tab.locator(".strips").wait_for()
     tab.locator(".stDeckGlJsonChart canvas").first.wait_for()
     found, bounds = _expected(world)
     target = _exposed(found)
@@ -134,6 +135,7 @@ def test_upload_click_download(
     saved = tmp_path / "answer.geojson"
     download.value.save_as(saved)
     assert download.value.suggested_filename == "geoloc-panorama-01.geojson"
+    assert tab.locator(".strips img").count() == 2
     features = json.loads(saved.read_text())["features"]
     assert [feature["properties"]["tile_id"] for feature in features[1:]] == [
         match.place.tile_id for match in found.matches

@@ -63,7 +63,7 @@ def test_calibrate_then_score_the_map(towns, model, capsys, tmp_path):
     assert run("calibrate", "--split", "all", *words) in (0, None)
     fitted = read_calibration(model)
     assert fitted is not None and "[60, 61]" in fitted.fitted_on
-    assert all(map(math.isfinite, (*fitted.standard, *fitted.cosine, *fitted.offset)))
+    assert all(map(math.isfinite, (*fitted.standard, *fitted.cosine, *fitted.inside[0])))
     capsys.readouterr()
     assert run("evaluate", "--map", *words, "--unknown-heading", "--hfov-deg", "360,90", "--json") in (
         0,
