@@ -1,0 +1,116 @@
+"""What training varies, against signals whose azimuth, elevation and place are known."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from geoloc.augment import Augmentation, vary, window_mask
+from geoloc.encoder import seen_bins
+from geoloc.spec import EncoderSpec
+from geoloc.tensors import azimuths_deg, elevations_deg
+
+STILL = Augmentation(shift_m=0.0, tilt_deg=0.0, layouts=(1.0, 0.0, 0.0, 0.0), photo=0.0, colour=0.0)
+
+
+@pytest.fixture
+def plain(tiny_spec: EncoderSpec) -> EncoderSpec:
+    """A spec whose tensors are the pixels themselves."""
+    return dataclasses.replace(tiny_spec, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+
+
+def signals(spec: EncoderSpec, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Canvases of cos and sin of the azimuth and of the elevation; tiles of column, row and nothing."""
+    h, w = spec.street_hw
+    azimuth = np.radians(azimuths_deg(spec).numpy())
+    tall = dataclasses.replace(spec, street_hw=(h * 3 // 2, w), street_elevation_deg=(-67.5, 67.5))
+    up = elevations_deg(tall).numpy() / 90
+    image = np.empty((n, 4, tall.street_hw[0], w), np.uint8)
+    image[:, 0], image[:, 1] = np.rint(127.5 + 127 * np.cos(azimuth)), np.rint(127.5 + 127 * np.sin(azimuth))
+    image[:, 2], image[:, 3] = np.rint(127.5 + 127 * up)[:, None], 255
+    side = spec.satellite_px + 20
+    tile = np.zeros((n, side, side, 3), np.uint8)
+    tile[..., 0], tile[..., 1] = np.arange(side), np.arange(side)[:, None]
+    return image, tile
+
+
+def azimuth_of(street: torch.Tensor) -> np.ndarray:
+    """Degrees that each pixel of a varied canvas says it shows."""
+    return np.degrees(np.arctan2(street[:, 1].numpy() - 0.5, street[:, 0].numpy() - 0.5))
+
+
+def test_the_turn_undoes_what_was_turned(plain: EncoderSpec) -> None:
+    batch = vary(*signals(plain, 6), plain, STILL, np.random.default_rng(0))
+    turned_deg = batch.turn.numpy()[:, None, None] * 360 / plain.azimuth_bins
+    want = azimuths_deg(plain).numpy()[None, None] + turned_deg
+    off = (azimuth_of(batch.street) - want + 180) % 360 - 180
+    assert np.abs(off).max() < 1.5
+    assert batch.turn.std() > 1
+    assert (batch.street[:, 3] == 1).all()
+
+
+def test_the_tilt_is_a_rotation_of_the_sphere(plain: EncoderSpec) -> None:
+    """The horizon's elevation follows a cosine of azimuth whose height is the lean, as on a sphere."""
+    lean = dataclasses.replace(STILL, tilt_deg=20.0)
+    batch = vary(*signals(plain, 8), plain, lean, np.random.default_rng(1))
+    up_deg = (batch.street[:, 2].numpy() * 255 - 127.5) / 127 * 90
+    azimuth = np.radians(azimuths_deg(plain).numpy())
+    rows = elevations_deg(plain).numpy()
+    horizon = (up_deg[:, plain.street_hw[0] // 2 - 1] + up_deg[:, plain.street_hw[0] // 2]) / 2
+    assert abs(rows[plain.street_hw[0] // 2 - 1] + rows[plain.street_hw[0] // 2]) < 1e-9
+    for seen in horizon:
+        wave = 2 * np.mean(np.sin(np.radians(seen)) * np.exp(-1j * azimuth))
+        lean_rad, towards = abs(wave), np.angle(wave)
+        want = np.degrees(np.arcsin(np.clip(lean_rad * np.cos(azimuth + towards), -1, 1)))
+        assert np.abs(seen - want).max() < 1.5
+    assert 1 < np.ptp(horizon, axis=1).max() / 2 <= 20.5
+
+
+def test_tiles_move_by_up_to_the_shift(plain: EncoderSpec) -> None:
+    moving = dataclasses.replace(STILL, shift_m=10.0)
+    satellite = vary(*signals(plain, 40), plain, moving, np.random.default_rng(2)).satellite.numpy() * 255
+    corners = satellite[:, :2, 0, 0]
+    assert 0 <= corners.min() <= 3 and 17 <= corners.max() <= 20
+    assert np.allclose(satellite[:, 0, 0, :] - corners[:, :1], np.arange(plain.satellite_px), atol=1e-3)
+    still = vary(*signals(plain, 3), plain, STILL, np.random.default_rng(2)).satellite.numpy() * 255
+    assert np.allclose(still[:, :2, 0, 0], 10)
+
+
+@pytest.mark.parametrize(("layout", "queries"), [(0, 3), (1, 1), (2, 2), (3, 3)])
+def test_every_window_is_a_query_of_its_own(plain: EncoderSpec, layout: int, queries: int) -> None:
+    only = dataclasses.replace(STILL, layouts=tuple(float(i == layout) for i in range(4)))  # type: ignore[arg-type]
+    batch = vary(*signals(plain, 5), plain, only, np.random.default_rng(3))
+    assert np.bincount(batch.owner.numpy()).tolist() == [queries] * 5
+    seen = seen_bins(batch.street[:, 3], plain.azimuth_bins)
+    assert (batch.windows.sum(dim=1) > 0).all()
+    if layout < 3:  # three windows of 65 degrees fill bins of 45 too unevenly to say
+        assert (batch.windows <= seen[batch.owner]).all()
+    if layout == 2:
+        together = torch.zeros_like(seen).index_add_(0, batch.owner, batch.windows)
+        assert together.max() <= 2 and (together.clamp(max=1) == seen).float().mean() > 0.9
+
+
+def test_a_pooled_model_is_asked_one_window_at_a_time(plain: EncoderSpec) -> None:
+    pooled = dataclasses.replace(plain, azimuth_bins=1, polar=False)
+    batch = vary(*signals(pooled, 12), pooled, Augmentation(), np.random.default_rng(4))
+    assert batch.owner.tolist() == list(range(12))
+
+
+def test_the_batch_is_a_function_of_the_seed(plain: EncoderSpec) -> None:
+    first, same, other = (
+        vary(*signals(plain, 4), plain, Augmentation(), np.random.default_rng(seed)) for seed in (5, 5, 6)
+    )
+    assert torch.equal(first.street, same.street) and torch.equal(first.satellite, same.satellite)
+    assert not torch.equal(first.street, other.street)
+
+
+def test_windows_against_a_loop_over_pixels(plain: EncoderSpec) -> None:
+    hfov, centre, half, pitch = 80.0, 150.0, 25.0, 5.0
+    mask = window_mask(plain, *(np.array([value]) for value in (hfov, centre, half, pitch)))[0].numpy()
+    for row, up in enumerate(elevations_deg(plain).tolist()):
+        for column, azimuth in enumerate(azimuths_deg(plain).tolist()):
+            across = (azimuth - centre + 180) % 360 - 180
+            flat = np.degrees(np.arctan2(np.tan(np.radians(up)), np.cos(np.radians(across))))
+            inside = abs(across) <= hfov / 2 and abs(flat - pitch) <= half
+            assert bool(mask[row, column]) == inside
