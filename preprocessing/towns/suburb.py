@@ -190,7 +190,7 @@ def _borders(
     gates = [rectangle(plot.at(plot.hand * plot.front_m / 2, 0), plot.street, 8.0, 9.0) for plot in plots]
     blocked = shapely.union_all([t.buffer(0.7) for t in taken] + gates)
     inside = shapely.voronoi_polygons(middles, only_edges=True).intersection(block.buffer(-0.6))
-    front = block.buffer(-0.7).exterior
+    front = block.buffer(-0.7).boundary
     for border, odds in ((inside.difference(blocked), 0.85), (front.difference(blocked), 0.5)):
         for part in lines(border, 2.0):
             edge = str(rng.choice(["hedge", "fence"])) if how.edge == "mixed" else how.edge
