@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -18,7 +19,9 @@ class Pair:
 
     heading_deg: of the street view's centre, clockwise from true north. hfov_deg: its field of view.
     lonlat, tile_lonlat: of the camera and of the tile's centre, where known. footprint_m: the
-    tile image's side, None where the dataset does not say.
+    tile image's side, None where the dataset does not say. also: further tiles that a lenient
+    protocol counts as right (CVACT: within 5 m). semi: tiles that are neither right nor wrong (VIGOR's
+    semi-positives). A query with several right answers has a pair for each.
     """
 
     street: Path
@@ -28,6 +31,20 @@ class Pair:
     lonlat: LonLat | None = None
     tile_lonlat: LonLat | None = None
     footprint_m: float | None = None
+    also: tuple[Path, ...] = ()
+    semi: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Distractor:
+    """An image of the gallery that is no query's match; fields as in `Pair`."""
+
+    path: Path
+    lonlat: LonLat | None = None
+    footprint_m: float | None = None
+
+
+Direction = Literal["street->satellite", "satellite->street"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +53,10 @@ class PairTable:
 
     missing: files that the dataset's list names and the disk lacks; their pairs are not in `pairs`.
     missing_pairs: how many pairs that dropped. seeds: of synthetic towns, to keep training and
-    evaluation apart; empty for photographs.
+    evaluation apart; empty for photographs. distractors: what else the gallery holds. direction: which
+    view is asked of which. labels: which of several published sets of labels. also_means: what the
+    pairs' `also` is, as it ends a figure's name ("<5m"). street_px, satellite_px: width and height that
+    the dataset's images have, None where they may differ.
     """
 
     name: str
@@ -45,6 +65,12 @@ class PairTable:
     missing: Sequence[Path] = ()
     missing_pairs: int = 0
     seeds: frozenset[int] = frozenset()
+    distractors: Sequence[Distractor] = ()
+    direction: Direction = "street->satellite"
+    labels: str = ""
+    also_means: str = ""
+    street_px: tuple[int, int] | None = None
+    satellite_px: tuple[int, int] | None = None
 
     def complete(self, allow_missing: bool) -> "PairTable":
         """This table, if nothing is missing or that is allowed, and something is left."""
