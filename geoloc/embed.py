@@ -1,20 +1,54 @@
-"""Batches of canvases and tiles to matrices of embeddings."""
+"""Images to a matrix of embeddings: decoded and resized in threads while the encoder works."""
 
+import os
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 from torch import Tensor
 
-from geoloc.batches import PairDataset, batches
 from geoloc.encoder import TwinEncoder
-from geoloc.pairs import Pair
+from geoloc.errors import ModelError
+from geoloc.lineup import View
+from geoloc.pairs import read_tile_image
 from geoloc.spec import EncoderSpec
+from geoloc.street_view import read_street_view
+from geoloc.tensors import street_tensor, tile_tensor
 
 Report = Callable[[int, int], None]
 Change = Callable[[int, Tensor], Tensor]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Side = Literal["street", "satellite"]
 BATCH = 64
+AHEAD = 2
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """images embedded in wall_s seconds. decode_s and resize_s: of processor time, over all threads;
+    forward_s: while the encoder was at work.
+    """
+
+    images: int
+    wall_s: float
+    decode_s: float
+    resize_s: float
+    forward_s: float
+
+    def __add__(self, other: "Throughput") -> "Throughput":
+        return Throughput(
+            self.images + other.images,
+            self.wall_s + other.wall_s,
+            self.decode_s + other.decode_s,
+            self.resize_s + other.resize_s,
+            self.forward_s + other.forward_s,
+        )
 
 
 def best_device() -> torch.device:
@@ -22,37 +56,108 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def pair_tensors(pairs: Sequence[Pair], spec: EncoderSpec, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Canvases and tiles of the pairs in order, by batches. Raises what reading the images raises."""
-    order = [range(start, min(start + BATCH, len(pairs))) for start in range(0, len(pairs), BATCH)]
-    return batches(PairDataset(pairs, spec), order, workers)
+def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """What to compute in: `auto` is bfloat16 where the device has it, else float16 on a GPU, else float32."""
+    if precision != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
+
+
+def embed_views(
+    encoder: TwinEncoder,
+    views: Sequence[View],
+    side: Side,
+    *,
+    changes: Sequence[Change] = (lambda _, image: image,),
+    precision: Precision = "float32",
+    report: Report = lambda *_: None,
+) -> tuple[list[Float32[np.ndarray, "n d"]], Throughput]:
+    """Embeddings of all views by one of the encoders, once for every change, and what it took.
+
+    changes: each is called as change(i, tensor) on view i before it is embedded. report: called with
+    views done and views in all. Raises what reading the images raises, and ModelError for embeddings
+    that are no numbers.
+    """
+    device = next(encoder.parameters()).device
+    encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    matrices = [np.empty((len(views), encoder.spec.dim), np.float32) for _ in changes]
+    began, forward_s, spent = time.monotonic(), 0.0, np.zeros(2)
+    done = 0
+    for tensors, seconds in _read_ahead(views, encoder.spec, side):
+        started = time.monotonic()
+        rows = slice(done, done + len(tensors))
+        for matrix, change in zip(matrices, changes, strict=True):
+            changed = [change(row, tensor) for row, tensor in enumerate(tensors, done)]
+            matrix[rows] = _forward(encoder, torch.stack(changed).to(device), side, precision).numpy()
+        forward_s += time.monotonic() - started
+        spent += seconds
+        done = rows.stop
+        report(done, len(views))
+    if not all(np.isfinite(matrix).all() for matrix in matrices):
+        raise ModelError("The model's embeddings are not numbers; take it again from its source.")
+    decode_s, resize_s = spent.tolist()
+    return matrices, Throughput(len(views), time.monotonic() - began, decode_s, resize_s, forward_s)
 
 
 def embed_pairs(
-    encoder: TwinEncoder,
-    loaded: Iterable[tuple[Tensor, Tensor]],
-    n: int,
-    *,
-    changes: Sequence[Change] = (lambda _, canvas: canvas,),
-    report: Report | None = None,
-) -> tuple[list[Float32[np.ndarray, "n d"]], Float32[np.ndarray, "n d"]]:
-    """Embeddings of n pairs: of their canvases once for every change, and of their tiles.
-
-    changes: each is called as change(i, canvas) on the canvas of pair i before it is embedded.
-    report: called with pairs done and pairs in all.
-    """
+    encoder: TwinEncoder, loaded: Iterable[tuple[Tensor, Tensor]], change: Change = lambda _, canvas: canvas
+) -> tuple[Float32[np.ndarray, "n d"], Float32[np.ndarray, "n d"]]:
+    """Embeddings of pairs whose canvases and tiles are at hand as batches of tensors."""
     device = next(encoder.parameters()).device
-    streets = [np.empty((n, encoder.spec.dim), np.float32) for _ in changes]
-    satellite = np.empty((n, encoder.spec.dim), np.float32)
-    start = 0
-    for canvases, tiles in loaded:
-        stop = start + len(canvases)
-        with torch.inference_mode():
-            for street, change in zip(streets, changes, strict=True):
-                changed = [change(row, canvas) for row, canvas in enumerate(canvases, start)]
-                street[start:stop] = encoder.embed_street(torch.stack(changed).to(device)).cpu()
-            satellite[start:stop] = encoder.embed_satellite(tiles.to(device)).cpu()
-        start = stop
-        if report is not None:
-            report(stop, n)
-    return streets, satellite
+    streets, tiles, done = [], [], 0
+    for canvases, satellite in loaded:
+        changed = torch.stack([change(row, canvas) for row, canvas in enumerate(canvases, done)])
+        streets.append(_forward(encoder, changed.to(device), "street", "float32").numpy())
+        tiles.append(_forward(encoder, satellite.to(device), "satellite", "float32").numpy())
+        done += len(canvases)
+    return np.concatenate(streets), np.concatenate(tiles)
+
+
+def _forward(
+    encoder: TwinEncoder, batch: Float[Tensor, "b i h w"], side: Side, precision: Precision
+) -> Float[Tensor, "b d"]:
+    embed = encoder.embed_street if side == "street" else encoder.embed_satellite
+    dtype = compute_dtype(precision, batch.device)
+    with torch.inference_mode(), torch.autocast(batch.device.type, dtype, enabled=dtype != torch.float32):
+        return embed(batch).float().cpu()
+
+
+def _read_ahead(
+    views: Sequence[View], spec: EncoderSpec, side: Side
+) -> Iterator[tuple[list[Tensor], Float[np.ndarray, " 2"]]]:
+    """Tensors by batches, and the seconds spent on decoding and on resizing them."""
+    read = _read_street if side == "street" else _read_satellite
+    coming: deque[list[Future[tuple[Tensor, float, float]]]] = deque()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        try:
+            for start in range(0, len(views), BATCH):
+                coming.append([pool.submit(read, view, spec) for view in views[start : start + BATCH]])
+                if len(coming) > AHEAD:
+                    yield _gathered(coming.popleft())
+            while coming:
+                yield _gathered(coming.popleft())
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _gathered(
+    batch: list[Future[tuple[Tensor, float, float]]],
+) -> tuple[list[Tensor], Float[np.ndarray, " 2"]]:
+    tensors, decode_s, resize_s = zip(*(future.result() for future in batch), strict=True)
+    return list(tensors), np.array([sum(decode_s), sum(resize_s)])
+
+
+def _read_street(view: View, spec: EncoderSpec) -> tuple[Tensor, float, float]:
+    began = time.thread_time()
+    image = read_street_view(view.path, hfov_deg=view.hfov_deg, heading_deg=view.heading_deg)
+    decoded = time.thread_time()
+    return street_tensor(image, spec), decoded - began, time.thread_time() - decoded
+
+
+def _read_satellite(view: View, spec: EncoderSpec) -> tuple[Tensor, float, float]:
+    began = time.thread_time()
+    image = read_tile_image(view.path, view.footprint_m, spec.footprint_m)
+    decoded = time.thread_time()
+    return tile_tensor(image, spec), decoded - began, time.thread_time() - decoded

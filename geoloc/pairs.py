@@ -106,21 +106,28 @@ def read_pair_street(pair: Pair) -> StreetView:
 
 
 def read_pair_tile(pair: Pair, footprint_m: float, spare_m: float = 0.0) -> UInt8[np.ndarray, "h w 3"]:
-    """The middle of the tile image: a square of footprint_m, with as much of spare_m around it as there is.
+    """The middle of the pair's tile; see `read_tile_image`."""
+    return read_tile_image(pair.satellite, pair.footprint_m, footprint_m, spare_m)
 
-    One of unknown footprint is taken whole, and so is one that is smaller by up to 10 %. Raises
-    DataError where a smaller one would mislead.
+
+def read_tile_image(
+    path: Path, covers_m: float | None, footprint_m: float, spare_m: float = 0.0
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The middle of a tile image: a square of footprint_m, with as much of spare_m around it as there is.
+
+    covers_m: the image's side; one of unknown side is taken whole, and so is one that is smaller by up
+    to 10 %. Raises DataError where a smaller one would mislead.
     """
-    rgb = read_rgb(pair.satellite)
-    if pair.footprint_m is None:
+    rgb = read_rgb(path)
+    if covers_m is None:
         return rgb
     side_px = min(rgb.shape[:2])
-    want_px = round(side_px * footprint_m / pair.footprint_m)
+    want_px = round(side_px * footprint_m / covers_m)
     if want_px > side_px * 1.1:
         raise DataError(
-            f"{pair.satellite} covers {pair.footprint_m:g} m; the model wants {footprint_m:g} m: "
+            f"{path} covers {covers_m:g} m; the model wants {footprint_m:g} m: "
             "make the tiles larger or take another model."
         )
-    keep_px = min(round(side_px * (footprint_m + 2 * spare_m) / pair.footprint_m), side_px)
+    keep_px = min(round(side_px * (footprint_m + 2 * spare_m) / covers_m), side_px)
     left, top = ((side - keep_px) // 2 for side in (rgb.shape[1], rgb.shape[0]))
     return rgb[top : top + keep_px, left : left + keep_px]

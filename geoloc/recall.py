@@ -1,13 +1,59 @@
-"""Exact ranks in bounded memory, and the figures made of them."""
+"""Exact ranks in bounded memory."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 from jaxtyping import Float, Float32, Int64
+from torch import Tensor
 
+from geoloc.lineup import Lineup, Links
+
+Ties = Literal["against", "optimistic"]
 CHUNK = 256
+QUERIES, ROWS = 1024, 8192
+"""The block of scores that is held at a time: 32 MB, small enough to be counted while it is in the cache."""
 TIE = 1e-6
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where the right answers stand. Ranks count from 0; each is that of the best right answer.
+
+    rank: among all that is not right itself. lenient: the same where `also` counts as right. unbeaten:
+    how many items neither right nor semi-positive are above, VIGOR's hit is 0. precision: average
+    precision. best: the gallery's best row.
+    """
+
+    rank: Int64[np.ndarray, " q"]
+    lenient: Int64[np.ndarray, " q"]
+    unbeaten: Int64[np.ndarray, " q"]
+    precision: Float[np.ndarray, " q"]
+    best: Int64[np.ndarray, " q"]
+
+
+def stand(
+    queries: Float32[np.ndarray, "q d"],
+    gallery: Float32[np.ndarray, "g d"],
+    lineup: Lineup,
+    *,
+    ties: Ties = "against",
+    rolls: int = 1,
+    report: Callable[[int, int], None] = lambda *_: None,
+) -> Standing:
+    """Rank the right answers of a line-up by unit vectors; see `count_better` for ties, rolls and memory."""
+    right, lenient, mild = lineup.right, lineup.right | lineup.also, lineup.right | lineup.semi
+    scores = link_scores(queries, gallery, right, rolls)
+    each = _table(right, scores, len(queries))
+    best_right = each[:, :1]
+    best_lenient = _table(lenient, link_scores(queries, gallery, lenient, rolls), len(queries))[:, :1]
+    (among, lenient_rank, unbeaten), best = count_better(
+        queries, gallery, [(each, right), (best_lenient, lenient), (best_right, mild)],
+        ties=ties, rolls=rolls, report=report,
+    )  # fmt: skip
+    return Standing(among[:, 0], lenient_rank[:, 0], unbeaten[:, 0], average_precision(among, each), best)
 
 
 def ranks(
@@ -15,69 +61,125 @@ def ranks(
     gallery: Float32[np.ndarray, "g d"],
     truth: Int64[np.ndarray, " q"],
     *,
-    ties: Literal["against", "optimistic"] = "against",
+    ties: Ties = "against",
     rolls: int = 1,
 ) -> tuple[Int64[np.ndarray, " q"], Int64[np.ndarray, " q"]]:
-    """The rank of every query's match (0 is best), and its best tile.
+    """The rank of every query's one match (0 is best), and its best row; see `count_better`."""
+    right = Links(np.arange(len(queries)), truth)
+    own = link_scores(queries, gallery, right, rolls)[:, None]
+    (rank,), best = count_better(queries, gallery, [(own, right)], ties=ties, rolls=rolls)
+    return rank[:, 0], best
 
-    The rank is the number of other gallery items that score at least as high, to within a float's
-    rounding (1e-6): ties count against us. `optimistic` counts strictly better ones, as the peers'
-    published code does. rolls > 1 scores each query by its best circular shift over that many
-    azimuth bins. Never holds more than 2 x 256 x g scores.
+
+def count_better(
+    queries: Float32[np.ndarray, "q d"],
+    gallery: Float32[np.ndarray, "g d"],
+    rules: Sequence[tuple[Float32[np.ndarray, "q _"], Links]],
+    *,
+    ties: Ties = "against",
+    rolls: int = 1,
+    report: Callable[[int, int], None] = lambda *_: None,
+) -> tuple[list[Int64[np.ndarray, "q _"]], Int64[np.ndarray, " q"]]:
+    """For every rule, how many of the gallery score at least as high as each of a query's thresholds,
+    the rule's links left out; and every query's best row.
+
+    At least as high is to within a float's rounding (1e-6): ties count against us. `optimistic` counts
+    those that are higher by more than that, as the peers' published code does but for the rounding. A
+    score that is no number is higher. rolls > 1 scores each query by its best circular shift over that
+    many azimuth bins. Holds a block of 1024 x 8192 scores at a time, on the GPU where there is one.
     """
-    rank = np.empty(len(queries), np.int64)
-    best = np.empty(len(queries), np.int64)
-    for rows, scores in best_scores(queries, gallery, rolls):
-        match = truth[rows]
-        own = scores[np.arange(len(scores)), match][:, None]
-        beats = ~(scores < own - TIE) if ties == "against" else scores > own  # NaN is against us too
-        beats[np.arange(len(scores)), match] = False
-        rank[rows], best[rows] = beats.sum(axis=1), scores.argmax(axis=1)
-    return rank, best
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    margin = -TIE if ties == "against" else TIE
+    floors = [torch.from_numpy(thresholds).to(device) + margin for thresholds, _ in rules]
+    counts = [torch.zeros(floor.shape, device=device) for floor in floors]
+    best = torch.zeros(len(queries), dtype=torch.int64, device=device)
+    top = torch.full((len(queries),), -torch.inf, device=device)
+    spare = torch.empty(QUERIES * ROWS, device=device)
+    for start in range(0, len(queries), QUERIES):
+        here = slice(start, min(start + QUERIES, len(queries)))
+        asked = torch.from_numpy(queries[here]).to(device)
+        for first in range(0, len(gallery), ROWS):
+            rows = slice(first, min(first + ROWS, len(gallery)))
+            scores = _scores(asked, torch.from_numpy(gallery[rows]).to(device), rolls)
+            beaten = spare[: scores.numel()].view_as(scores)
+            for floor, count, (_, left_out) in zip(floors, counts, rules, strict=True):
+                for column in range(floor.shape[1]):
+                    # not lower, rather than higher: what is no number counts against us
+                    torch.lt(scores, floor[here, column, None], out=beaten)
+                    count[here, column] += scores.shape[1] - beaten.sum(dim=1)
+                query, row = (torch.from_numpy(c).to(device) for c in _within(left_out, here, rows))
+                own = ~(scores[query - here.start, row - rows.start, None] < floor[query])
+                count.index_add_(0, query, -own.float())
+            high = scores.amax(dim=1)
+            risen = torch.nonzero(high > top[here])[:, 0]
+            top[here][risen] = high[risen]
+            best[here][risen] = scores[risen].argmax(dim=1) + first
+        report(here.stop, len(queries))
+    return [count.long().cpu().numpy() for count in counts], best.cpu().numpy()
+
+
+def _scores(queries: Float[Tensor, "q d"], gallery: Float[Tensor, "g d"], rolls: int) -> Float[Tensor, "q g"]:
+    scores = queries @ gallery.T
+    bins = queries.view(len(queries), rolls, -1)
+    for roll in range(1, rolls):
+        rolled = torch.roll(bins, roll, dims=1).reshape(queries.shape)
+        torch.maximum(scores, rolled @ gallery.T, out=scores)
+    return scores
+
+
+def _within(
+    links: Links, queries: slice, rows: slice
+) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
+    start, stop = np.searchsorted(links.query, [queries.start, queries.stop])
+    query, row = links.query[start:stop], links.row[start:stop]
+    inside = (row >= rows.start) & (row < rows.stop)
+    return query[inside], row[inside]
+
+
+def link_scores(
+    queries: Float32[np.ndarray, "q d"], gallery: Float32[np.ndarray, "g d"], links: Links, rolls: int = 1
+) -> Float32[np.ndarray, " n"]:
+    """The scores of linked queries and rows alone, each at its best roll."""
+    scores = np.empty(len(links.row), np.float32)
+    for start in range(0, len(scores), ROWS):
+        part = slice(start, start + ROWS)
+        asked = queries[links.query[part]].reshape(len(scores[part]), rolls, -1)
+        answers = gallery[links.row[part]].reshape(asked.shape)
+        rolled = [np.einsum("nac,nac->n", np.roll(asked, roll, axis=1), answers) for roll in range(rolls)]
+        scores[part] = np.max(rolled, axis=0)
+    return scores
+
+
+def _table(links: Links, scores: Float32[np.ndarray, " n"], queries: int) -> Float32[np.ndarray, "q t"]:
+    """A row of scores for each query, falling, infinite where it has fewer than the most."""
+    order = np.lexsort((-scores, links.query))
+    counts = np.bincount(links.query, minlength=queries)
+    table = np.full((queries, int(counts.max(initial=1))), np.inf, np.float32)
+    column = np.arange(len(scores)) - np.repeat(np.cumsum(counts) - counts, counts)
+    table[links.query, column] = scores[order]
+    return table
+
+
+def average_precision(
+    above: Int64[np.ndarray, "q t"], scores: Float32[np.ndarray, "q t"]
+) -> Float[np.ndarray, " q"]:
+    """Average precision by the trapezoid, as person re-identification and University-1652 count it.
+
+    above: for each right answer, in falling order, how many wrong ones stand above it; scores: infinite
+    where there is no such answer.
+    """
+    there = np.isfinite(scores)
+    place = above + np.arange(above.shape[1])
+    precision = (np.arange(above.shape[1]) + 1) / (place + 1)
+    before = np.where(place == 0, 1.0, np.arange(above.shape[1]) / np.maximum(place, 1))
+    return np.asarray(((precision + before) / 2 * there).sum(axis=1) / np.maximum(there.sum(axis=1), 1))
 
 
 def best_scores(
     queries: Float32[np.ndarray, "q d"], gallery: Float32[np.ndarray, "g d"], rolls: int
 ) -> Iterator[tuple[slice, Float32[np.ndarray, "n g"]]]:
     """The scores of 256 queries at a time with the whole gallery, each at its best roll."""
+    tiles = torch.from_numpy(gallery)
     for start in range(0, len(queries), CHUNK):
         rows = slice(start, start + CHUNK)
-        bins = queries[rows].reshape(len(queries[rows]), rolls, -1)
-        scores = queries[rows] @ gallery.T
-        for roll in range(1, rolls):
-            rolled = np.roll(bins, roll, axis=1).reshape(len(bins), -1)
-            np.maximum(scores, rolled @ gallery.T, out=scores)
-        yield rows, scores
-
-
-def one_percent(gallery: int) -> int:
-    """The k of recall@1%: gallery // 100, as in Sample4Geo, TransGeo and SAFA, but at least 1."""
-    return max(1, gallery // 100)
-
-
-def recall(rank: Int64[np.ndarray, " q"], k: int) -> float:
-    """The fraction of queries whose match is among the k best."""
-    return float((rank < k).mean())
-
-
-def figures(rank: Int64[np.ndarray, " q"], gallery: int) -> dict[str, float | int]:
-    """The figures every evaluation reports; recalls are fractions, median_rank counts from 1."""
-    return {
-        "n": len(rank),
-        "gallery": gallery,
-        "recall@1": recall(rank, 1),
-        "recall@5": recall(rank, 5),
-        "recall@10": recall(rank, 10),
-        "recall@1%": recall(rank, one_percent(gallery)),
-        "recall@1%_k": one_percent(gallery),
-        "median_rank": float(np.median(rank)) + 1,
-    }
-
-
-def position_figures(error_m: Float[np.ndarray, " q"]) -> dict[str, float]:
-    """How far the best tile's centre lies from the camera."""
-    return {
-        "recall@1<25m": float((error_m < 25).mean()),
-        "recall@1<50m": float((error_m < 50).mean()),
-        "median_error_m": float(np.median(error_m)),
-    }
+        yield rows, _scores(torch.from_numpy(queries[rows]), tiles, rolls).numpy()

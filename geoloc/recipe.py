@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from geoloc.augment import LAYOUTS, Augmentation
+from geoloc.embed import Precision
 from geoloc.errors import DataError
 from geoloc.spec import EncoderSpec
 
@@ -49,7 +50,7 @@ class TrainConfig:
     loss_weight: float = 10.0
     neighbours: int = 8
     apart_m: float = 25.0
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    precision: Precision = "auto"
     seed: int = 0
     workers: int = 2
     save_every_s: float = 60.0

@@ -1,27 +1,29 @@
-"""Score an encoder on a table of pairs: every street view against every tile."""
+"""Score an encoder on a table of pairs: every query against the whole gallery."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int64
+from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from geoloc.azimuth import peak
 from geoloc.certainty import certainty_figures
-from geoloc.embed import Change, Report, embed_pairs, pair_tensors
+from geoloc.embed import Change, Precision, Report, Throughput, embed_pairs, embed_views
 from geoloc.encoder import TwinEncoder
-from geoloc.errors import ModelError
+from geoloc.errors import DataError
+from geoloc.figures import Figures, position_figures, rank_figures
+from geoloc.lineup import Lineup, View, line_up
 from geoloc.pairs import PairTable
-from geoloc.places import WGS84
+from geoloc.places import WGS84, LonLat
 from geoloc.posterior import Calibration
-from geoloc.recall import figures, position_figures, ranks
+from geoloc.recall import Standing, Ties, stand
 from geoloc.spec import EncoderSpec
 from geoloc.tensors import azimuths_deg
 
 TRUE_HEADING_DEG = 5.0
-M_PER_DEG = 111_320.0
 
 
 @dataclass(frozen=True)
@@ -32,91 +34,165 @@ class Asked:
     unknown_heading: bool = False
 
 
-def score_pairs(
+@dataclass(frozen=True)
+class Scored:
+    """One way of asking, scored. standing: rows are those of the line-up's queries. error_m: from the camera
+    to the centre of the best tile, where places are known. heading_error_deg: of the right tile's best
+    turn, where headings were searched.
+    """
+
+    asked: Asked
+    figures: Figures
+    standing: Standing
+    error_m: Float[np.ndarray, " q"] | None
+    heading_error_deg: Float[np.ndarray, " q"] | None
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A line-up's embeddings: of its queries once for every way of asking, of its gallery, and the cost."""
+
+    queries: list[Float32[np.ndarray, "q d"]]
+    gallery: Float32[np.ndarray, "g d"]
+    throughput: Throughput
+
+
+def embed_lineup(
+    encoder: TwinEncoder,
+    lineup: Lineup,
+    asked: Sequence[Asked] = (Asked(),),
+    *,
+    precision: Precision = "float32",
+    report: Report = lambda *_: None,
+) -> Embedded:
+    """Embed both sides of a line-up. A field of view under 360 degrees is a window around an azimuth drawn
+    from the query's row; at unknown heading the canvas is turned so that the window's centre lies in the
+    middle, as a photo's does. Raises DataError where tiles are to be narrowed, ModelError for a model
+    that makes no numbers.
+    """
+    asking, answering = ("street", "satellite") if _asks_street(lineup) else ("satellite", "street")
+    if asking == "satellite" and any(one != Asked() for one in asked):
+        raise DataError("Here tiles are the queries: they have no field of view and no heading to leave out.")
+    total = len(lineup.queries) + len(lineup.gallery)
+    directions = directions_deg(lineup)
+    queries, first = embed_views(
+        encoder,
+        lineup.queries,
+        asking,  # type: ignore[arg-type]
+        changes=[window_change(encoder.spec, directions, one) for one in asked],
+        precision=precision,
+        report=lambda done, _: report(done, total),
+    )
+    (gallery,), second = embed_views(
+        encoder,
+        lineup.gallery,
+        answering,  # type: ignore[arg-type]
+        precision=precision,
+        report=lambda done, _: report(len(lineup.queries) + done, total),
+    )
+    return Embedded(queries, gallery, first + second)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A table's line-up, its embeddings, and every way of asking scored."""
+
+    lineup: Lineup
+    embedded: Embedded
+    scored: list[Scored]
+
+
+def evaluate_table(
     encoder: TwinEncoder,
     table: PairTable,
     asked: Sequence[Asked] = (Asked(),),
     *,
-    loaded: Iterable[tuple[Tensor, Tensor]] | None = None,
+    precision: Precision = "float32",
+    ties: Ties = "against",
     calibration: Calibration | None = None,
-    workers: int = 0,
-    report: Report | None = None,
-) -> list[dict[str, float | int]]:
-    """Recalls, ranks and, where positions are known, metres, for each way of asking; ties count against us.
-
-    A field of view under 360 degrees is a window around an azimuth drawn from the pair's number in the
-    table. At unknown heading the canvas is turned so that the window's centre lies in the middle, as a
-    photo's does, and every heading is searched by azimuth bins; heading<5deg is then the share of
-    correct first hits whose heading is that near. calibration: score the certainty it gives as well.
-    loaded: the pairs' tensors, where they are at hand.
-    Raises ModelError for a model that makes no numbers.
-    """
-    spec, n = encoder.spec, len(table.pairs)
-    directions = np.random.default_rng(0).uniform(0, 360, n)
-    streets, satellite = embed_pairs(
-        encoder,
-        pair_tensors(table.pairs, spec, workers) if loaded is None else loaded,
-        n,
-        changes=[window_change(spec, directions, one) for one in asked],
-        report=report,
-    )
-    if not all(np.isfinite(matrix).all() for matrix in (*streets, satellite)):
-        raise ModelError("The model's embeddings are not numbers; take it again from its source.")
-    return [
-        _score(spec, table, street, satellite, directions, one, calibration)
-        for street, one in zip(streets, asked, strict=True)
-    ]
-
-
-def _score(
-    spec: EncoderSpec,
-    table: PairTable,
-    street: Float32[np.ndarray, "n d"],
-    satellite: Float32[np.ndarray, "n d"],
-    directions: Float[np.ndarray, " n"],
-    asked: Asked,
-    calibration: Calibration | None,
-) -> dict[str, float | int]:
-    gallery, truth = _distinct(table, satellite)
-    rolls = spec.azimuth_bins if asked.unknown_heading else 1
-    rank, best = ranks(street, gallery, truth, rolls=rolls)
-    scores = figures(rank, len(gallery))
-    error_m = _errors_m(table, truth, best)
-    if error_m is not None:
-        scores |= position_figures(error_m)
-    if rolls > 1:
-        found = headings_deg(street, satellite, rolls)
-        wrong_deg = np.abs((found - directions + 180) % 360 - 180)
-        scores["median_heading_error_deg"] = float(np.median(wrong_deg))
-        correct = wrong_deg[rank == 0]
-        scores["heading<5deg"] = float((correct <= TRUE_HEADING_DEG).mean()) if len(correct) else 0.0
-    if calibration is not None:
-        scores |= certainty_figures(
-            calibration,
-            street,
-            gallery,
-            truth,
-            _overlaps(table, truth, spec.footprint_m),
-            azimuth_bins=spec.azimuth_bins,
-            unknown_heading=asked.unknown_heading,
+    report: Report = lambda *_: None,
+    ranking: Report = lambda *_: None,
+) -> Evaluation:
+    """Embed a table's line-up and score it for every way of asking; see `embed_lineup` and `score`."""
+    lineup = line_up(table)
+    embedded = embed_lineup(encoder, lineup, asked, precision=precision, report=report)
+    scored = [
+        score(
+            encoder.spec, lineup, queries, embedded.gallery, one,
+            also_means=table.also_means, ties=ties, calibration=calibration, report=ranking,
         )
-    return scores
+        for queries, one in zip(embedded.queries, asked, strict=True)
+    ]  # fmt: skip
+    return Evaluation(lineup, embedded, scored)
 
 
-def _overlaps(
-    table: PairTable, truth: Int64[np.ndarray, " n"], footprint_m: float
-) -> Bool[np.ndarray, "n g"] | None:
-    """Which tiles have their centre within a footprint of which street view; None without places."""
-    places = {row: pair.tile_lonlat for row, pair in zip(truth.tolist(), table.pairs, strict=True)}
-    tiles = [places[row] for row in sorted(places)]
-    cameras = [pair.lonlat for pair in table.pairs]
-    if not all(tiles) or not all(cameras):
-        return None
-    at = np.array([(one.lon, one.lat) for one in tiles if one]) * M_PER_DEG
-    here = np.array([(one.lon, one.lat) for one in cameras if one]) * M_PER_DEG
-    shrink = np.cos(np.radians(here[:, 1] / M_PER_DEG))
-    east = (here[:, :1] - at[None, :, 0]) * shrink[:, None]
-    return np.asarray(np.hypot(east, here[:, 1:] - at[None, :, 1]) < footprint_m)
+def score_pairs(
+    encoder: TwinEncoder, table: PairTable, asked: Asked, loaded: Iterable[tuple[Tensor, Tensor]]
+) -> dict[str, float | int]:
+    """The figures of pairs whose tensors are at hand, in batches in the table's order."""
+    lineup = line_up(replace(table, distractors=(), direction="street->satellite"))
+    query_of = _rows(lineup.queries, [pair.street for pair in table.pairs])
+    tile_of = _rows(lineup.gallery, [pair.satellite for pair in table.pairs])
+    directions = directions_deg(lineup)[query_of]
+    street, satellite = embed_pairs(encoder, loaded, window_change(encoder.spec, directions, asked))
+    queries, gallery = street[_firsts(query_of)], satellite[_firsts(tile_of)]
+    return score(encoder.spec, lineup, queries, gallery, asked).figures.values
+
+
+def _rows(views: Sequence[View], paths: Sequence[Path]) -> Int64[np.ndarray, " n"]:
+    row = {view.path: number for number, view in enumerate(views)}
+    return np.array([row[path] for path in paths], np.int64)
+
+
+def _firsts(rows: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " m"]:
+    return np.unique(rows, return_index=True)[1]
+
+
+def score(
+    spec: EncoderSpec,
+    lineup: Lineup,
+    queries: Float32[np.ndarray, "q d"],
+    gallery: Float32[np.ndarray, "g d"],
+    asked: Asked = Asked(),
+    *,
+    also_means: str = "",
+    ties: Ties = "against",
+    calibration: Calibration | None = None,
+    report: Report = lambda *_: None,
+) -> Scored:
+    """Recalls and ranks, and where places are known metres; ties count against us.
+
+    At unknown heading every heading is searched by azimuth bins; heading<5deg is then the share of
+    correct first hits whose heading is that near. calibration: score the certainty it gives as well.
+    """
+    rolls = spec.azimuth_bins if asked.unknown_heading else 1
+    standing = stand(queries, gallery, lineup, ties=ties, rolls=rolls, report=report)
+    figures = rank_figures(standing, lineup, also_means)
+    error_m = errors_m(lineup.queries, lineup.gallery, standing.best)
+    if error_m is not None:
+        figures |= position_figures(error_m)
+    wrong_deg = None
+    if rolls > 1:
+        match = lineup.right.row[_firsts(lineup.right.query)]
+        found = headings_deg(queries, gallery[match], rolls)
+        wrong_deg = np.abs((found - directions_deg(lineup) + 180) % 360 - 180)
+        correct = wrong_deg[standing.rank == 0]
+        near = float((correct <= TRUE_HEADING_DEG).mean()) if len(correct) else 0.0
+        headings = {"median_heading_error_deg": float(np.median(wrong_deg)), "heading<5deg": near}
+        figures |= Figures(headings, {})
+    if calibration is not None and _asks_street(lineup):
+        certainty = certainty_figures(calibration, spec, lineup, queries, gallery, asked.unknown_heading)
+        figures |= Figures(certainty, {})
+    return Scored(asked, figures, standing, error_m, wrong_deg)
+
+
+def _asks_street(lineup: Lineup) -> bool:
+    return lineup.direction == "street->satellite"
+
+
+def directions_deg(lineup: Lineup) -> Float[np.ndarray, " q"]:
+    """Where each query looks when it is cut or turned: drawn from its row, clockwise from its centre."""
+    return np.random.default_rng(0).uniform(0, 360, len(lineup.queries))
 
 
 def headings_deg(
@@ -129,7 +205,7 @@ def headings_deg(
 
 
 def window_change(spec: EncoderSpec, directions: Float[np.ndarray, " n"], asked: Asked) -> Change:
-    """What is done to the canvas of pair i before it is embedded, so that it is seen as asked."""
+    """What is done to the canvas of query i before it is embedded, so that it is seen as asked."""
     columns = spec.street_hw[1]
 
     def change(row: int, canvas: Tensor) -> Tensor:
@@ -150,24 +226,16 @@ def narrowed(
     return canvas * (across.abs() <= hfov_deg / 2).float()
 
 
-def _distinct(
-    table: PairTable, satellite: Float32[np.ndarray, "n d"]
-) -> tuple[Float32[np.ndarray, "g d"], Int64[np.ndarray, " n"]]:
-    """The gallery without repeated files, and each pair's row in it."""
-    files = np.array([str(pair.satellite) for pair in table.pairs])
-    _, first, truth = np.unique(files, return_index=True, return_inverse=True)
-    return satellite[first], truth.astype(np.int64)
-
-
-def _errors_m(
-    table: PairTable, truth: Int64[np.ndarray, " n"], best: Int64[np.ndarray, " n"]
-) -> Float[np.ndarray, " n"] | None:
-    places = {row: pair.tile_lonlat for row, pair in zip(truth.tolist(), table.pairs, strict=True)}
-    cameras = [pair.lonlat for pair in table.pairs]
-    guesses = [places[row] for row in best.tolist()]
+def errors_m(
+    queries: Sequence[View], gallery: Sequence[View], best: Int64[np.ndarray, " q"]
+) -> Float[np.ndarray, " q"] | None:
+    """Geodesic metres from every query to its best tile's centre; None unless all of them have places."""
+    cameras = [view.lonlat for view in queries]
+    guesses = [gallery[row].lonlat for row in best.tolist()]
     if not all(cameras) or not all(guesses):
         return None
-    lonlats = np.array(
-        [(c.lon, c.lat, g.lon, g.lat) for c, g in zip(cameras, guesses, strict=True) if c and g]
-    )
-    return np.asarray(WGS84.inv(*lonlats.T)[2])
+    return np.asarray(WGS84.inv(*_columns(cameras), *_columns(guesses))[2])
+
+
+def _columns(places: Sequence[LonLat | None]) -> Float[np.ndarray, "2 n"]:
+    return np.array([(place.lon, place.lat) for place in places if place]).T

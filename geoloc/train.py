@@ -23,7 +23,7 @@ from geoloc.azimuth import correlate
 from geoloc.card import model_card
 from geoloc.checkpoint import RunState, load_state, save_state
 from geoloc.decoded import Decoded, decode_pairs
-from geoloc.embed import best_device
+from geoloc.embed import best_device, compute_dtype
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError
 from geoloc.losses import heading_infonce, heading_triplet
@@ -184,7 +184,7 @@ def _epoch(
     order = batch_order(config, table, epoch)[done:]
     lonlats = _lonlats(table)
     device = learner.log_temperature.device
-    precision = _precision(config, device)
+    precision = compute_dtype(config.precision, device)
     scaler = torch.amp.GradScaler(
         device.type, enabled=precision == torch.float16, init_scale=state.loss_scale
     )
@@ -265,16 +265,6 @@ def _rate(step: int, steps: int, warmup: float) -> float:
     return (1 + math.cos(math.pi * (step - ramp) / max(1, steps - ramp))) / 2
 
 
-def _precision(config: TrainConfig, device: torch.device) -> torch.dtype:
-    if config.precision != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[
-            config.precision
-        ]
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
-
-
 def _seeds_before(config: TrainConfig) -> frozenset[int]:
     return trained_towns(config.start_from) if config.start_from else frozenset()
 
@@ -290,7 +280,7 @@ def _validate(
 ) -> RunState:
     """Score the epoch just ended, keep the model if it is the best so far, and log the line."""
     encoder.eval()
-    (scores,) = score_pairs(encoder, validation, [VALIDATION], loaded=unseen.tensors(config.model))
+    scores = score_pairs(encoder, validation, VALIDATION, unseen.tensors(config.model))
     state = state.validated({"step": state.step, "loss": state.mean_loss, **scores})
     if state.best:
         card = model_card(config, table, validation, scores, state.log)

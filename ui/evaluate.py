@@ -4,39 +4,49 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from geoloc.atomic import write_text
-from geoloc.embed import best_device
+from geoloc.embed import best_device, compute_dtype
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError
 from geoloc.model import load_encoder, trained_towns
 from geoloc.pairs import PairTable
 from geoloc.posterior import read_calibration
-from geoloc.score import Asked, score_pairs
+from geoloc.result import outcomes, result
+from geoloc.score import Asked, Evaluation, evaluate_table
 from indexing.build import build_gallery
 from indexing.gallery import Gallery
 from indexing.trials import figures_of, reliability_of, town_cases, try_cases
+from preprocessing.audit import KINDS, accept, audit
 from preprocessing.datasets.open import open_pairs
 from ui.progress import progress, stages
 
-Figures = dict[str, float | int]
-WORTH_WORKERS = 500
+Figures = dict[str, Any]
+AUDIT = Path("geoloc-audit.csv")
 
 
 def evaluate(
-    data: Annotated[str, typer.Option(help="Pairs to score on, KIND:PATH: cvusa:PATH or towns:PATH.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            help="What to score on, KIND:PATH: cvusa, cvact, vigor, university1652, towns or table."
+        ),
+    ],
     model: Annotated[Path, typer.Option(help="Model folder, such as data/model or RUN/model.")],
     split: Annotated[
         str | None,
         typer.Option(
-            help="train, val, or of towns all. Default: all towns; val of cvusa, both if it is incomplete."
+            help="cvusa: train, val (default; both if it is incomplete). cvact: train, val, test. vigor: "
+            "same-train, same-test (default), cross-train, cross-test. university1652: drone-satellite "
+            "(default), satellite-drone, street-satellite. towns: train, val, all (default)."
         ),
     ] = None,
+    labels: Annotated[str | None, typer.Option(help="Of vigor: corrected (default) or original.")] = None,
     hfov_deg: Annotated[
         str, typer.Option(help="Fields of view to cut every street view to, such as 360,180,90,70.")
     ] = "360",
@@ -44,6 +54,14 @@ def evaluate(
         bool,
         typer.Option("--unknown-heading", help="Turn each street view at random and search every heading."),
     ] = False,
+    ties: Annotated[
+        Literal["against", "optimistic"],
+        typer.Option(help="Whether a tie counts against the model, or for it as in the peers' code."),
+    ] = "against",
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"],
+        typer.Option(help="What to compute embeddings in; auto: bfloat16 where the processor has it."),
+    ] = "auto",
     dense: Annotated[
         bool,
         typer.Option(
@@ -56,52 +74,86 @@ def evaluate(
     queries: Annotated[
         int, typer.Option(min=1, help="With --map: street views from inside, and as many from outside.")
     ] = 300,
-    allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Score the pairs that are there where files are missing.")
-    ] = False,
-    missing_list: Annotated[
-        Path | None, typer.Option(help="Write the missing files' names here, one a line.")
+    allow: Annotated[
+        str, typer.Option(help=f"Findings of the audit to go on with: {','.join(KINDS)}, or all.")
+    ] = "",
+    allow_missing: Annotated[bool, typer.Option("--allow-missing", help="As --allow missing.")] = False,
+    audit_file: Annotated[
+        Path, typer.Option("--audit", help="Where the audit names what it finds, if it finds anything.")
+    ] = AUDIT,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Folder for result.json, the audit, curves and a page with the worst failures."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
-    """Score a model: every street view against every tile of the split, or against a dense map.
+    """Score a model: every query against the whole gallery of the split, or against a dense map.
 
-    A query counts as found at k when fewer than k tiles score at least as high as its own: ties
-    count against the model. recall@1% uses k = gallery // 100, at least 1. Of a calibrated model the
+    First every image is checked: missing, unreadable, of unexpected size, duplicate; what is found is
+    named in a file, and fatal unless allowed. A query counts as found at k when fewer than k tiles score at
+    least as high as its own: ties count against the model. recall@1% cuts at gallery // 100 (Sample4Geo,
+    TransGeo), recall@1%+ one later (CVM-Net). Recalls come with bootstrap 95 % intervals. cvact: recall@k
+    is one-to-one, recall@k<5m counts any tile within 5 m. vigor: hit_rate. Of a calibrated model the
     calibration error, the share of truths inside the 90 % region and the AUROC of "in this gallery" are
     scored as well, with every second query's place taken out of the gallery.
 
     Example: geoloc evaluate --data towns:OUT --model data/model --hfov-deg 360,180,90,70 --unknown-heading
     """
     asked = [Asked(width, unknown_heading) for width in _widths(hfov_deg)]
+    allowed = _allowed(allow) | ({"missing"} if allow_missing else set())
     encoder = load_encoder(model).to(best_device())
-    facts: dict[str, object] = {"data": data, "split": split or "default", "model": str(model)}
+    facts: dict[str, Any] = {"data": data, "split": split or "default", "model": str(model)}
     if dense:
+        if report is not None:
+            raise DataError("--report is for pairs; leave out --map.")
         scores = _score_map(data, split or "all", model, encoder, asked, stride_m, queries, facts)
+        results = [
+            {"hfov_deg": one.hfov_deg, "unknown_heading": one.unknown_heading, **score}
+            for one, score in zip(asked, scores, strict=True)
+        ]
+        found: dict[str, Any] = {**facts, **results[0], "results": results}
     else:
-        table = open_pairs(data, split)
-        if missing_list is not None:
-            write_text(missing_list, "".join(f"{path}\n" for path in table.missing))
-        table = table.complete(allow_missing)
-        facts |= {"split": table.split, "missing_pairs": table.missing_pairs}
+        table = open_pairs(data, split, labels)
+        with progress("Checking images") as checked:
+            table, seen = audit(table, checked)
+        named_in = report / "audit.csv" if report is not None else audit_file
+        if seen.findings or report is not None:
+            seen.write(named_in)
+        accept(table, seen, frozenset(allowed), named_in)
         _warn(table, model)
-        with progress("Embedding pairs") as report:
-            scores = score_pairs(
+        with stages() as embedding:
+            evaluation = evaluate_table(
                 encoder,
                 table,
                 asked,
+                precision=dtype,
+                ties=ties,
                 calibration=read_calibration(model),
-                workers=2 if len(table.pairs) >= WORTH_WORKERS else 0,
-                report=report,
+                report=lambda done, total: embedding("Embedding images", done, total),
+                ranking=lambda done, total: embedding("Ranking", done, total),
             )
-    results = [
-        {"hfov_deg": one.hfov_deg, "unknown_heading": one.unknown_heading, **score}
-        for one, score in zip(asked, scores, strict=True)
-    ]
+        facts |= {
+            "split": table.split,
+            "listed_pairs": seen.listed,
+            "missing_pairs": seen.dropped,
+            "audit": seen.counts,
+        }
+        precision = compute_dtype(dtype, best_device())
+        found = facts | result(
+            table, evaluation, encoder.spec, dataset_sha256=seen.fingerprint, ties=ties, precision=precision
+        )
+        if report is not None:
+            _keep(report, found, evaluation, Path(data.partition(":")[2]))
     if as_json:
-        print(json.dumps({**facts, **results[0], "results": results}))
+        print(json.dumps(found))
     else:
-        Console(width=None if sys.stdout.isatty() else 120).print(score_table(facts, results))
+        Console(width=None if sys.stdout.isatty() else 120).print(score_table(found, found["results"]))
+    if report is not None:
+        print(f"The report is {report / 'index.html'}", file=sys.stderr)
+
+
+def _keep(report: Path, found: Figures, evaluation: Evaluation, root: Path) -> None:
+    write_text(report / "result.json", json.dumps(found | outcomes(evaluation, root)) + "\n")
 
 
 def _widths(text: str) -> list[float]:
@@ -114,6 +166,15 @@ def _widths(text: str) -> list[float]:
     return widths
 
 
+def _allowed(text: str) -> set[str]:
+    kinds = {part.strip() for part in text.split(",") if part.strip()}
+    if kinds == {"all"}:
+        return set(KINDS)
+    if not kinds <= set(KINDS):
+        raise DataError(f"--allow {text!r} should be some of {','.join(KINDS)}, or all.")
+    return kinds
+
+
 def _score_map(
     data: str,
     split: str,
@@ -122,7 +183,7 @@ def _score_map(
     asked: list[Asked],
     stride_m: float | None,
     queries: int,
-    facts: dict[str, object],
+    facts: dict[str, Any],
 ) -> list[Figures]:
     kind, _, root = data.partition(":")
     if kind != "towns" or not Path(root).is_dir():
@@ -139,19 +200,19 @@ def _score_map(
             for one in asked:
                 results = try_cases(chosen.cases, gallery, encoder, one, report)
                 scores.append({"gallery": len(gallery), **figures_of(results)})
-                facts.setdefault("reliability", []).append(reliability_of(results))  # type: ignore[attr-defined]
+                facts.setdefault("reliability", []).append(reliability_of(results))
     return scores
 
 
 def _warn(table: PairTable, model: Path) -> None:
-    if table.missing_pairs:
+    if table.missing:
         print(f"{table.missing_pairs:,} pairs are missing ({len(table.missing):,} files).", file=sys.stderr)
     if seen := sorted(table.seeds & trained_towns(model)):
         print(f"The model was trained on the towns {seen}: this is no fair score.", file=sys.stderr)
 
 
-def score_table(facts: dict[str, object], results: list[dict[str, float | int]]) -> Table:
-    """The figures with a column for each field of view; recalls and shares in percent."""
+def score_table(facts: Figures, results: list[Figures]) -> Table:
+    """The figures with a column for each field of view; recalls and shares in percent, with intervals."""
     first = results[0]
     outside = f", and {first['outside']:,} from outside" if "outside" in first else ""
     heading = "unknown" if first["unknown_heading"] else "known"
@@ -161,15 +222,19 @@ def score_table(facts: dict[str, object], results: list[dict[str, float | int]])
         title_justify="left",
     )
     table.add_column("figure", no_wrap=True)
-    for result in results:
-        table.add_column(f"{result['hfov_deg']:g}°", justify="right")
+    for column in results:
+        table.add_column(f"{column['hfov_deg']:g}°", justify="right")
     for name, value in first.items():
         if name == "hfov_deg" or not isinstance(value, float):
             continue
-        label = f"recall@1% (k = {first['recall@1%_k']} = gallery // 100)" if name == "recall@1%" else name
-        table.add_row(label, *(_cell(name, result[name]) for result in results))
+        label = f"{name} (k = {first[f'{name}_k']})" if f"{name}_k" in first else name
+        table.add_row(label, *(_cell(name, column) for column in results))
     return table
 
 
-def _cell(name: str, value: float) -> str:
-    return f"{value:.2%}" if name.startswith(("recall", "heading<", "coverage")) else f"{value:.3g}"
+def _cell(name: str, column: Figures) -> str:
+    value = column[name]
+    if not name.startswith(("recall", "heading<", "coverage", "hit_rate", "mAP")):
+        return f"{value:.3g}"
+    low, high = column.get("intervals", {}).get(name, (None, None))
+    return f"{value:.2%}" if low is None else f"{value:.2%} [{low:.1%}, {high:.1%}]".replace("%, ", ", ")

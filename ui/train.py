@@ -47,12 +47,12 @@ def train(
     pairs = joined([open_pairs(one, "train").complete(allow_missing) for one in data])
     validation = joined([open_pairs(one, "val").complete(allow_missing) for one in data])
     with status_line() as status:
-        began = time.monotonic()
-        first_step: list[int] = []
+        first: list[tuple[int, float]] = []
 
         def show(now: Progress) -> None:
-            first_step[:] = first_step or [now.step - 1]
-            left_s = (time.monotonic() - began) / (now.step - first_step[0]) * (now.steps - now.step)
+            first[:] = first or [(now.step - 1, time.monotonic())]
+            step, began = first[0]
+            left_s = (time.monotonic() - began) / (now.step - step) * (now.steps - now.step)
             status(progress_line(now, settings.epochs, left_s))
 
         model = run_training(

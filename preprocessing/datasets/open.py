@@ -11,7 +11,7 @@ from preprocessing.datasets.towns import read_towns
 READERS: dict[str, Callable[..., PairTable]] = {"cvusa": read_cvusa, "towns": read_towns}
 
 
-def open_pairs(data: str, split: str | None = None) -> PairTable:
+def open_pairs(data: str, split: str | None = None, labels: str | None = None) -> PairTable:
     """The pairs of `KIND:PATH`; without a split, the one its kind is scored on. Raises DataError."""
     kind, colon, path = data.partition(":")
     if not colon or kind not in READERS:

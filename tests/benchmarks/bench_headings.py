@@ -17,7 +17,7 @@ from pathlib import Path
 
 from geoloc.model import load_encoder
 from geoloc.recipe import SMALL, TrainConfig
-from geoloc.score import Asked, score_pairs
+from geoloc.score import Asked, evaluate_table
 from geoloc.train import Progress, train
 from preprocessing.datasets.towns import read_towns
 from preprocessing.towns.synth import SynthConfig, synthesize
@@ -64,7 +64,8 @@ def main() -> None:
         epochs, config = budget(config, root, run, arguments.minutes * 60)
         encoder = load_encoder(train(config, read_towns(root, "train"), read_towns(root, "val"), run))
         asked = [Asked(width, unknown) for unknown in (True, False) for width in WIDTHS_DEG]
-        scores = [f"{score['recall@1']:.3f}" for score in score_pairs(encoder, unseen, asked)]
+        scored = evaluate_table(encoder, unseen, asked).scored
+        scores = [f"{one.figures.values['recall@1']:.3f}" for one in scored]
         print(f"{name:<24} {epochs:5.2f} epochs  {' '.join(scores[:4])} | {' '.join(scores[4:])}", flush=True)
 
 

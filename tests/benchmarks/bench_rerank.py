@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from geoloc.embed import embed_pairs, pair_tensors
+from geoloc.lineup import line_up
 from geoloc.model import load_encoder
 from geoloc.recall import best_scores
-from geoloc.score import Asked, window_change
+from geoloc.score import Asked, embed_lineup
 from preprocessing.datasets.towns import read_towns
 from preprocessing.towns.synth import SynthConfig, synthesize
 from preprocessing.towns.town import TownConfig
@@ -77,10 +77,9 @@ def main() -> None:
     table, encoder = read_towns(root), load_encoder(arguments.model)
     spec, n = encoder.spec, len(table.pairs)
     widths = (360.0, 180.0, 90.0, 70.0)
-    directions = np.random.default_rng(0).uniform(0, 360, n)
-    changes = [window_change(spec, directions, Asked(width, True)) for width in widths]
-    streets, satellite = embed_pairs(encoder, pair_tensors(table.pairs, spec, 2), n, changes=changes)
-    for width, street in zip(widths, streets, strict=True):
+    embedded = embed_lineup(encoder, line_up(table), [Asked(width, True) for width in widths])
+    satellite = embedded.gallery
+    for width, street in zip(widths, embedded.queries, strict=True):
         plain = similarities(street, satellite, spec.azimuth_bins).argmax(axis=1) == np.arange(n)
         after = reranked(street, satellite, spec.azimuth_bins).argmin(axis=1) == np.arange(n)
         print(f"{width:g} degrees: recall@1 {plain.mean():.3f}, re-ranked {after.mean():.3f} (N = {n:,})")

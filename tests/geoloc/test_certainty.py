@@ -1,8 +1,13 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from geoloc.certainty import certainty_figures
+from geoloc.lineup import Lineup, Links, View
+from geoloc.places import LonLat
 from geoloc.posterior import Calibration
+from geoloc.spec import EncoderSpec
 
 NONE = (0.0, 0.0, 0.0)
 
@@ -12,14 +17,27 @@ def unit(rng: np.random.Generator, n: int, a: int, c: int) -> np.ndarray:
     return (bins / np.linalg.norm(bins, axis=2, keepdims=True) / np.sqrt(a)).reshape(n, -1).astype(np.float32)
 
 
+def ring_spec(a: int, c: int) -> EncoderSpec:
+    return EncoderSpec("test_resnet", 2, False, a, c, (8, 64), (-45, 45), 48, True, 48)
+
+
+def one_to_one(n: int, gallery: list[View]) -> Lineup:
+    nothing = Links(np.zeros(0, np.int64), np.zeros(0, np.int64))
+    queries = [View(Path(f"q{row}"), gallery[row].lonlat) for row in range(n)]
+    return Lineup(queries, gallery, Links(np.arange(n), np.arange(n)), nothing, nothing)
+
+
+def anywhere(n: int) -> list[View]:
+    return [View(Path(str(row))) for row in range(n)]
+
+
 @pytest.mark.parametrize("unknown", [False, True])
 def test_sure_of_what_is_there_and_of_what_is_not(unknown: bool) -> None:
     """Queries that equal their tile exactly: every even one is found, every odd one's tile is taken away."""
     gallery = unit(np.random.default_rng(0), 60, 8, 16)
     sharp = Calibration((10.0, 0.0, 0.0), NONE, ((-25.0, 0.0, 0.0), (5.5, 0.0, 0.0), NONE, NONE))
-    figures = certainty_figures(
-        sharp, gallery[:40], gallery, np.arange(40), None, azimuth_bins=8, unknown_heading=unknown
-    )
+    lineup = one_to_one(40, anywhere(60))
+    figures = certainty_figures(sharp, ring_spec(8, 16), lineup, gallery[:40], gallery, unknown)
     assert figures["auroc_in_gallery"] == 1
     assert figures["coverage90"] == 1
     assert figures["calibration_error"] < 0.05
@@ -28,9 +46,8 @@ def test_sure_of_what_is_there_and_of_what_is_not(unknown: bool) -> None:
 def test_a_model_that_is_always_sure_is_found_out() -> None:
     gallery = unit(np.random.default_rng(0), 60, 8, 16)
     vain = Calibration((90.0, 0.0, 0.0), NONE, ((90.0, 0.0, 0.0), NONE, NONE, NONE))
-    figures = certainty_figures(
-        vain, gallery[:40], gallery, np.arange(40), None, azimuth_bins=8, unknown_heading=False
-    )
+    lineup = one_to_one(40, anywhere(60))
+    figures = certainty_figures(vain, ring_spec(8, 16), lineup, gallery[:40], gallery, False)
     assert figures["calibration_error"] > 0.4
 
 
@@ -38,9 +55,8 @@ def test_tiles_that_overlap_are_taken_out_too() -> None:
     gallery = unit(np.random.default_rng(0), 30, 4, 8)
     twins = np.concatenate([gallery, gallery])
     sharp = Calibration((10.0, 0.0, 0.0), NONE, ((-25.0, 0.0, 0.0), (5.5, 0.0, 0.0), NONE, NONE))
-    overlaps = np.zeros((30, 60), bool)
-    overlaps[np.arange(30), np.arange(30) + 30] = True
-    common = {"azimuth_bins": 4, "unknown_heading": False}
-    blind = certainty_figures(sharp, gallery, twins, np.arange(30), None, **common)
-    aware = certainty_figures(sharp, gallery, twins, np.arange(30), overlaps, **common)
+    spec = ring_spec(4, 8)
+    places = [View(Path(str(row)), LonLat(10 + row % 30 / 1000, 50)) for row in range(60)]  # 72 m apart
+    blind = certainty_figures(sharp, spec, one_to_one(30, anywhere(60)), gallery, twins, False)
+    aware = certainty_figures(sharp, spec, one_to_one(30, places), gallery, twins, False)
     assert aware["auroc_in_gallery"] > 0.99 > blind["auroc_in_gallery"]

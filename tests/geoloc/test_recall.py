@@ -1,9 +1,8 @@
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoloc.recall import best_scores, figures, one_percent, position_figures, ranks, recall
+from geoloc.recall import best_scores, ranks
 
 
 def unit(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
@@ -70,21 +69,3 @@ def test_best_scores_are_the_best_of_explicit_rolls() -> None:
     parts = list(best_scores(queries, gallery, 6))
     assert [(rows.start, len(scores)) for rows, scores in parts] == [(0, 256), (256, 44)]
     assert np.allclose(np.concatenate([scores for _, scores in parts]), np.max(turned, axis=0), atol=1e-6)
-
-
-@pytest.mark.parametrize(("gallery", "k"), [(8884, 88), (18, 1), (1, 1), (100, 1), (250, 2)])
-def test_one_percent_is_sample4geos_cut(gallery: int, k: int) -> None:
-    assert one_percent(gallery) == k
-
-
-def test_figures() -> None:
-    rank = np.array([0, 0, 3, 7, 20])
-    found = figures(rank, 400)
-    assert found["n"] == 5
-    assert found["recall@1"] == 0.4
-    assert found["recall@5"] == 0.6
-    assert found["recall@10"] == 0.8
-    assert found["recall@1%"] == recall(rank, 4) == 0.6
-    assert found["median_rank"] == 4
-    metres = position_figures(np.array([3.0, 30.0, 60.0]))
-    assert metres == {"recall@1<25m": 1 / 3, "recall@1<50m": 2 / 3, "median_error_m": 30.0}

@@ -9,9 +9,14 @@ from hypothesis import strategies as st
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError, ModelError
 from geoloc.pairs import Pair, PairTable, read_pair_tile
-from geoloc.score import Asked, headings_deg, narrowed, score_pairs
+from geoloc.score import Asked, evaluate_table, headings_deg, narrowed, score_pairs
 from geoloc.spec import EncoderSpec
 from geoloc.street_view import read_rgb
+
+
+def scored(encoder: TwinEncoder, pairs: list[Pair], *asked: Asked, **how: object) -> list[dict[str, float]]:
+    evaluation = evaluate_table(encoder, PairTable("made", "val", pairs), asked or [Asked()], **how)
+    return [one.figures.values for one in evaluation.scored]
 
 
 def test_a_constant_encoder_finds_nothing(tiny_encoder: TwinEncoder, places: list[Pair]) -> None:
@@ -21,7 +26,7 @@ def test_a_constant_encoder_finds_nothing(tiny_encoder: TwinEncoder, places: lis
             parameter.zero_()
         for encoder in (tiny_encoder.street, tiny_encoder.satellite):
             encoder.head.bias.fill_(1.0)
-    (scores,) = score_pairs(tiny_encoder, PairTable("made", "val", places))
+    (scores,) = scored(tiny_encoder, places)
     assert scores["recall@1"] == scores["recall@10"] == 0
     assert scores["median_rank"] == 48
 
@@ -30,16 +35,14 @@ def test_a_model_that_makes_no_numbers_is_refused(tiny_encoder: TwinEncoder, pla
     with torch.no_grad():
         tiny_encoder.satellite.head.bias.fill_(float("nan"))
     with pytest.raises(ModelError, match="not numbers"):
-        score_pairs(tiny_encoder, PairTable("made", "val", places[:3]))
+        scored(tiny_encoder, places[:3])
 
 
 def test_figures_where_positions_are_known(tiny_encoder: TwinEncoder, places: list[Pair]) -> None:
     seen: list[tuple[int, int]] = []
-    (scores,) = score_pairs(
-        tiny_encoder, PairTable("made", "val", places), [Asked(120, True)],
-        report=lambda done, total: seen.append((done, total)),
-    )  # fmt: skip
-    assert seen == [(48, 48)]
+    report = lambda done, total: seen.append((done, total))  # noqa: E731
+    (scores,) = scored(tiny_encoder, places, Asked(120, True), report=report)
+    assert seen == [(48, 96), (96, 96)]
     assert scores["n"] == scores["gallery"] == 48
     assert 0 <= scores["recall@1<25m"] <= scores["recall@1<50m"] <= 1
     assert 0 <= scores["median_heading_error_deg"] <= 180
@@ -48,13 +51,14 @@ def test_figures_where_positions_are_known(tiny_encoder: TwinEncoder, places: li
 
 def test_no_metres_without_positions(tiny_encoder: TwinEncoder, places: list[Pair]) -> None:
     bare = [Pair(pair.street, pair.satellite, 0.0, 360.0) for pair in places[:4]]
-    (scores,) = score_pairs(tiny_encoder, PairTable("made", "val", bare))
+    (scores,) = scored(tiny_encoder, bare)
     assert "median_error_m" not in scores
 
 
-def test_a_tile_listed_twice_is_one_gallery_item(tiny_encoder: TwinEncoder, places: list[Pair]) -> None:
-    (scores,) = score_pairs(tiny_encoder, PairTable("made", "val", [*places[:6], *places[:6]]))
-    assert (scores["n"], scores["gallery"]) == (12, 6)
+def test_an_image_listed_twice_is_one(tiny_encoder: TwinEncoder, places: list[Pair]) -> None:
+    shared = [dataclasses.replace(pair, satellite=places[0].satellite) for pair in places[:3]]
+    (scores,) = scored(tiny_encoder, [*shared, *places[3:6], *places[3:6]])
+    assert (scores["n"], scores["gallery"]) == (6, 4)
 
 
 class Seer(TwinEncoder):
@@ -85,12 +89,10 @@ def seen_pairs(spec: EncoderSpec, n: int) -> list[tuple[torch.Tensor, torch.Tens
 def test_every_way_of_asking_is_scored_in_its_order(tiny_spec: EncoderSpec, places: list[Pair]) -> None:
     """An encoder that sees all finds place and heading, asked any way; at a wrong heading it does not."""
     spec = dataclasses.replace(tiny_spec, azimuth_bins=32, channels=3, street_hw=(32, 256))
+    table = PairTable("made", "val", places[:28])
     asked = [Asked(), Asked(unknown_heading=True), Asked(120), Asked(120, True)]
-    whole, turned, cut, cut_turned = score_pairs(
-        Seer(spec),
-        PairTable("made", "val", places[:28]),
-        asked,
-        loaded=seen_pairs(spec, 28),
+    whole, turned, cut, cut_turned = (
+        score_pairs(Seer(spec), table, one, seen_pairs(spec, 28)) for one in asked
     )
     assert whole["recall@1"] == turned["recall@1"] == cut["recall@1"] == 1
     assert cut_turned["recall@1"] > 0.8
@@ -100,20 +102,17 @@ def test_every_way_of_asking_is_scored_in_its_order(tiny_spec: EncoderSpec, plac
     assert turned["median_heading_error_deg"] < 2  # half a column of the canvas is 1.4 degrees
     assert cut_turned["heading<5deg"] > 0.9
     told_wrong = [(torch.roll(canvas, 64, dims=3), tile) for canvas, tile in seen_pairs(spec, 28)]
-    (lost,) = score_pairs(Seer(spec), PairTable("made", "val", places[:28]), loaded=told_wrong)
-    assert lost["recall@1"] < 0.5
+    assert score_pairs(Seer(spec), table, Asked(), told_wrong)["recall@1"] < 0.5
 
 
 def test_windows_do_not_depend_on_how_else_is_asked(tiny_encoder: TwinEncoder, places: list[Pair]) -> None:
-    table = PairTable("made", "val", places[:9])
-    (alone,) = score_pairs(tiny_encoder, table, [Asked(90, True)])
-    assert score_pairs(tiny_encoder, table, [Asked(), Asked(180), Asked(90, True)])[2] == alone
+    (alone,) = scored(tiny_encoder, places[:9], Asked(90, True))
+    assert scored(tiny_encoder, places[:9], Asked(), Asked(180), Asked(90, True))[2] == alone
 
 
 def test_pooled_models_have_no_heading(tiny_spec: EncoderSpec, places: list[Pair]) -> None:
     spec = dataclasses.replace(tiny_spec, polar=False, azimuth_bins=1)
-    table = PairTable("made", "val", places[:4])
-    (scores,) = score_pairs(TwinEncoder(spec).eval(), table, [Asked(90, True)])
+    (scores,) = scored(TwinEncoder(spec).eval(), places[:4], Asked(90, True))
     assert "heading<5deg" not in scores
 
 

@@ -13,7 +13,7 @@ from geoloc.errors import DataError, ModelError
 from geoloc.model import load_encoder, trained_towns
 from geoloc.pairs import PairTable
 from geoloc.recipe import TrainConfig
-from geoloc.score import score_pairs
+from geoloc.score import evaluate_table
 from geoloc.spec import EncoderSpec
 from geoloc.train import VALIDATION, Progress, train
 
@@ -58,7 +58,7 @@ def test_learns_and_keeps_the_best(
     assert len(log) == 12
     assert log[-1]["loss"] < log[0]["loss"] / 2
     assert [now.step for now in seen] == list(range(1, 49))
-    (scores,) = score_pairs(load_encoder(model), validation, [VALIDATION])
+    scores = evaluate_table(load_encoder(model), validation, [VALIDATION]).scored[0].figures.values
     assert scores["n"] == scores["gallery"] == 16
     assert scores["recall@1"] == pytest.approx(max(line["recall@1"] for line in log), abs=1 / 16)
     assert scores["recall@1"] >= 0.5

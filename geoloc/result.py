@@ -1,0 +1,79 @@
+"""The result of an evaluation: what `--json` prints, `--report` keeps and `geoloc compare` reads."""
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from geoloc.pairs import PairTable
+from geoloc.score import Evaluation, Scored
+from geoloc.spec import EncoderSpec
+
+SCHEMA = 1
+PACKAGES = ("geoloc-crossview", "torch", "timm", "numpy", "pillow")
+
+
+def versions() -> dict[str, str]:
+    """Of what the figures were made with."""
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def result(
+    table: PairTable,
+    evaluation: Evaluation,
+    spec: EncoderSpec,
+    *,
+    dataset_sha256: str,
+    ties: str,
+    precision: torch.dtype,
+) -> dict[str, Any]:
+    """Figures with their intervals for every way of asking, and all that decides them.
+
+    protocol: two results are of one contest when theirs are equal. The first way's figures stand on the
+    top level as well.
+    """
+    took = evaluation.embedded.throughput
+    results = [_figures(one) for one in evaluation.scored]
+    return {
+        "schema": SCHEMA,
+        "protocol": {
+            "dataset": table.name,
+            "split": table.split,
+            "direction": table.direction,
+            "labels": table.labels,
+            "lenient": table.also_means,
+            "ties": ties,
+            "dataset_sha256": dataset_sha256,
+        },
+        "model_sha256": spec.weights_sha256,
+        "precision": str(precision).removeprefix("torch."),
+        "versions": versions(),
+        "throughput": {
+            "images": took.images,
+            "images_per_s": took.images / max(took.wall_s, 1e-9),
+            "wall_s": took.wall_s,
+            "decode_s": took.decode_s,
+            "resize_s": took.resize_s,
+            "forward_s": took.forward_s,
+        },
+        **results[0],
+        "results": results,
+    }
+
+
+def _figures(one: Scored) -> dict[str, Any]:
+    return {
+        "hfov_deg": one.asked.hfov_deg,
+        "unknown_heading": one.asked.unknown_heading,
+        **one.figures.values,
+        "intervals": {name: list(pair) for name, pair in one.figures.intervals.items()},
+    }
+
+
+def outcomes(evaluation: Evaluation, root: Path) -> dict[str, Any]:
+    """Every query by name, and its rank (from 0) for each way of asking."""
+    names = [str(view.path.relative_to(root) if view.path.is_relative_to(root) else view.path)
+             for view in evaluation.lineup.queries]  # fmt: skip
+    return {"queries": names, "ranks": [one.standing.rank.tolist() for one in evaluation.scored]}
