@@ -147,7 +147,9 @@ def evaluate(
     if as_json:
         print(json.dumps(found))
     else:
-        Console(width=None if sys.stdout.isatty() else 120).print(score_table(found, found["results"]))
+        console = Console(width=None if sys.stdout.isatty() else 120, highlight=False, soft_wrap=True)
+        console.print(title(found, found["results"][0]), markup=False)
+        console.print(score_table(found["results"]))
     if report is not None:
         print(f"The report is {report / 'index.html'}", file=sys.stderr)
 
@@ -211,16 +213,20 @@ def _warn(table: PairTable, model: Path) -> None:
         print(f"The model was trained on the towns {seen}: this is no fair score.", file=sys.stderr)
 
 
-def score_table(facts: Figures, results: list[Figures]) -> Table:
-    """The figures with a column for each field of view; recalls and shares in percent, with intervals."""
-    first = results[0]
+def title(facts: Figures, first: Figures) -> str:
+    """What was scored, in one line."""
     outside = f", and {first['outside']:,} from outside" if "outside" in first else ""
     heading = "unknown" if first["unknown_heading"] else "known"
-    table = Table(
-        title=f"N = {first['n']:,} queries{outside}, {first['gallery']:,} tiles "
-        f"({facts['data']}, {facts['split']}), heading {heading}",
-        title_justify="left",
+    return (
+        f"N = {first['n']:,} queries{outside}, {first['gallery']:,} tiles "
+        f"({facts['data']}, {facts['split']}), heading {heading}"
     )
+
+
+def score_table(results: list[Figures]) -> Table:
+    """The figures with a column for each field of view; recalls and shares in percent, with intervals."""
+    first = results[0]
+    table = Table()
     table.add_column("figure", no_wrap=True)
     for column in results:
         table.add_column(f"{column['hfov_deg']:g}°", justify="right")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from geoloc.posterior import Calibration, read_calibration
 from preprocessing.towns.synth import SynthConfig, synthesize
 from preprocessing.towns.town import TownConfig
 from ui.cli import main
-from ui.evaluate import score_table
+from ui.evaluate import score_table, title
 
 NONE = (0.0, 0.0, 0.0)
 
@@ -99,7 +100,53 @@ def test_the_table_has_a_column_for_each_field_of_view():
         {**common, "hfov_deg": width, "recall@1": share, "recall@1%": share, "median_error_m": 3.25}
         for width, share in ((360.0, 0.5), (90.0, 0.25))
     ]
-    table = score_table({"data": "towns:x", "split": "all"}, results)
+    table = score_table(results)
     assert [str(column.header) for column in table.columns] == ["figure", "360°", "90°"]
     cells = [list(column.cells) for column in table.columns]
     assert cells[1] == ["50.00%", "50.00%", "3.25"] and cells[2][0] == "25.00%"
+
+
+def test_the_table_shows_intervals():
+    result = {"n": 10, "gallery": 20, "unknown_heading": False, "hfov_deg": 360.0, "recall@1": 0.5}
+    result["intervals"] = {"recall@1": [0.2, 0.8]}
+    table = score_table([result])
+    assert list(table.columns[1].cells) == ["50.00% [20.0, 80.0%]"]
+    said = title({"data": "towns:x", "split": "all"}, result)
+    assert said == "N = 10 queries, 20 tiles (towns:x, all), heading known"
+
+
+def test_every_figure_says_how_it_was_made(towns, model, capsys):
+    words = ["evaluate", "--data", f"towns:{towns}", "--model", str(model), "--json"]
+    assert run(*words, "--dtype", "float32") in (0, None)
+    found = json.loads(capsys.readouterr().out)
+    assert (found["listed_pairs"], found["missing_pairs"], found["n"]) == (24, 0, 24)
+    assert found["audit"] == {"missing": 0, "unreadable": 0, "size": 0, "duplicate": 0}
+    assert found["protocol"]["ties"] == "against" and found["precision"] == "float32"
+    low, high = found["intervals"]["recall@10"]
+    assert low <= found["recall@10"] <= high
+    assert found["throughput"]["images"] == 48
+    assert run(*words, "--ties", "optimistic") in (0, None)
+    kinder = json.loads(capsys.readouterr().out)
+    assert kinder["protocol"]["ties"] == "optimistic"
+    assert kinder["median_rank"] <= found["median_rank"]
+
+
+def test_the_audit_is_fatal_unless_allowed(towns, model, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    copy = shutil.copytree(towns, tmp_path / "towns")
+    first, second = sorted((copy / "streetview").rglob("*.jpg"))[:2]
+    first.write_bytes(b"no image")
+    words = ["evaluate", "--data", f"towns:{copy}", "--model", str(model), "--json"]
+    assert run(*words) == 2
+    assert "1 images are unreadable" in capsys.readouterr().err
+    assert "geoloc-audit.csv" in [path.name for path in tmp_path.iterdir()]
+    assert f"unreadable,{first}" in (tmp_path / "geoloc-audit.csv").read_text()
+    second.unlink()
+    assert run(*words, "--allow", "unreadable", "--audit", "here.csv") == 2
+    assert "1 of 24 pairs are missing" in capsys.readouterr().err
+    assert run(*words, "--allow", "all", "--audit", "here.csv") in (0, None)
+    found = json.loads(capsys.readouterr().out)
+    assert (found["n"], found["missing_pairs"]) == (22, 2)
+    assert f"missing,{second}" in (tmp_path / "here.csv").read_text()
+    assert run(*words, "--allow", "everything") == 2
+    assert "--allow" in capsys.readouterr().err

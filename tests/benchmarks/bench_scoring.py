@@ -1,0 +1,64 @@
+"""Exact ranks of CVACT's test set in size: 92,802 queries against 92,802 tiles of 1,024 numbers.
+
+Prints the memory that ranking takes above the embeddings, and its time against the machine's floor: that of
+the matrix product alone, measured on blocks of the same shape. `--rows` makes it smaller.
+"""
+
+import argparse
+import resource
+import time
+
+import numpy as np
+import torch
+
+from geoloc.recall import QUERIES, ROWS, ranks
+
+
+def unit_rows(n: int, d: int, seed: int) -> np.ndarray:
+    """Random unit vectors, made a block at a time."""
+    rng = np.random.default_rng(seed)
+    rows = np.empty((n, d), np.float32)
+    for start in range(0, n, 4096):
+        block = rng.standard_normal((min(4096, n - start), d), np.float32)
+        rows[start : start + 4096] = block / np.linalg.norm(block, axis=1, keepdims=True)
+    return rows
+
+
+def product_s(d: int) -> float:
+    """Seconds of one block's matrix product, the median of seven."""
+    left, right, out = torch.randn(QUERIES, d), torch.randn(ROWS, d), torch.empty(QUERIES, ROWS)
+    taken = []
+    for _ in range(7):
+        began = time.perf_counter()
+        torch.mm(left, right.T, out=out)
+        taken.append(time.perf_counter() - began)
+    return float(np.median(taken))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=92_802)
+    parser.add_argument("--dim", type=int, default=1024)
+    arguments = parser.parse_args()
+    n, d = arguments.rows, arguments.dim
+    gallery = unit_rows(n, d, 0)
+    queries = unit_rows(n, d, 1)
+    queries += 0.13 * gallery
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    before = product_s(d)
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.perf_counter()
+    rank, _ = ranks(queries, gallery, np.arange(n))
+    took = time.perf_counter() - began
+    above = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held) / 1024
+    blocks = n / QUERIES * n / ROWS
+    floor = (before + product_s(d)) / 2 * blocks
+    tera = 2 * n * n * d / 1e12
+    print(f"{n:,} x {n:,} at {d:,}: median rank {np.median(rank) + 1:.0f}")
+    print(f"memory above the embeddings: {above:,.0f} MiB ({n * n * 4 / 2**20:,.0f} MiB would be the matrix)")
+    print(f"the matrix product alone: {floor:.1f} s, {tera / floor:.3f} TFLOP/s")
+    print(f"time: {took:.1f} s, {took / floor:.2f} times the product alone")
+
+
+if __name__ == "__main__":
+    main()
