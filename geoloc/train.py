@@ -159,7 +159,7 @@ def batch_order(config: TrainConfig, table: PairTable, epoch: int) -> Int64[np.n
 
 def _lonlats(table: PairTable) -> Float[np.ndarray, "n 2"]:
     nowhere = (math.nan, math.nan)
-    return np.array([(p.lonlat.lon, p.lonlat.lat) if p.lonlat else nowhere for p in table.pairs])
+    return np.array([(p.lonlat.lon, p.lonlat.lat) if p.lonlat else nowhere for p in table.pairs], np.float64)
 
 
 def _near(lonlats: Float[np.ndarray, "b 2"], apart_m: float) -> Bool[Tensor, "b b"]:

@@ -5,17 +5,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from geoloc.augment import Augmentation
 from geoloc.errors import DataError, ModelError
 from geoloc.model import load_encoder, trained_towns
-from geoloc.pairs import PairTable
+from geoloc.pairs import Pair, PairTable
+from geoloc.places import LonLat
 from geoloc.recipe import TrainConfig
 from geoloc.score import evaluate_table
 from geoloc.spec import EncoderSpec
-from geoloc.train import VALIDATION, Progress, train
+from geoloc.train import VALIDATION, Progress, batch_order, read_ahead, train
 
 CHILD = """
 import json, sys, time
@@ -46,6 +48,49 @@ def config(tiny_spec: EncoderSpec) -> TrainConfig:
 
 def weights(run: Path) -> bytes:
     return (run / "checkpoint.safetensors").read_bytes()
+
+
+def test_an_epoch_holds_every_pair_once_at_most(config: TrainConfig, places: list[Pair]) -> None:
+    """32 pairs in batches of 8, mixed or by fours of one neighbourhood; another epoch, another order."""
+    towns = [
+        dataclasses.replace(pair, lonlat=LonLat(10 + town, 50 + number / 1e4))
+        for town in range(4)
+        for number, pair in enumerate(places[:8])
+    ]
+    table = PairTable("made", "train", towns)
+    for neighbours in (0, 4):
+        told = dataclasses.replace(config, batch=8, neighbours=neighbours)
+        order = batch_order(told, table, 0)
+        assert sorted(order.ravel().tolist()) == list(range(32))
+        assert order.tolist() == batch_order(told, table, 0).tolist() != batch_order(told, table, 1).tolist()
+    groups = order.reshape(-1, 4) // 8
+    assert (groups == groups[:, :1]).all()
+    assert len({tuple(sorted(set(row // 8))) for row in order}) > 1
+
+
+def test_no_neighbourhoods_is_an_error_that_says_so(config: TrainConfig, places: list[Pair]) -> None:
+    apart = [dataclasses.replace(pair, lonlat=LonLat(n, 50)) for n, pair in enumerate(places[:32])]
+    with pytest.raises(DataError, match="neighbours=0"):
+        batch_order(dataclasses.replace(config, batch=8, neighbours=4), PairTable("x", "train", apart), 0)
+
+
+def test_reading_ahead_keeps_the_order_and_passes_errors_on() -> None:
+    made: list[int] = []
+
+    def make(step: tuple[int, np.ndarray]) -> tuple[int, int]:
+        number, rows = step
+        if number == 6:
+            raise DataError("the sixth is bad")
+        made.append(number)
+        return number, int(rows.sum())
+
+    steps = [(number, np.arange(number)) for number in range(8)]
+    ahead = read_ahead(make, steps)
+    assert next(ahead) == (0, 0)
+    assert max(made, default=0) <= 2
+    assert [next(ahead) for _ in range(5)] == [(1, 0), (2, 1), (3, 3), (4, 6), (5, 10)]
+    with pytest.raises(DataError, match="sixth"):
+        next(ahead)
 
 
 def test_learns_and_keeps_the_best(

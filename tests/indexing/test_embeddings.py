@@ -10,7 +10,7 @@ from fake_encoder import SPEC
 
 from geoloc.errors import GalleryError
 from indexing import embeddings
-from indexing.embeddings import read_embeddings, read_ids, write_embeddings
+from indexing.embeddings import read_embeddings, read_ids, read_rows, write_embeddings
 
 ROWS = 3000
 IDS = np.arange(ROWS, dtype=np.int64) * 7
@@ -28,6 +28,12 @@ def test_round_trip(path):
     np.testing.assert_array_equal(read_ids(path, SPEC, ROWS), IDS)
     chunks = list(read_embeddings(path, SPEC, ROWS))
     np.testing.assert_array_equal(np.concatenate([c[1] for c in chunks]), VECTORS)
+
+
+@pytest.mark.parametrize("wanted", [[], [0], [ROWS - 1, 0, 1023, 1024, 0, 2048], list(range(ROWS))[::-7]])
+def test_some_rows_come_in_the_order_asked(path, wanted):
+    found = read_rows(path, SPEC, ROWS, np.array(wanted, np.int64))
+    np.testing.assert_array_equal(found, VECTORS[wanted].reshape(-1, SPEC.dim))
 
 
 def test_bytes_depend_on_content_only(path, tmp_path):

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 import shapely
+from fake_encoder import FakeEncoder
 
 from geoloc.errors import GalleryError, ModelError
+from indexing.build import build_gallery
 from indexing.embeddings import read_embeddings
 from indexing.gallery import Gallery
 
@@ -59,6 +61,36 @@ def test_unknown_heading_is_the_best_of_all_rolls(opened):
         between = np.clip((after - before) / 2 / (2 * here - before - after), -0.5, 0.5)
         off = (hits.headings_deg[row] - (turn + between) * 90 + 180) % 360 - 180
         np.testing.assert_allclose(off, 0, atol=0.1)
+
+
+@pytest.mark.parametrize(("tolerance_deg", "turns"), [(0, [0]), (44, [0]), (90, [3, 0, 1]), (180, range(4))])
+def test_a_heading_with_a_tolerance_is_turned_that_far_and_no_further(opened, tolerance_deg, turns):
+    """The fake encoder has four bins of 90 degrees."""
+    spec = opened.spec
+    ids, vectors = everything(opened)
+    (query,) = queries(1, spec.dim)
+    bins = query.reshape(spec.azimuth_bins, spec.channels)
+    rolled = np.stack([np.roll(bins, turn, axis=0).ravel() for turn in turns])
+    best = (vectors.astype(np.float64) @ rolled.astype(np.float64).T).max(axis=1)
+    hits = opened.search(query[None], 9, headings_deg=[30.0], tolerance_deg=tolerance_deg)
+    assert hits.ids[0].tolist() == ids[np.lexsort((ids, -best))[:9]].tolist()
+    away = np.abs((hits.headings_deg[0] - 30 + 180) % 360 - 180)
+    assert away.max() <= 90 * len(turns) // 2 + 45
+
+
+@pytest.mark.parametrize("factory", ["SQ8", "IVF8,SQ8", "HNSW16"])
+def test_hits_of_a_lossy_index_are_scored_again_exactly(ortho, model, tmp_path, factory):
+    """Whatever the index makes of the embeddings, scores and order are those of the stored ones."""
+    build_gallery([ortho], model, tmp_path / "g", stride_m=8, index=factory, encoder=FakeEncoder())
+    with Gallery.open(tmp_path / "g") as lossy:
+        ids, vectors = everything(lossy)
+        row_of = {id: row for row, id in enumerate(ids.tolist())}
+        for query in queries(3, lossy.spec.dim):
+            hits = lossy.search(query[None], 10, headings_deg=[0.0])
+            found = hits.ids[0][hits.ids[0] >= 0]
+            true = vectors[[row_of[id] for id in found.tolist()]].astype(np.float64) @ query
+            np.testing.assert_allclose(hits.scores[0][: len(found)], true, atol=1e-5)
+            assert (np.diff(true) <= 1e-5).all()
 
 
 def test_known_and_unknown_headings_mix(opened):
