@@ -17,17 +17,18 @@ from geoloc.street_view import StreetView, read_rgb, read_street_view
 class Pair:
     """A street view and the tile that shows its place.
 
-    heading_deg: of the street view's centre, clockwise from true north. hfov_deg: its field of view.
-    lonlat, tile_lonlat: of the camera and of the tile's centre, where known. footprint_m: the
-    tile image's side, None where the dataset does not say. also: further tiles that a lenient
-    protocol counts as right (CVACT: within 5 m). semi: tiles that are neither right nor wrong (VIGOR's
-    semi-positives). A query with several right answers has a pair for each.
+    heading_deg: of the street view's centre, clockwise from true north. hfov_deg: its field of view. None
+    where the dataset does not know them; the file's metadata may. lonlat, tile_lonlat: of the camera and
+    of the tile's centre, where known. footprint_m: the tile image's side, None where the dataset does not
+    say. also: further tiles that a lenient protocol counts as right (CVACT: within 5 m). semi: tiles that
+    are neither right nor wrong (VIGOR's semi-positives). A query with several right answers has a pair
+    for each.
     """
 
     street: Path
     satellite: Path
-    heading_deg: float
-    hfov_deg: float
+    heading_deg: float | None
+    hfov_deg: float | None
     lonlat: LonLat | None = None
     tile_lonlat: LonLat | None = None
     footprint_m: float | None = None
@@ -75,7 +76,7 @@ class PairTable:
     def complete(self, allow_missing: bool) -> "PairTable":
         """This table, if nothing is missing or that is allowed, and something is left."""
         listed = len(self.pairs) + self.missing_pairs
-        if self.missing_pairs and not allow_missing:
+        if self.missing and not allow_missing:
             named = ", ".join(str(path) for path in self.missing[:3])
             raise DataError(
                 f"{self.name} ({self.split}): {self.missing_pairs:,} of {listed:,} pairs are missing "

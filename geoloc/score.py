@@ -38,7 +38,8 @@ class Asked:
 class Scored:
     """One way of asking, scored. standing: rows are those of the line-up's queries. error_m: from the camera
     to the centre of the best tile, where places are known. heading_error_deg: of the right tile's best
-    turn, where headings were searched.
+    turn, where headings were searched; not a number where the view's
+    own heading is not known.
     """
 
     asked: Asked
@@ -73,6 +74,11 @@ def embed_lineup(
     asking, answering = ("street", "satellite") if _asks_street(lineup) else ("satellite", "street")
     if asking == "satellite" and any(one != Asked() for one in asked):
         raise DataError("Here tiles are the queries: they have no field of view and no heading to leave out.")
+    told = all(one.unknown_heading for one in asked) or encoder.spec.azimuth_bins == 1
+    if asking == "street" and not told and (n := sum(v.heading_deg is None for v in lineup.queries)):
+        raise DataError(
+            f"{n:,} street views have no heading: give heading_deg for them, or score with --unknown-heading."
+        )
     total = len(lineup.queries) + len(lineup.gallery)
     directions = directions_deg(lineup)
     queries, first = embed_views(
@@ -176,10 +182,12 @@ def score(
         match = lineup.right.row[_firsts(lineup.right.query)]
         found = headings_deg(queries, gallery[match], rolls)
         wrong_deg = np.abs((found - directions_deg(lineup) + 180) % 360 - 180)
-        correct = wrong_deg[standing.rank == 0]
+        wrong_deg[[view.heading_deg is None for view in lineup.queries]] = np.nan
+        correct = wrong_deg[(standing.rank == 0) & np.isfinite(wrong_deg)]
         near = float((correct <= TRUE_HEADING_DEG).mean()) if len(correct) else 0.0
-        headings = {"median_heading_error_deg": float(np.median(wrong_deg)), "heading<5deg": near}
-        figures |= Figures(headings, {})
+        if np.isfinite(wrong_deg).any():
+            median = float(np.nanmedian(wrong_deg))
+            figures |= Figures({"median_heading_error_deg": median, "heading<5deg": near}, {})
     if calibration is not None and _asks_street(lineup):
         certainty = certainty_figures(calibration, spec, lineup, queries, gallery, asked.unknown_heading)
         figures |= Figures(certainty, {})

@@ -1,6 +1,7 @@
 """CVUSA in its authors' layout (Workman et al. 2015; the split of Zhai et al. 2017)."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 from geoloc.errors import DataError
@@ -24,7 +25,9 @@ def read_cvusa(root: Path, split: str | None = None) -> PairTable:
         train = read_cvusa(root, "train")
         missing = [*train.missing, *val.missing]
         dropped = train.missing_pairs + val.missing_pairs
-        return PairTable("cvusa", "train+val", [*train.pairs, *val.pairs], missing, dropped)
+        return replace(
+            val, split="train+val", pairs=[*train.pairs, *val.pairs], missing=missing, missing_pairs=dropped
+        )
     if split not in SPLITS:
         raise DataError(f"CVUSA has the splits {' and '.join(SPLITS)}, not {split!r}; choose with --split.")
     pairs, missing, dropped = [], [], 0
@@ -34,7 +37,7 @@ def read_cvusa(root: Path, split: str | None = None) -> PairTable:
         dropped += bool(absent)
         if not absent:
             pairs.append(Pair(root / street, root / satellite, heading_deg=0.0, hfov_deg=360.0))
-    return PairTable("cvusa", split, pairs, missing, dropped)
+    return PairTable("cvusa", split, pairs, missing, dropped, street_px=(1232, 224), satellite_px=(750, 750))
 
 
 def _rows(listing: Path) -> list[tuple[str, str]]:

@@ -1,0 +1,129 @@
+"""A table of the user's own photos and tiles, CSV or (Geo)Parquet."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import pandas as pd
+
+from geoloc.errors import DataError, GeolocError
+from geoloc.pairs import Pair, PairTable
+from geoloc.places import LonLat
+
+NAMES = {
+    "street": ("street", "photo", "panorama", "image"),
+    "satellite": ("satellite", "tile"),
+    "heading_deg": ("heading_deg", "heading", "compass_angle"),
+    "hfov_deg": ("hfov_deg", "hfov"),
+    "lon": ("lon", "longitude"),
+    "lat": ("lat", "latitude"),
+    "tile_lon": ("tile_lon",),
+    "tile_lat": ("tile_lat",),
+    "footprint_m": ("footprint_m",),
+    "split": ("split",),
+}
+RANGES = {
+    "heading_deg": (-360, 360), "hfov_deg": (1, 360), "lon": (-180, 180), "lat": (-90, 90),
+    "tile_lon": (-180, 180), "tile_lat": (-90, 90), "footprint_m": (1, 10_000),
+}  # fmt: skip
+CVH3D_TILE_M = 200.0
+MAX_BYTES = 2**30
+
+
+def read_table(path: Path, split: str | None = None) -> PairTable:
+    """Pairs from a table with a row each, its columns found by name in any case:
+
+    street (or photo, panorama, image) and satellite (or tile): files, relative to the table's folder;
+    heading_deg (heading, compass_angle) of the image's centre, hfov_deg (hfov), footprint_m of the tile;
+    lon and lat (longitude, latitude, or a GeoParquet's points) of the camera, tile_lon and tile_lat of the
+    tile's centre; split. All but the files may be absent or empty. CVH3D's own `pairs.csv` is known by
+    its Grd_ID: 200 m tiles around each photo. Raises DataError for a table that cannot be read, a value
+    that cannot be, and a split without rows.
+    """
+    rows = _read(path)
+    if "grd_id" in rows.columns:
+        ids = rows["grd_id"].astype(str)
+        rows = rows.assign(street=ids + ".jpg", satellite=ids + "_sat.jpg", footprint_m=CVH3D_TILE_M)
+        rows = rows.assign(tile_lon=rows.get("longitude"), tile_lat=rows.get("latitude"))
+    columns = {
+        name: next((rows[alias] for alias in aliases if alias in rows.columns), None)
+        for name, aliases in NAMES.items()
+    }
+    if columns["street"] is None or columns["satellite"] is None:
+        raise DataError(f"{path} lacks a column street or satellite; it has {', '.join(rows.columns)}.")
+    pairs, missing, dropped, splits = [], [], 0, set[str]()
+    for number in range(len(rows)):
+        row = {name: column.iloc[number] for name, column in columns.items() if column is not None}
+        here = f"{path}, row {number + 1}"
+        splits.add(str(row.get("split", "all")))
+        if split is not None and str(row.get("split", "all")) != split:
+            continue
+        street, satellite = (
+            _file(path.parent, row[name], f"{here}: {name}") for name in ("street", "satellite")
+        )
+        absent = [one for one in (street, satellite) if not one.is_file()]
+        missing += absent
+        dropped += bool(absent)
+        number_of = {
+            name: _number(row.get(name), low, high, f"{here}: {name}") for name, (low, high) in RANGES.items()
+        }
+        if not absent:
+            pairs.append(
+                Pair(
+                    street=street,
+                    satellite=satellite,
+                    heading_deg=number_of["heading_deg"],
+                    hfov_deg=number_of["hfov_deg"],
+                    lonlat=_place(number_of["lon"], number_of["lat"]),
+                    tile_lonlat=_place(number_of["tile_lon"], number_of["tile_lat"]),
+                    footprint_m=number_of["footprint_m"],
+                )
+            )
+    if split is not None and split not in splits:
+        raise DataError(f"{path} has no rows of the split {split!r}; it has {', '.join(sorted(splits))}.")
+    return PairTable("table", split or "all", pairs, missing, dropped)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """The rows, their columns in lower case; a GeoParquet's points as lon and lat."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise DataError(f"{path} is over {MAX_BYTES >> 30} GiB; that is no table of photos.")
+        if path.suffix.lower() == ".csv":
+            rows = pd.read_csv(path, dtype=str)
+        else:
+            try:
+                places = geopandas.read_parquet(path).to_crs(4326)
+                rows = pd.DataFrame(places.drop(columns=places.geometry.name))
+                rows = rows.assign(lon=places.geometry.x, lat=places.geometry.y)
+            except ValueError:  # a Parquet without geometry
+                rows = pd.read_parquet(path)
+    except GeolocError:
+        raise
+    except Exception as cause:  # pandas and pyarrow raise what they like for a broken file
+        raise DataError(f"{path} is no CSV or Parquet that can be read ({cause}).") from cause
+    return rows.rename(columns=lambda name: str(name).strip().lower())
+
+
+def _file(folder: Path, name: Any, here: str) -> Path:
+    if not isinstance(name, str) or not name.strip() or "\0" in name:
+        raise DataError(f"{here} is {name!r}, not the name of a file.")
+    return folder / name.strip()
+
+
+def _number(value: Any, low: float, high: float, here: str) -> float | None:
+    """The number, None for an empty cell."""
+    if value is None or (isinstance(value, float) and math.isnan(value)) or value == "":
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not low <= number <= high:
+        raise DataError(f"{here} is {value!r}; want a number from {low:g} to {high:g}, or nothing.")
+    return number
+
+
+def _place(lon: float | None, lat: float | None) -> LonLat | None:
+    return None if lon is None or lat is None else LonLat(lon, lat)
