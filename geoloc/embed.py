@@ -158,6 +158,7 @@ def _read_street(view: View, spec: EncoderSpec) -> tuple[Tensor, float, float]:
 
 def _read_satellite(view: View, spec: EncoderSpec) -> tuple[Tensor, float, float]:
     began = time.thread_time()
-    image = read_tile_image(view.path, view.footprint_m, spec.footprint_m)
+    covers_m = view.footprint_m if spec.street_layout == "canvas" else None
+    image = read_tile_image(view.path, covers_m, spec.footprint_m)
     decoded = time.thread_time()
     return tile_tensor(image, spec), decoded - began, time.thread_time() - decoded

@@ -68,6 +68,32 @@ class Encoder(nn.Module):
         return self.head(features.flatten(1, 2))  # type: ignore[no-any-return]
 
 
+class PooledEncoder(nn.Module):
+    """timm's whole backbone: an image of any layout to one vector of `channels`.
+
+    What it pools to, or its classifier's answer where that is not of `channels`. hw: of its images.
+    """
+
+    def __init__(self, spec: EncoderSpec, hw: tuple[int, int]) -> None:
+        super().__init__()
+        classes = 0 if pooled_channels(spec.backbone) == spec.channels else spec.channels
+        sized: dict[str, Any] = {"img_size": hw} if spec.backbone.startswith(("vit", "deit")) else {}
+        self.backbone = timm.create_model(spec.backbone, pretrained=False, num_classes=classes, **sized)
+
+    def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c 1"]:
+        """The numbers of every image, not normalised."""
+        return self.backbone(images)[:, :, None]  # type: ignore[no-any-return]
+
+
+def pooled_channels(backbone: str) -> int:
+    """How many numbers a backbone of timm's pools to. Raises ModelError."""
+    try:
+        with torch.device("meta"):
+            return int(timm.create_model(backbone, pretrained=False, num_classes=0).num_features)  # type: ignore[arg-type]
+    except Exception as cause:  # timm raises what it likes for a name it does not have
+        raise ModelError(f"timm has no backbone {backbone!r} that can be pooled: {cause}.") from cause
+
+
 class TwinEncoder(nn.Module):
     """The street and the satellite encoder that a spec describes.
 
@@ -82,9 +108,14 @@ class TwinEncoder(nn.Module):
         if not spec.polar and spec.azimuth_bins != 1:
             raise ModelError("Without the polar form a tile has no azimuths: azimuth_bins must be 1.")
         self.spec = spec
-        self.seen = 3 if spec.shared else 4
-        self.street = Encoder(spec, ring=spec.polar or not spec.shared, in_chans=self.seen)
-        self.satellite = self.street if spec.shared else Encoder(spec, ring=spec.polar)
+        self.seen = 3 if spec.shared or spec.head == "pooled" else 4
+        if spec.head == "pooled":
+            tile_hw = spec.satellite_px, spec.satellite_px
+            self.street: nn.Module = PooledEncoder(spec, spec.street_hw)
+            self.satellite: nn.Module = self.street if spec.shared else PooledEncoder(spec, tile_hw)
+        else:
+            self.street = Encoder(spec, ring=spec.polar or not spec.shared, in_chans=self.seen)
+            self.satellite = self.street if spec.shared else Encoder(spec, ring=spec.polar)
 
     def street_bins(self, batch: Float[Tensor, "b 4 h w"]) -> Float[Tensor, "b a c"]:
         """Unit vectors for every azimuth bin of canvases of `street_tensor`, seen or not."""

@@ -50,7 +50,11 @@ def load_encoder(folder: Path) -> TwinEncoder:
         raise ModelError(f"{path} is not what {SPEC} was written for; take the model again from its source.")
     encoder = TwinEncoder(spec)
     try:
-        encoder.load_state_dict({name: value.float() for name, value in load_tensors(blob).items()})
+        weights = {name: value.float() for name, value in load_tensors(blob).items()}
+        if spec.shared:
+            street = {name: value for name, value in weights.items() if name.startswith("street.")}
+            weights |= {name.replace("street", "satellite", 1): value for name, value in street.items()}
+        encoder.load_state_dict(weights)
     except (SafetensorError, RuntimeError) as cause:
         raise ModelError(f"{path} does not fit its {SPEC}; take the model again from its source.") from cause
     return encoder.eval()
@@ -68,17 +72,23 @@ def trained_towns(folder: Path) -> frozenset[int]:
 
 
 def save_encoder(
-    encoder: TwinEncoder, folder: Path, card: str, town_seeds: frozenset[int] = frozenset()
+    encoder: TwinEncoder,
+    folder: Path,
+    card: str,
+    town_seeds: frozenset[int] = frozenset(),
+    *,
+    dtype: torch.dtype = torch.float16,
 ) -> EncoderSpec:
-    """Write a model folder, weights in float16, and return its spec with the weights' sha256.
+    """Write a model folder and return its spec with the weights' sha256.
 
-    town_seeds: of the synthetic towns it was trained on; they go into the weights' header.
+    town_seeds: of the synthetic towns it was trained on; they go into the weights' header. dtype: of the
+    weights on disk.
 
     Each file is replaced atomically, the spec last: a folder caught between two models refuses to
     load rather than mixing them.
     """
     weights = {
-        name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
+        name: (value.to(dtype) if value.is_floating_point() else value).contiguous().cpu()
         for name, value in _own_tensors(encoder).items()
     }
     blob = save_tensors(weights, {TOWN_SEEDS: json.dumps(sorted(town_seeds))})
@@ -91,5 +101,10 @@ def save_encoder(
 
 
 def _own_tensors(encoder: TwinEncoder) -> dict[str, torch.Tensor]:
-    state = encoder.state_dict()
-    return {name: value.clone() if encoder.spec.shared else value for name, value in state.items()}
+    """The state, without the satellite encoder's where it is the street encoder."""
+    shared = encoder.spec.shared
+    return {
+        name: value
+        for name, value in encoder.state_dict().items()
+        if not (shared and name.startswith("satellite."))
+    }

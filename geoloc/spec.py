@@ -10,6 +10,9 @@ from typing import Any
 from geoloc.errors import ModelError
 
 SCHEMA = 1
+HEADS = ("azimuth", "pooled")
+LAYOUTS = ("canvas", "whole", "centre")
+INTERPOLATIONS = ("bilinear", "bilinear-plain")
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,13 @@ class EncoderSpec:
     tiles are brought to polar form of street_hw first. footprint_m: a tile's side in metres.
     output_stride: pixels of the image to a cell of the feature map, for backbones that can be told to
     dilate their later layers; 0 leaves them as they are. mean, std: per channel, of 0..1 RGB.
-    weights_sha256: of weights.safetensors, "" before training.
+    interpolation: "bilinear" averages over what a pixel of the smaller image covers, as Pillow does;
+    "bilinear-plain" looks at four pixels alone, as OpenCV does. weights_sha256: of weights.safetensors, ""
+    before training.
+
+    For published models of whole images: head "pooled" is timm's own pooling of the whole backbone, in one
+    bin of `channels`. street_layout "whole" squashes the street view, whatever it spans, to street_hw, and
+    "centre" the middle half of its height; tiles are then taken whole too.
     """
 
     backbone: str
@@ -42,6 +51,8 @@ class EncoderSpec:
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     interpolation: str = "bilinear"
     weights_sha256: str = ""
+    head: str = "azimuth"
+    street_layout: str = "canvas"
 
     def __post_init__(self) -> None:
         low, high = self.street_elevation_deg
@@ -57,7 +68,14 @@ class EncoderSpec:
             "std must lie within 0.001..10": not all(0.001 <= value <= 10 for value in self.std),
             "output_stride must be 0, 8, 16 or 32": self.output_stride not in (0, 8, 16, 32),
             "backbone must be a plain name of timm's": not re.fullmatch(r"[A-Za-z0-9_.]+", self.backbone),
-            "interpolation must be 'bilinear'": self.interpolation != "bilinear",
+            f"interpolation must be one of {', '.join(INTERPOLATIONS)}": self.interpolation
+            not in INTERPOLATIONS,
+            f"head must be one of {', '.join(HEADS)}": self.head not in HEADS,
+            f"street_layout must be one of {', '.join(LAYOUTS)}": self.street_layout not in LAYOUTS,
+            "azimuth bins want head 'azimuth' and street_layout 'canvas'": (
+                self.azimuth_bins > 1 or self.polar
+            )
+            and (self.head, self.street_layout) != ("azimuth", "canvas"),
             "dim must be at most 65,536": self.dim > 65_536,
         }
         wrong = [problem for problem, holds in problems.items() if holds]
@@ -75,7 +93,10 @@ class EncoderSpec:
 
     @classmethod
     def from_json(cls, text: str) -> "EncoderSpec":
-        """Read back to_json's text. Raises ModelError on anything unknown, missing or mistyped."""
+        """Read back to_json's text; entries with a default may be absent, as in those of older versions.
+
+        Raises ModelError on anything unknown, missing or mistyped.
+        """
         try:
             raw: Any = json.loads(text)
         except (ValueError, RecursionError) as cause:
@@ -85,10 +106,11 @@ class EncoderSpec:
         if not isinstance(raw, dict) or raw.pop("schema", None) != SCHEMA:
             raise ModelError(f"spec.json is not of schema {SCHEMA}; this geoloc cannot read that model.")
         fields = {field.name: field for field in dataclasses.fields(cls)}
-        if set(raw) != set(fields):
-            odd = sorted(set(raw) ^ set(fields))
+        wanted = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
+        if not wanted <= set(raw) <= set(fields):
+            odd = sorted((wanted - set(raw)) | (set(raw) - set(fields)))
             raise ModelError(f"spec.json has missing or unknown entries: {', '.join(map(str, odd))}.")
-        return cls(**{name: _typed(name, formatannotation(fields[name].type), raw[name]) for name in fields})
+        return cls(**{name: _typed(name, formatannotation(fields[name].type), raw[name]) for name in raw})
 
 
 def _typed(name: str, kind: str, value: Any) -> Any:

@@ -14,7 +14,16 @@ from geoloc.street_view import StreetView
 
 
 def street_tensor(view: StreetView, spec: EncoderSpec) -> Float32[Tensor, "4 h w"]:
-    """A street view on the spec's canvas, its RGB normalised; see `street_canvas`."""
+    """A street view on the spec's canvas, its RGB normalised; see `street_canvas`.
+
+    Of a street_layout without a canvas: the image, or the middle half of its height, squashed to its size.
+    """
+    if spec.street_layout != "canvas":
+        rgb = view.rgb
+        if spec.street_layout == "centre":
+            rgb = rgb[len(rgb) // 4 : len(rgb) - len(rgb) // 4]
+        squashed = normalise(_unit(resized(rgb, spec.street_hw, spec)), spec)
+        return torch.cat([squashed, torch.ones(1, *spec.street_hw)])
     canvas = street_canvas(view, spec)
     return torch.cat([normalise(canvas[:3], spec) * canvas[3:], canvas[3:]])
 
@@ -41,11 +50,25 @@ def street_canvas(view: StreetView, spec: EncoderSpec) -> Float32[Tensor, "4 h w
 
 
 def tile_tensor(rgb: UInt8[np.ndarray, "h w 3"], spec: EncoderSpec) -> Float32[Tensor, "3 s s"]:
-    """A north-up tile of the spec's footprint: resized (antialiased) and normalised."""
-    side = spec.satellite_px
-    if rgb.shape[:2] != (side, side):
-        rgb = np.asarray(Image.fromarray(rgb).resize((side, side), Image.Resampling.BILINEAR))
-    return normalise(torch.from_numpy(rgb.copy()).permute(2, 0, 1).float() / 255, spec)
+    """A north-up tile of the spec's footprint: resized and normalised."""
+    return normalise(_unit(resized(rgb, (spec.satellite_px, spec.satellite_px), spec)), spec)
+
+
+def resized(
+    rgb: UInt8[np.ndarray, "h w 3"], hw: tuple[int, int], spec: EncoderSpec
+) -> UInt8[np.ndarray, "a b 3"]:
+    """The image in another size, by the spec's interpolation."""
+    if rgb.shape[:2] == hw:
+        return rgb
+    if spec.interpolation == "bilinear":
+        return np.asarray(Image.fromarray(rgb).resize(hw[::-1], Image.Resampling.BILINEAR))
+    image = torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None].float()
+    plain = F.interpolate(image, hw, mode="bilinear", align_corners=False, antialias=False)
+    return np.asarray(plain[0].permute(1, 2, 0).round().byte().numpy())
+
+
+def _unit(rgb: UInt8[np.ndarray, "h w 3"]) -> Float32[Tensor, "3 h w"]:
+    return torch.from_numpy(rgb.copy()).permute(2, 0, 1).float() / 255
 
 
 def normalise(rgb: Float32[Tensor, "*b 3 h w"], spec: EncoderSpec) -> Float32[Tensor, "*b 3 h w"]:

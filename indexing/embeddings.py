@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 from jaxtyping import Float16, Int64
 
-from geoloc.errors import GalleryError
+from geoloc.errors import GalleryError, ModelError
 from geoloc.spec import EncoderSpec
 
 CHUNK = 1024
@@ -125,7 +125,15 @@ def _refuse_hostile(path: Path, file: h5py.File, spec: EncoderSpec, rows: int) -
         filtered = data.compression or data.scaleoffset or data.shuffle or not data.fletcher32
         if (data.dtype, data.shape, data.chunks) != (dtype, shape, chunks) or filtered:
             raise GalleryError(f"{path}: {name} is {data.dtype} {data.shape}, not {dtype.__name__} {shape}.")
-    if file.attrs.get("spec") != spec.to_json():
+    if not _says(file.attrs.get("spec"), spec):
         raise GalleryError(
             f"{path} was made by another model than the manifest says; build the gallery again."
         )
+
+
+def _says(text: object, spec: EncoderSpec) -> bool:
+    """Whether a file's attribute is this spec, written by this version or an older one."""
+    try:
+        return isinstance(text, str) and EncoderSpec.from_json(text) == spec
+    except ModelError:
+        return False

@@ -26,6 +26,7 @@ COMMANDS = {
     "train": ("ui.train", "train", "Train twin encoders on a dataset of pairs."),
     "evaluate": ("ui.evaluate", "evaluate", "Score a model: recall@k, metres, headings, certainty."),
     "calibrate": ("ui.calibrate", "calibrate", "Fit how sure a model may be, on towns it has not seen."),
+    "models": ("ui.models", "models_app", "Bring in models that others trained."),
     "index": ("ui.index", "index_app", "Build and look after galleries of satellite tiles."),
     "query": ("ui.query", "query", "Say where photos were taken."),
     "ui": ("ui.serve", "ui", "Serve the map page of a gallery."),

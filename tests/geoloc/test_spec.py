@@ -12,9 +12,23 @@ def test_round_trip(tiny_spec: EncoderSpec) -> None:
     assert tiny_spec.dim == 32
 
 
+def test_entries_with_a_default_may_be_absent(tiny_spec: EncoderSpec) -> None:
+    """The specs in older models and galleries go on being read."""
+    raw = json.loads(tiny_spec.to_json())
+    for name in ("head", "street_layout", "output_stride"):
+        del raw[name]
+    assert EncoderSpec.from_json(json.dumps(raw)) == tiny_spec
+    del raw["backbone"]
+    with pytest.raises(ModelError, match="backbone"):
+        EncoderSpec.from_json(json.dumps(raw))
+
+
 @pytest.mark.parametrize(
     "change",
     [
+        {"head": "best"},
+        {"head": "pooled"},
+        {"street_layout": "centre"},
         {"azimuth_bins": 0},
         {"azimuth_bins": 3},
         {"street_hw": (4, 128)},
