@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float, Float32
 
 from geoloc.calibrate import auroc, calibration_error
 from geoloc.lineup import Lineup, View
+from geoloc.places import M_PER_DEG
 from geoloc.posterior import Calibration, Evidence
 from geoloc.recall import best_scores
 from geoloc.spec import EncoderSpec
@@ -12,7 +13,6 @@ from geoloc.spec import EncoderSpec
 QUERIES = 2000
 LISTED = 1000
 SAMPLE = 4096
-M_PER_DEG = 111_320.0
 
 
 def certainty_figures(

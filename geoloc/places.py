@@ -10,6 +10,8 @@ from pyproj.exceptions import CRSError
 from geoloc.errors import GeolocError, ImageryError
 
 WGS84 = pyproj.Geod(ellps="WGS84")
+M_PER_DEG = 111_320.0
+"""Metres to a degree of latitude, near enough over a few kilometres."""
 
 
 @dataclass(frozen=True, slots=True)

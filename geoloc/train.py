@@ -29,11 +29,11 @@ from geoloc.errors import DataError
 from geoloc.losses import heading_infonce, heading_triplet
 from geoloc.model import load_encoder, save_encoder, trained_towns
 from geoloc.pairs import PairTable
+from geoloc.places import M_PER_DEG
 from geoloc.recipe import TrainConfig
 from geoloc.score import Asked, score_pairs
 
 CELL_DEG = 0.01
-M_PER_DEG = 111_320.0
 MAX_GRAD_NORM = 5.0
 VALIDATION_PAIRS = 2000
 VALIDATION = Asked(hfov_deg=90.0, unknown_heading=True)

@@ -17,7 +17,7 @@ from geoloc.azimuth import correlate, peak, window_gain
 from geoloc.errors import GalleryError, ImageryError, ModelError
 from geoloc.hits import Hits
 from geoloc.model import SPEC, read_spec
-from geoloc.places import LonLat, Tile, to_lonlat
+from geoloc.places import M_PER_DEG, LonLat, Tile, to_lonlat
 from geoloc.posterior import Calibration, Evidence, read_calibration
 from geoloc.spec import EncoderSpec
 from indexing.embeddings import read_ids, read_rows
@@ -30,7 +30,6 @@ from preprocessing.imagery import read_square
 _SPARE = 16  # more hits than asked for, so that equal scores around the k-th are ordered by id
 _RESCORED = 256
 _SAMPLE = 4096
-M_PER_DEG = 111_320.0
 
 
 def best_turns(

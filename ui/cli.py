@@ -25,6 +25,7 @@ COMMANDS = {
     "synth": ("ui.synth", "synth", "Make synthetic towns: pairs, orthophotos, street views."),
     "train": ("ui.train", "train", "Train twin encoders on a dataset of pairs."),
     "evaluate": ("ui.evaluate", "evaluate", "Score a model: recall@k, metres, headings, certainty."),
+    "compare": ("ui.compare", "compare", "Put evaluations side by side, and say whether they differ."),
     "calibrate": ("ui.calibrate", "calibrate", "Fit how sure a model may be, on towns it has not seen."),
     "models": ("ui.models", "models_app", "Bring in models that others trained."),
     "index": ("ui.index", "index_app", "Build and look after galleries of satellite tiles."),

@@ -10,15 +10,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from geoloc.atomic import write_text
 from geoloc.embed import best_device, compute_dtype
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError
 from geoloc.model import load_encoder, trained_towns
 from geoloc.pairs import PairTable
 from geoloc.posterior import read_calibration
-from geoloc.result import outcomes, result
-from geoloc.score import Asked, Evaluation, evaluate_table
+from geoloc.result import result
+from geoloc.score import Asked, evaluate_table
 from indexing.build import build_gallery
 from indexing.gallery import Gallery
 from indexing.trials import figures_of, reliability_of, town_cases, try_cases
@@ -143,7 +142,10 @@ def evaluate(
             table, evaluation, encoder.spec, dataset_sha256=seen.fingerprint, ties=ties, precision=precision
         )
         if report is not None:
-            _keep(report, found, evaluation, Path(data.partition(":")[2]))
+            from ui.report import write_report  # matplotlib takes its time
+
+            root = Path(data.partition(":")[2])
+            write_report(report, found, evaluation, encoder.spec, root if root.is_dir() else root.parent)
     if as_json:
         print(json.dumps(found))
     else:
@@ -152,10 +154,6 @@ def evaluate(
         console.print(score_table(found["results"]))
     if report is not None:
         print(f"The report is {report / 'index.html'}", file=sys.stderr)
-
-
-def _keep(report: Path, found: Figures, evaluation: Evaluation, root: Path) -> None:
-    write_text(report / "result.json", json.dumps(found | outcomes(evaluation, root)) + "\n")
 
 
 def _widths(text: str) -> list[float]:

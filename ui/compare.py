@@ -1,0 +1,144 @@
+"""`geoloc compare`: results side by side, and whether they differ."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from geoloc.errors import DataError
+from geoloc.figures import KS
+from geoloc.result import SCHEMA
+from geoloc.significance import Paired, paired
+
+MAX_BYTES = 2**30
+Result = dict[str, Any]
+
+
+def compare(
+    results: Annotated[
+        list[Path], typer.Argument(help="result.json of two or more reports, or the reports' folders.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """Put evaluations of the same queries side by side; the first is what the others are measured against.
+
+    For recall@1, @5, @10 and @1% the difference comes with the paired bootstrap's 95 % interval and the p
+    of McNemar's exact test. Results of another protocol, other queries or another way of asking are refused.
+
+    Example: geoloc compare reports/a reports/b
+    """
+    if len(results) < 2:
+        raise DataError("A comparison wants two results; each is the DIR of `geoloc evaluate --report DIR`.")
+    paths = [path / "result.json" if path.is_dir() else path for path in results]
+    read = [_read(path) for path in paths]
+    for path, other in zip(paths[1:], read[1:], strict=True):
+        _refuse_another_contest(paths[0], read[0], path, other)
+    judged = [_judged(read[0], other) for other in read[1:]]
+    if as_json:
+        print(json.dumps(_as_json(paths, read, judged)))
+        return
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False, soft_wrap=True)
+    for number, way in enumerate(read[0]["results"]):
+        heading = "unknown" if way["unknown_heading"] else "known"
+        console.print(f"{way['hfov_deg']:g}°, heading {heading}, N = {way['n']:,}", markup=False)
+        console.print(_table(paths, read, judged, number))
+
+
+def _read(path: Path) -> Result:
+    """A result with what a comparison needs. Raises DataError."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise DataError(f"{path} is over {MAX_BYTES >> 30} GiB; that is no result of geoloc's.")
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        ways, queries, ranks = raw["results"], raw["queries"], raw["ranks"]
+        sound = (
+            raw["schema"] == SCHEMA
+            and isinstance(raw["protocol"], dict)
+            and isinstance(raw["model"], str)
+            and all(isinstance(name, str) for name in queries)
+            and len(ways) == len(ranks) > 0
+            and all(len(row) == len(queries) > 0 for row in ranks)
+            and all(type(rank) is int and rank >= 0 for row in ranks for rank in row)
+            and all(type(way["recall@1%_k"]) is int and type(way["n"]) is int for way in ways)
+            and all(type(way["unknown_heading"]) is bool and float(way["hfov_deg"]) > 0 for way in ways)
+        )
+    except OSError as cause:
+        raise DataError(f"{path} cannot be read: {cause.strerror or cause}.") from cause
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as cause:
+        raise DataError(f"{path} is no result of `geoloc evaluate --report` ({cause!r}).") from cause
+    if not sound:
+        raise DataError(f"{path} is no result of this geoloc's `evaluate --report`; make it again.")
+    return dict(raw)
+
+
+def _refuse_another_contest(first: Path, ours: Result, path: Path, theirs: Result) -> None:
+    for name in sorted(ours["protocol"].keys() | theirs["protocol"].keys()):
+        a, b = (one["protocol"].get(name) for one in (ours, theirs))
+        if a != b:
+            raise DataError(f"{path} was made by another protocol than {first}: {name} is {b!r}, not {a!r}.")
+    if ours["queries"] != theirs["queries"]:
+        raise DataError(f"{path} was asked other queries than {first}; evaluate both on the same data.")
+    asked = [[(way["hfov_deg"], way["unknown_heading"]) for way in one["results"]] for one in (ours, theirs)]
+    if asked[0] != asked[1]:
+        raise DataError(
+            f"{path} was asked in other ways than {first} (degrees, heading unknown): {asked[1]}, not "
+            f"{asked[0]}."
+        )
+
+
+def _judged(first: Result, second: Result) -> list[dict[str, Paired]]:
+    """For every way of asking, the recalls that can be judged query by query."""
+    judged = []
+    for way, *ranks in zip(first["results"], first["ranks"], second["ranks"], strict=True):
+        one, other = (np.array(row, np.int64) for row in ranks)
+        cuts = {**{f"recall@{k}": k for k in KS}, "recall@1%": way["recall@1%_k"]}
+        judged.append({name: paired(one < k, other < k) for name, k in cuts.items()})
+    return judged
+
+
+def _as_json(paths: list[Path], read: list[Result], judged: list[list[dict[str, Paired]]]) -> Result:
+    return {
+        "protocol": read[0]["protocol"],
+        "runs": [
+            {"file": str(path), "model": one["model"], "results": one["results"]}
+            for path, one in zip(paths, read, strict=True)
+        ],
+        "against_first": [
+            [{name: asdict(test) for name, test in way.items()} for way in ways] for ways in judged
+        ],
+    }
+
+
+def _table(
+    paths: list[Path], read: list[Result], judged: list[list[dict[str, Paired]]], number: int
+) -> Table:
+    """A row a figure; of each other run its figure, and the difference where it can be judged."""
+    table = Table()
+    table.add_column("figure", no_wrap=True)
+    for path, one in zip(paths, read, strict=True):
+        table.add_column(f"{path.parent.name or path.name}\n{one['model']}", justify="right")
+    for name, value in read[0]["results"][number].items():
+        if name == "hfov_deg" or not isinstance(value, float):
+            continue
+        cells = [_figure(name, value)]
+        for one, ways in zip(read[1:], judged, strict=True):
+            cell = _figure(name, one["results"][number].get(name))
+            if test := ways[number].get(name):
+                low, high = test.interval
+                cell += f"\n{test.difference:+.1%} [{low:+.1%}, {high:+.1%}] p = {test.p:.2g}"
+            cells.append(cell)
+        table.add_row(name, *cells)
+    return table
+
+
+def _figure(name: str, value: float | None) -> str:
+    if not isinstance(value, float):
+        return "-"
+    share = name.startswith(("recall", "heading<", "coverage", "hit_rate", "mAP"))
+    return f"{value:.2%}" if share else f"{value:.3g}"

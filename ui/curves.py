@@ -1,0 +1,167 @@
+"""The plots of a report, as PNG."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, PercentFormatter
+
+from geoloc.figures import one_percent
+from geoloc.lineup import Lineup
+from geoloc.places import M_PER_DEG
+from geoloc.score import Scored
+
+INK, SOFT, LINE = "#1f2b30", "#66757b", "#dfdcd3"
+COLOURS = ("#0b6e69", "#c77d0a", "#1864d6", "#a0326e", "#66757b", "#7a5c2e")
+FAR_M = 100.0
+CELL_DEG, PANELS = 0.5, 6
+
+
+def curves(scored: Sequence[Scored], lineup: Lineup) -> dict[str, bytes]:
+    """Every plot that the scores have the makings of, by its name."""
+    plots = {"recall_curve": _recall_curve(scored, len(lineup.gallery))}
+    if any(one.error_m is not None for one in scored):
+        plots["error_curve"] = _error_curve(scored)
+        plots["error_map"] = _error_map(_hardest(scored), lineup)
+    if any(one.heading_error_deg is not None and np.isfinite(one.heading_error_deg).any() for one in scored):
+        plots["heading_errors"] = _heading_errors(scored)
+    return {name: _png(figure) for name, figure in plots.items()}
+
+
+def label(one: Scored) -> str:
+    """A way of asking, in words."""
+    width = "whole view" if one.asked.hfov_deg >= 360 else f"{one.asked.hfov_deg:g}°"
+    return f"{width}, heading {'unknown' if one.asked.unknown_heading else 'known'}"
+
+
+def _hardest(scored: Sequence[Scored]) -> Scored:
+    return min(scored, key=lambda one: one.figures.values["recall@1"])
+
+
+def _recall_curve(scored: Sequence[Scored], gallery: int) -> Figure:
+    figure, axes = _axes("Recall@k", "k, tiles looked at", "queries found")
+    k = np.unique(np.geomspace(1, gallery, 400).round().astype(int))
+    for one, colour in zip(scored, _colours(scored), strict=True):
+        found = np.searchsorted(np.sort(one.standing.rank), k) / len(one.standing.rank)
+        axes.plot(k, found, color=colour, label=label(one), linewidth=2)
+    axes.axvline(one_percent(gallery), color=SOFT, linestyle=":", linewidth=1)
+    axes.annotate("1 %", (one_percent(gallery), 0.02), color=SOFT, xytext=(4, 0), textcoords="offset points")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda k, _: f"{k:,.0f}"))
+    _share(axes)
+    return figure
+
+
+def _error_curve(scored: Sequence[Scored]) -> Figure:
+    figure, axes = _axes("Distance of the best tile", "from the camera", "queries within")
+    for one, colour in zip(scored, _colours(scored), strict=True):
+        if one.error_m is not None:
+            error = np.sort(np.maximum(one.error_m, 0.1))
+            axes.step(
+                error, np.arange(1, len(error) + 1) / len(error), color=colour, label=label(one), linewidth=2
+            )
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(_metres))
+    _share(axes)
+    return figure
+
+
+def _metres(metres: float, _: object) -> str:
+    return f"{metres:g} m" if metres < 1000 else f"{metres / 1000:,.0f} km"
+
+
+def _heading_errors(scored: Sequence[Scored]) -> Figure:
+    figure, axes = _axes("Heading error at the true tile", "degrees", "queries")
+    for one, colour in zip(scored, _colours(scored), strict=True):
+        if one.heading_error_deg is not None:
+            error = one.heading_error_deg[np.isfinite(one.heading_error_deg)]
+            weights = np.full(len(error), 1 / max(1, len(error)))
+            axes.hist(error, list(range(0, 181, 4)), weights=weights, histtype="step", color=colour,
+                      label=label(one), linewidth=1.8)  # fmt: skip
+    axes.set_xlim(0, 180)
+    axes.set_xticks(range(0, 181, 30))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.legend(frameon=False, labelcolor=INK)
+    return figure
+
+
+def _error_map(one: Scored, lineup: Lineup) -> Figure:
+    """The queries' places, a panel for each neighbourhood of half a degree, the six fullest."""
+    assert one.error_m is not None
+    lonlats = np.array([(view.lonlat.lon, view.lonlat.lat) for view in lineup.queries if view.lonlat])
+    cell = np.unique(np.floor(lonlats / CELL_DEG), axis=0, return_inverse=True)[1]
+    fullest = np.argsort(-np.bincount(cell), kind="stable")[:PANELS]
+    columns = min(3, len(fullest))
+    figure = _figure()
+    panels = figure.subplots(-(-len(fullest) // columns), columns, squeeze=False).ravel()
+    for axes, number in zip(panels, fullest, strict=False):
+        here = np.flatnonzero(cell == number)
+        here = here[np.argsort(one.error_m[here])]
+        middle = np.median(lonlats[here], axis=0)
+        metres = (lonlats[here] - middle) * M_PER_DEG * [np.cos(np.radians(middle[1])), 1]
+        _plain(axes)
+        axes.grid(visible=False)
+        axes.tick_params(labelsize=7)
+        axes.set_title(
+            f"{middle[1]:.3f}, {middle[0]:.3f}  (n = {len(here):,})", loc="left", color=SOFT, fontsize=8
+        )
+        dots = axes.scatter(
+            metres[:, 0], metres[:, 1], c=np.minimum(one.error_m[here], FAR_M), s=_dot_size(len(here)),
+            cmap="RdYlGn_r", vmin=0, vmax=FAR_M, edgecolors=INK, linewidths=0.2,
+        )  # fmt: skip
+        axes.set_aspect("equal", "datalim")
+    for axes in panels[len(fullest) :]:
+        axes.set_axis_off()
+    bar = figure.colorbar(dots, ax=panels.tolist(), shrink=0.8, extend="max")
+    bar.set_label("error, m", color=SOFT)
+    bar.outline.set_visible(False)
+    title = f"Errors on the map ({label(one)}); metres east and north"
+    figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=11, fontweight="bold")
+    return figure
+
+
+def _dot_size(n: int) -> float:
+    return float(np.clip(3000 / n, 5, 50))
+
+
+def _figure() -> Figure:
+    figure = Figure(figsize=(6.4, 4.1), dpi=160, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _axes(title: str, x: str, y: str) -> tuple[Figure, Axes]:
+    figure = _figure()
+    axes = figure.add_subplot()
+    _plain(axes)
+    axes.set_title(title, loc="left", color=INK, fontsize=11, fontweight="bold")
+    axes.set_xlabel(x, color=SOFT)
+    axes.set_ylabel(y, color=SOFT)
+    axes.grid(color=LINE, linewidth=0.8)
+    return figure, axes
+
+
+def _plain(axes: Axes) -> None:
+    axes.tick_params(colors=SOFT, which="both", length=0)
+    axes.set_axisbelow(True)
+    for side in axes.spines.values():
+        side.set_visible(False)
+
+
+def _share(axes: Axes) -> None:
+    axes.set_ylim(0, 1.02)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.legend(frameon=False, labelcolor=INK, loc="lower right")
+
+
+def _colours(scored: Sequence[Scored]) -> list[str]:
+    return [COLOURS[number % len(COLOURS)] for number in range(len(scored))]
+
+
+def _png(figure: Figure) -> bytes:
+    blob = io.BytesIO()
+    figure.savefig(blob, format="png", metadata={"Software": None})
+    return blob.getvalue()
