@@ -82,13 +82,14 @@ def test_the_page_opens_in_a_browser(reports):
 
 def test_names_are_shown_as_text(tiny_spec, tmp_path):
     hostile = tmp_path / "<b>&<img src=x>.png"
+    rng = np.random.default_rng(0)
     for name, wh in (
         ("t.png", (64, 64)),
         (hostile.name, (128, 32)),
         ("u.png", (64, 64)),
         ("v.png", (128, 32)),
     ):
-        pixels = np.random.default_rng(len(name)).integers(0, 256, (wh[1], wh[0], 3), dtype=np.uint8)
+        pixels = rng.integers(0, 256, (wh[1], wh[0], 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / name)
     (tmp_path / "t.csv").write_text(f"photo,tile,heading\n{hostile.name},t.png,0\nv.png,u.png,0\n")
     model = make_model(tiny_spec, tmp_path / "model", 0)
