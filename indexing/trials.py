@@ -15,6 +15,7 @@ from geoloc.score import Asked
 from geoloc.street_view import StreetView, looking, read_street_view
 from indexing.answer import answer
 from indexing.gallery import Gallery
+from preprocessing.datasets.table import read_photos
 from preprocessing.towns.table import Row, read_rows
 
 NEAR_M = 25.0
@@ -26,12 +27,13 @@ Report = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Case:
-    """A street view with its true place. inside: whether the gallery covers it."""
+    """A street view with its true place. inside: whether the gallery covers it; None: look there."""
 
     path: Path
     lonlat: LonLat
-    heading_deg: float
-    inside: bool
+    heading_deg: float | None
+    inside: bool | None
+    hfov_deg: float | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,15 @@ class Cases:
     imagery: list[Path]
     cases: list[Case]
     seeds: frozenset[int]
+
+
+def photo_cases(table: Path, split: str | None) -> list[Case]:
+    """The photos of a user's table. Raises DataError."""
+    return [
+        Case(photo.path, photo.lonlat, photo.heading_deg, None, photo.hfov_deg)
+        for photo in read_photos(table, split)
+        if photo.lonlat
+    ]
 
 
 def town_cases(root: Path, split: str, queries: int) -> Cases:
@@ -100,13 +111,17 @@ def try_cases(
 ) -> list[Result]:
     """Answer every case the way a user's photo is answered, as `asked`, the fix refined or not.
 
-    Each looks towards an azimuth drawn from its number. Raises what reading and answering raise.
+    A panorama looks towards an azimuth drawn from its number; a photo is asked as it is. Raises what
+    reading and answering raise, and DataError for one without a heading where headings are to be told.
     """
     towards = np.random.default_rng(0).uniform(-180, 180, len(cases))
     results = []
     for number, case in enumerate(cases):
-        panorama = read_street_view(case.path, heading_deg=case.heading_deg)
-        view = looking(panorama, float(towards[number]), asked.hfov_deg)
+        view = read_street_view(case.path, heading_deg=case.heading_deg, hfov_deg=case.hfov_deg)
+        if view.hfov_deg >= 360:
+            view = looking(view, float(towards[number]), asked.hfov_deg)
+        if view.heading_deg is None and not asked.unknown_heading:
+            raise DataError(f"{case.path} has no heading; give heading_deg, or add --unknown-heading.")
         results.append(_try(case, view, gallery, encoder, asked, refining))
         report(_label(asked), number + 1, len(cases))
     return results
@@ -122,7 +137,10 @@ def _try(
     hidden = dataclasses.replace(view, heading_deg=None) if asked.unknown_heading else view
     found = answer(hidden, gallery, encoder, k=1, tolerance_deg=0.0, refining=refining)
     fix = found.fix
-    truth_id = gallery.nearest(case.lonlat) if case.inside else None
+    nearest = gallery.nearest(case.lonlat)
+    away_m = gallery.tile(nearest).center.distance_m(case.lonlat)
+    inside = away_m < gallery.spec.footprint_m / 2 if case.inside is None else case.inside
+    truth_id = nearest if inside else None
     at = np.flatnonzero(found.ids == truth_id)
     truth = None if truth_id is None else int(at[0]) if len(at) else ELSEWHERE
     turn_deg = None
@@ -141,8 +159,13 @@ def _try(
 
 
 def figures_of(results: Sequence[Result]) -> dict[str, float | int]:
-    """What the results come to: recalls and metres of the cases inside, certainty over all."""
+    """What the results come to: recalls and metres of the cases inside, certainty over all.
+
+    Raises DataError where none is inside.
+    """
     inside = [result for result in results if result.trial.truth is not None]
+    if not inside:
+        raise DataError("Not one street view was taken on the imagery; check their positions.")
     error_m = np.array([result.error_m for result in inside])
     right = np.array([result.trial.truth is not None and result.error_m < NEAR_M for result in results])
     figures: dict[str, float | int] = {
@@ -166,11 +189,13 @@ def figures_of(results: Sequence[Result]) -> dict[str, float | int]:
         figures["calibration_error"] = calibration_error(nearby, right)
         figures["coverage90"] = float(np.mean([result.covered for result in inside]))
         known = np.array([result.trial.truth is not None for result in results])
-        figures["auroc_in_gallery"] = auroc(np.array([result.in_gallery for result in results]), known)
+        if known.any() and not known.all():
+            figures["auroc_in_gallery"] = auroc(np.array([result.in_gallery for result in results]), known)
     return figures
 
 
 def reliability_of(results: Sequence[Result]) -> list[tuple[int, float, float]]:
     """The reliability diagram's points for "within 25 m of the fix"."""
     right = np.array([result.trial.truth is not None and result.error_m < NEAR_M for result in results])
-    return reliability(np.array([result.nearby for result in results]), right)
+    nearby = np.array([result.nearby for result in results])
+    return reliability(nearby, right) if np.isfinite(nearby).all() else []

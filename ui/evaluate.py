@@ -20,7 +20,7 @@ from geoloc.result import result
 from geoloc.score import Asked, evaluate_table
 from indexing.build import build_gallery
 from indexing.gallery import Gallery
-from indexing.trials import figures_of, reliability_of, town_cases, try_cases
+from indexing.trials import Cases, figures_of, photo_cases, reliability_of, town_cases, try_cases
 from preprocessing.audit import KINDS, accept, audit
 from preprocessing.datasets.open import open_pairs
 from ui.progress import progress, stages
@@ -65,10 +65,14 @@ def evaluate(
         bool,
         typer.Option(
             "--map",
-            help="The map setting, of towns only: a dense gallery of half of the towns is asked, the way a "
-            "photo is, for street views from inside and outside it.",
+            help="The map setting: a dense gallery is asked, the way a photo is. Of towns it holds half of "
+            "them, and street views from inside and outside it are asked; a table's photos are asked of "
+            "--imagery.",
         ),
     ] = False,
+    imagery: Annotated[
+        list[Path] | None, typer.Option(help="With --map and a table: orthophotos to search. Repeatable.")
+    ] = None,
     stride_m: Annotated[float | None, typer.Option(help="With --map: the gallery's stride.")] = None,
     queries: Annotated[
         int, typer.Option(min=1, help="With --map: street views from inside, and as many from outside.")
@@ -105,7 +109,7 @@ def evaluate(
     if dense:
         if report is not None:
             raise DataError("--report is for pairs; leave out --map.")
-        scores = _score_map(data, split or "all", model, encoder, asked, stride_m, queries, facts)
+        scores = _score_map(data, split, model, encoder, asked, stride_m, queries, imagery, facts)
         results = [
             {"hfov_deg": one.hfov_deg, "unknown_heading": one.unknown_heading, **score}
             for one, score in zip(asked, scores, strict=True)
@@ -177,25 +181,29 @@ def _allowed(text: str) -> set[str]:
 
 def _score_map(
     data: str,
-    split: str,
+    split: str | None,
     model: Path,
     encoder: TwinEncoder,
     asked: list[Asked],
     stride_m: float | None,
     queries: int,
+    imagery: list[Path] | None,
     facts: dict[str, Any],
 ) -> list[Figures]:
     kind, _, root = data.partition(":")
-    if kind != "towns" or not Path(root).is_dir():
-        raise DataError(f"--map wants orthophotos beside the street views: --data towns:PATH, not {data!r}.")
-    chosen = town_cases(Path(root), split, queries)
+    if kind == "table" and imagery:
+        chosen = Cases(imagery, photo_cases(Path(root), split), frozenset())
+    elif kind == "towns" and Path(root).is_dir() and not imagery:
+        chosen = town_cases(Path(root), split or "all", queries)
+    else:
+        raise DataError(f"--map wants --data towns:PATH, or table:FILE with --imagery, not {data!r}.")
     if seen := sorted(chosen.seeds & trained_towns(model)):
         print(f"The model was trained on the towns {seen}: this is no fair score.", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="geoloc-") as folder, stages() as report:
         path = Path(folder) / "gallery"
         build_gallery(chosen.imagery, model, path, stride_m=stride_m, progress=report)
         with Gallery.open(path) as gallery:
-            facts |= {"split": split, "stride_m": gallery.manifest.stride_m}
+            facts |= {"split": split or "all", "stride_m": gallery.manifest.stride_m}
             scores = []
             for one in asked:
                 results = try_cases(chosen.cases, gallery, encoder, one, report)

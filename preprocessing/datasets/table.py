@@ -1,6 +1,7 @@
 """A table of the user's own photos and tiles, CSV or (Geo)Parquet."""
 
 import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import geopandas
 import pandas as pd
 
 from geoloc.errors import DataError, GeolocError
+from geoloc.lineup import View
 from geoloc.pairs import Pair, PairTable
 from geoloc.places import LonLat
 
@@ -41,6 +43,39 @@ def read_table(path: Path, split: str | None = None) -> PairTable:
     its Grd_ID: 200 m tiles around each photo. Raises DataError for a table that cannot be read, a value
     that cannot be, and a split without rows.
     """
+    pairs, missing, dropped = [], [], 0
+    for row in _rows(path, split, ("street", "satellite")):
+        absent = [row[name] for name in ("street", "satellite") if not row[name].is_file()]
+        missing += absent
+        dropped += bool(absent)
+        if not absent:
+            pairs.append(
+                Pair(
+                    street=row["street"],
+                    satellite=row["satellite"],
+                    heading_deg=row["heading_deg"],
+                    hfov_deg=row["hfov_deg"],
+                    lonlat=_place(row["lon"], row["lat"]),
+                    tile_lonlat=_place(row["tile_lon"], row["tile_lat"]),
+                    footprint_m=row["footprint_m"],
+                )
+            )
+    return PairTable("table", split or "all", pairs, missing, dropped)
+
+
+def read_photos(path: Path, split: str | None = None) -> list[View]:
+    """The photos of such a table that say where they were taken; it needs no tiles. Raises DataError."""
+    photos = [
+        View(row["street"], _place(row["lon"], row["lat"]), row["heading_deg"], row["hfov_deg"])
+        for row in _rows(path, split, ("street",))
+    ]
+    if not (placed := [photo for photo in photos if photo.lonlat]):
+        raise DataError(f"{path}: not one photo has lon and lat; there is nothing to measure against.")
+    return placed
+
+
+def _rows(path: Path, split: str | None, files: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The rows of a split: files as paths, numbers as numbers, None for what is not there."""
     rows = _read(path)
     if "grd_id" in rows.columns:
         ids = rows["grd_id"].astype(str)
@@ -50,39 +85,21 @@ def read_table(path: Path, split: str | None = None) -> PairTable:
         name: next((rows[alias] for alias in aliases if alias in rows.columns), None)
         for name, aliases in NAMES.items()
     }
-    if columns["street"] is None or columns["satellite"] is None:
-        raise DataError(f"{path} lacks a column street or satellite; it has {', '.join(rows.columns)}.")
-    pairs, missing, dropped, splits = [], [], 0, set[str]()
+    if any(columns[name] is None for name in files):
+        raise DataError(f"{path} lacks a column {' or '.join(files)}; it has {', '.join(rows.columns)}.")
+    splits = columns["split"].astype(str) if columns["split"] is not None else None
+    if split is not None and (splits is None or split not in set(splits)):
+        there = ", ".join(sorted(set(splits))) if splits is not None else "no column split"
+        raise DataError(f"{path} has no rows of the split {split!r}; it has {there}.")
     for number in range(len(rows)):
-        row = {name: column.iloc[number] for name, column in columns.items() if column is not None}
-        here = f"{path}, row {number + 1}"
-        splits.add(str(row.get("split", "all")))
-        if split is not None and str(row.get("split", "all")) != split:
+        if split is not None and splits is not None and splits.iloc[number] != split:
             continue
-        street, satellite = (
-            _file(path.parent, row[name], f"{here}: {name}") for name in ("street", "satellite")
-        )
-        absent = [one for one in (street, satellite) if not one.is_file()]
-        missing += absent
-        dropped += bool(absent)
-        number_of = {
-            name: _number(row.get(name), low, high, f"{here}: {name}") for name, (low, high) in RANGES.items()
+        here = f"{path}, row {number + 1}"
+        row = {name: column.iloc[number] for name, column in columns.items() if column is not None}
+        yield {
+            **{name: _file(path.parent, row[name], f"{here}: {name}") for name in files},
+            **{name: _number(row.get(name), *limits, f"{here}: {name}") for name, limits in RANGES.items()},
         }
-        if not absent:
-            pairs.append(
-                Pair(
-                    street=street,
-                    satellite=satellite,
-                    heading_deg=number_of["heading_deg"],
-                    hfov_deg=number_of["hfov_deg"],
-                    lonlat=_place(number_of["lon"], number_of["lat"]),
-                    tile_lonlat=_place(number_of["tile_lon"], number_of["tile_lat"]),
-                    footprint_m=number_of["footprint_m"],
-                )
-            )
-    if split is not None and split not in splits:
-        raise DataError(f"{path} has no rows of the split {split!r}; it has {', '.join(sorted(splits))}.")
-    return PairTable("table", split or "all", pairs, missing, dropped)
 
 
 def _read(path: Path) -> pd.DataFrame:

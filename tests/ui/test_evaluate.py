@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 
+import pandas
 import pytest
 import torch
 
@@ -150,3 +151,25 @@ def test_the_audit_is_fatal_unless_allowed(towns, model, capsys, tmp_path, monke
     assert f"missing,{second}" in (tmp_path / "here.csv").read_text()
     assert run(*words, "--allow", "everything") == 2
     assert "--allow" in capsys.readouterr().err
+
+
+def test_a_tables_photos_are_asked_of_an_orthophoto(towns, model, capsys, tmp_path):
+    views = pandas.read_parquet(towns / "street_views.parquet").head(6)
+    views = views.assign(street=[str(towns / name) for name in views["street"]])
+    views[["street", "lon", "lat", "heading_deg"]].to_csv(tmp_path / "photos.csv", index=False)
+    words = ["evaluate", "--map", "--data", f"table:{tmp_path / 'photos.csv'}", "--model", str(model)]
+    orthos = ("--imagery", str(towns / views["ortho"].iloc[0]), "--stride-m", "16")
+    assert run(*words, *orthos, "--hfov-deg", "360,90", "--json") in (0, None)
+    found = json.loads(capsys.readouterr().out)
+    assert (found["n"], found["outside"]) == (6, 0)
+    assert {"recall@1<25m", "median_error_m"} <= set(found) and "auroc_in_gallery" not in found
+    assert run(*words) == 2
+    assert "--imagery" in capsys.readouterr().err
+    views.assign(lon=views["lon"] + 90)[["street", "lon", "lat", "heading_deg"]].to_csv(
+        tmp_path / "photos.csv"
+    )
+    assert run(*words, *orthos) == 2
+    assert "Not one street view was taken on the imagery" in capsys.readouterr().err
+    views[["street", "lon", "lat"]].to_csv(tmp_path / "photos.csv", index=False)
+    assert run(*words, *orthos) == 2
+    assert "--unknown-heading" in capsys.readouterr().err
