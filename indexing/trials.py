@@ -174,11 +174,10 @@ def figures_of(results: Sequence[Result]) -> dict[str, float | int]:
         "recall@1<25m": float((error_m < NEAR_M).mean()),
         "recall@1<50m": float((error_m < MID_M).mean()),
         "median_error_m": float(np.median(error_m)),
-        "median_error_found_m": float(np.median(error_m[error_m < NEAR_M]))
-        if (error_m < NEAR_M).any()
-        else np.nan,
         "median_grid_error_m": float(np.median([result.grid_error_m for result in inside])),
     }
+    if (error_m < NEAR_M).any():
+        figures["median_error_found_m"] = float(np.median(error_m[error_m < NEAR_M]))
     turns = np.array(
         [r.heading_error_deg for r in inside if r.heading_error_deg is not None and r.error_m < NEAR_M]
     )

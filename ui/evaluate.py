@@ -245,7 +245,9 @@ def score_table(results: list[Figures]) -> Table:
 
 
 def _cell(name: str, column: Figures) -> str:
-    value = column[name]
+    value = column.get(name)
+    if value is None:
+        return "-"
     if not name.startswith(("recall", "heading<", "coverage", "hit_rate", "mAP")):
         return f"{value:.3g}"
     low, high = column.get("intervals", {}).get(name, (None, None))

@@ -170,6 +170,3 @@ def test_a_tables_photos_are_asked_of_an_orthophoto(towns, model, capsys, tmp_pa
     )
     assert run(*words, *orthos) == 2
     assert "Not one street view was taken on the imagery" in capsys.readouterr().err
-    views[["street", "lon", "lat"]].to_csv(tmp_path / "photos.csv", index=False)
-    assert run(*words, *orthos) == 2
-    assert "--unknown-heading" in capsys.readouterr().err
