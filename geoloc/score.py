@@ -190,7 +190,7 @@ def score(
             figures |= Figures({"median_heading_error_deg": median, "heading<5deg": near}, {})
     if calibration is not None and _asks_street(lineup):
         certainty = certainty_figures(calibration, spec, lineup, queries, gallery, asked.unknown_heading)
-        figures |= Figures(certainty, {})
+        figures |= Figures({name: value for name, value in certainty.items() if np.isfinite(value)}, {})
     return Scored(asked, figures, standing, error_m, wrong_deg)
 
 
