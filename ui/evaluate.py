@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from geoloc.atomic import write_text
 from geoloc.embed import best_device, compute_dtype
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError
@@ -81,6 +82,9 @@ def evaluate(
         str, typer.Option(help=f"Findings of the audit to go on with: {','.join(KINDS)}, or all.")
     ] = "",
     allow_missing: Annotated[bool, typer.Option("--allow-missing", help="As --allow missing.")] = False,
+    missing_list: Annotated[
+        Path | None, typer.Option(help="Write the missing files' names here as well, one a line.")
+    ] = None,
     audit_file: Annotated[
         Path, typer.Option("--audit", help="Where the audit names what it finds, if it finds anything.")
     ] = AUDIT,
@@ -120,6 +124,8 @@ def evaluate(
         with progress("Checking images") as checked:
             table, seen = audit(table, checked)
         named_in = report / "audit.csv" if report is not None else audit_file
+        if missing_list is not None:
+            write_text(missing_list, "".join(f"{path}\n" for path in table.missing))
         if seen.findings or report is not None:
             seen.write(named_in)
         accept(table, seen, frozenset(allowed), named_in)

@@ -90,9 +90,14 @@ def test_doctor_finds_this_machine_whole(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_evaluate_cvusa(
-    real_data: Path, tiny_encoder: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    real_data: Path,
+    tiny_encoder: object,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Refuses with the count of missing pairs; scores the 18 real ones when that is allowed."""
+    monkeypatch.chdir(tmp_path)
     save_encoder(tiny_encoder, tmp_path / "model", "card")  # type: ignore[arg-type]
     words = ["evaluate", "--data", f"cvusa:{real_data / 'cvusa'}", "--model", str(tmp_path / "model")]
     code, out, err = run(capsys, *words)
