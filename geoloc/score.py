@@ -66,9 +66,9 @@ def embed_lineup(
     precision: Precision = "float32",
     report: Report = lambda *_: None,
 ) -> Embedded:
-    """Embed both sides of a line-up. A field of view under 360 degrees is a window around an azimuth drawn
-    from the query's row; at unknown heading the canvas is turned so that the window's centre lies in the
-    middle, as a photo's does. Raises DataError where tiles are to be narrowed, ModelError for a model
+    """Embed both sides of a line-up. A field of view under 360 degrees is a window around where the query
+    looks (`directions_deg`); at unknown heading the canvas is turned so that the window's centre lies in
+    the middle, as a photo's does. Raises DataError where tiles are to be narrowed, ModelError for a model
     that makes no numbers.
     """
     asking, answering = ("street", "satellite") if _asks_street(lineup) else ("satellite", "street")
@@ -199,8 +199,14 @@ def _asks_street(lineup: Lineup) -> bool:
 
 
 def directions_deg(lineup: Lineup) -> Float[np.ndarray, " q"]:
-    """Where each query looks when it is cut or turned: drawn from its row, clockwise from its centre."""
-    return np.random.default_rng(0).uniform(0, 360, len(lineup.queries))
+    """Where each query looks when it is cut or turned, clockwise from its canvas's middle.
+
+    A panorama towards an azimuth drawn from its row; any other view, whose own middle is all there is for
+    certain, towards its heading.
+    """
+    drawn = np.random.default_rng(0).uniform(0, 360, len(lineup.queries))
+    whole = [view.hfov_deg == 360 for view in lineup.queries]
+    return np.where(whole, drawn, [view.heading_deg or 0.0 for view in lineup.queries])
 
 
 def headings_deg(

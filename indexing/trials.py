@@ -4,12 +4,14 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from geoloc.calibrate import ELSEWHERE, Trial, auroc, calibration_error, reliability
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError
+from geoloc.figures import position_figures
 from geoloc.places import LonLat
 from geoloc.score import Asked
 from geoloc.street_view import StreetView, looking, read_street_view
@@ -19,7 +21,6 @@ from preprocessing.datasets.table import read_photos
 from preprocessing.towns.table import Row, read_rows
 
 NEAR_M = 25.0
-MID_M = 50.0
 TRUE_HEADING_DEG = 5.0
 
 Report = Callable[[str, int, int], None]
@@ -158,8 +159,9 @@ def _try(
     )
 
 
-def figures_of(results: Sequence[Result]) -> dict[str, float | int]:
-    """What the results come to: recalls and metres of the cases inside, certainty over all.
+def figures_of(results: Sequence[Result]) -> dict[str, Any]:
+    """What the results come to: recalls and metres of the cases inside, certainty over all; the recalls'
+    bootstrap intervals under "intervals".
 
     Raises DataError where none is inside.
     """
@@ -168,12 +170,11 @@ def figures_of(results: Sequence[Result]) -> dict[str, float | int]:
         raise DataError("Not one street view was taken on the imagery; check their positions.")
     error_m = np.array([result.error_m for result in inside])
     right = np.array([result.trial.truth is not None and result.error_m < NEAR_M for result in results])
-    figures: dict[str, float | int] = {
+    metres = position_figures(error_m)
+    figures: dict[str, Any] = {
         "n": len(inside),
         "outside": len(results) - len(inside),
-        "recall@1<25m": float((error_m < NEAR_M).mean()),
-        "recall@1<50m": float((error_m < MID_M).mean()),
-        "median_error_m": float(np.median(error_m)),
+        **metres.values,
         "median_grid_error_m": float(np.median([result.grid_error_m for result in inside])),
     }
     if (error_m < NEAR_M).any():
@@ -190,6 +191,7 @@ def figures_of(results: Sequence[Result]) -> dict[str, float | int]:
         known = np.array([result.trial.truth is not None for result in results])
         if known.any() and not known.all():
             figures["auroc_in_gallery"] = auroc(np.array([result.in_gallery for result in results]), known)
+    figures["intervals"] = {name: list(pair) for name, pair in metres.intervals.items()}
     return figures
 
 

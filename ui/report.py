@@ -170,7 +170,8 @@ def _as_asked(query: View, scored: Scored, lineup: Lineup, row: int) -> UInt8[np
     view = read_street_view(query.path, hfov_deg=query.hfov_deg, heading_deg=query.heading_deg)
     if scored.asked.hfov_deg >= 360 or view.hfov_deg < 360:
         return view.rgb
-    return looking(view, float(directions_deg(lineup)[row]), scored.asked.hfov_deg).rgb
+    from_centre_deg = float(directions_deg(lineup)[row]) - (view.heading_deg or 0.0)
+    return looking(view, from_centre_deg, scored.asked.hfov_deg).rgb
 
 
 def _away(query: View, tile: View) -> str:

@@ -8,8 +8,17 @@ from hypothesis import strategies as st
 
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError, ModelError
+from geoloc.lineup import line_up
 from geoloc.pairs import Pair, PairTable, read_pair_tile
-from geoloc.score import Asked, evaluate_table, headings_deg, narrowed, score_pairs
+from geoloc.score import (
+    Asked,
+    directions_deg,
+    embed_lineup,
+    evaluate_table,
+    headings_deg,
+    narrowed,
+    score_pairs,
+)
 from geoloc.spec import EncoderSpec
 from geoloc.street_view import read_rgb
 
@@ -130,6 +139,19 @@ def test_headings_are_the_turns_of_the_views() -> None:
 
     found = headings_deg(ring(turn_deg), ring(np.zeros(20)), 32)
     assert np.abs((found - turn_deg + 180) % 360 - 180).max() < 0.5
+
+
+def test_photos_are_cut_around_their_own_middle(tiny_encoder: TwinEncoder, places: list[Pair]) -> None:
+    """A window as wide as the photo is the photo; panoramas are cut around any azimuth."""
+    photos = [
+        dataclasses.replace(pair, hfov_deg=90.0, heading_deg=float(40 * number))
+        for number, pair in enumerate(places[:9])
+    ]
+    lineup = line_up(PairTable("made", "val", photos))
+    np.testing.assert_array_equal(directions_deg(lineup), 40.0 * np.arange(9))
+    embedded = embed_lineup(tiny_encoder, lineup, [Asked(), Asked(100)])
+    np.testing.assert_allclose(embedded.queries[0], embedded.queries[1], atol=1e-5)
+    assert len(set(directions_deg(line_up(PairTable("made", "val", places[:9]))))) == 9
 
 
 @settings(deadline=None, max_examples=50)

@@ -89,6 +89,23 @@ def test_doctor_finds_this_machine_whole(capsys: pytest.CaptureFixture[str]) -> 
     assert all(finding.remedy for finding in examine() if finding.state != "ok")
 
 
+def test_evaluate_cvh3d(
+    real_data: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The six real photos with the shipped model, heading told and not."""
+    monkeypatch.chdir(tmp_path)
+    model = Path(__file__).parents[2] / "data/model"
+    words = ["evaluate", "--data", f"table:{real_data / 'cvh3d/pairs.csv'}", "--model", str(model), "--json"]
+    code, out, err = run(capsys, *words)
+    assert code == 0, err
+    told = json.loads(out)
+    assert (told["n"], told["gallery"], told["missing_pairs"]) == (6, 6, 0)
+    assert told["recall@1"] > 1 / 6  # chance
+    code, out, _ = run(capsys, *words, "--unknown-heading", "--hfov-deg", "360,50")
+    assert code == 0
+    assert all(0 <= one["median_heading_error_deg"] <= 180 for one in json.loads(out)["results"])
+
+
 def test_evaluate_cvusa(
     real_data: Path,
     tiny_encoder: object,

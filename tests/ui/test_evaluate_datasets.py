@@ -134,8 +134,12 @@ def test_vigor(tmp_path, model, capsys, split, n, gallery):
 )
 def test_university_1652(tmp_path, model, capsys, split, n, gallery):
     university1652(tmp_path)
-    found = evaluate(capsys, model, "--data", f"university1652:{tmp_path}", "--split", split)
+    words = ["--data", f"university1652:{tmp_path}", "--split", split, "--report", str(tmp_path / "report")]
+    found = evaluate(capsys, model, *words)
     assert (found["n"], found["gallery"]) == (n, gallery)
+    kept = json.loads((tmp_path / "report/result.json").read_text())
+    assert len(kept["ranks"][0]) == n and kept["mAP"] == found["mAP"]
+    assert "Worst failures" in (tmp_path / "report/index.html").read_text()
     assert 0 < found["mAP"] <= 1
     low, high = found["intervals"]["mAP"]
     assert low <= found["mAP"] <= high
