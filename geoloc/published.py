@@ -116,6 +116,8 @@ def read_checkpoint(file: Path) -> dict[str, Tensor]:
     Raises ModelError for what is no such file.
     """
     try:
+        if not file.is_file():
+            raise ModelError(f"{file} cannot be read: it is no file.")
         if file.stat().st_size > MAX_BYTES:
             raise ModelError(f"{file} is over {MAX_BYTES >> 30} GiB; that is no checkpoint of one model.")
         raw: Any = torch.load(file, map_location="cpu", weights_only=True)

@@ -53,6 +53,8 @@ def compare(
 def _read(path: Path) -> Result:
     """A result with what a comparison needs. Raises DataError."""
     try:
+        if not path.is_file():
+            raise DataError(f"{path} is no file; give a report's folder or its result.json.")
         if path.stat().st_size > MAX_BYTES:
             raise DataError(f"{path} is over {MAX_BYTES >> 30} GiB; that is no result of geoloc's.")
         raw = json.loads(path.read_text(encoding="utf-8"))

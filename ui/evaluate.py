@@ -141,6 +141,13 @@ def evaluate(
                 report=lambda done, total: embedding("Embedding images", done, total),
                 ranking=lambda done, total: embedding("Ranking", done, total),
             )
+        took = evaluation.embedded.throughput
+        print(
+            f"Embedded {took.images:,} images at {took.images / took.wall_s:,.1f}/s; processor time for decoding "
+            f"{took.decode_s:.1f} s, for resizing {took.resize_s:.1f} s; the encoder {took.forward_s:.1f} of "
+            f"{took.wall_s:.1f} s.",
+            file=sys.stderr,
+        )
         facts |= {
             "split": table.split,
             "listed_pairs": seen.listed,

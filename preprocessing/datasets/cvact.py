@@ -71,6 +71,8 @@ def _read_mat(
     path: Path, group: str, key: str
 ) -> tuple[list[str], Float[np.ndarray, "n 2"], Int64[np.ndarray, " m"]]:
     """Every id, every utm, and the split's rows from 0."""
+    if not path.is_file():
+        raise DataError(f"{path} is not there; --data cvact:PATH wants the folder that holds it.")
     try:
         raw: dict[str, Any] = loadmat(path, variable_names=["panoIds", "utm", group])
         ids = [_text(one) for one in raw["panoIds"].ravel()]

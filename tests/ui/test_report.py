@@ -141,3 +141,4 @@ def test_no_result(tmp_path, text, capsys):
     assert run("compare", tmp_path / "r.json", tmp_path / "r.json") == 2
     assert "r.json is no result" in capsys.readouterr().err
     assert run("compare", tmp_path / "gone.json", tmp_path / "r.json") == 2
+    assert run("compare", "/dev/zero", "/dev/zero") == 2

@@ -106,6 +106,8 @@ def test_broken_files(tmp_path: Path, broken: dict[str, object]) -> None:
     "blob", [b"", b"MATLAB 5.0 MAT-file" + bytes(200), b"\x89HDF\r\n\x1a\n" + bytes(600)]
 )
 def test_no_mat_file(tmp_path: Path, blob: bytes) -> None:
+    with pytest.raises(DataError, match="is not there"):
+        read_cvact(tmp_path)
     (tmp_path / "ACT_data.mat").write_bytes(blob)
     with pytest.raises(DataError, match=r"ACT_data\.mat"):
         read_cvact(tmp_path)
