@@ -44,7 +44,8 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Varied:
-    """A batch ready for the encoders. Query i is street view owner[i] seen through windows[i].
+    """A batch ready for the encoders. Query i is street view owner[i] seen through windows[i]: azimuth bins
+    that the view shows.
 
     turn: by how many bins each canvas must be rolled to lie as its tile does.
     """
@@ -70,6 +71,8 @@ def vary(
     layout = rng.choice(len(LAYOUTS), b, p=np.array(how.layouts) / sum(how.layouts))
     masks, owners, windows = _cut(layout, spec, how, rng)
     seen = street[:, 3:] * masks[:, None]
+    shown = seen_bins(seen[:, 0], spec.azimuth_bins)[owners]
+    windows = torch.where((windows * shown).any(dim=1, keepdim=True), windows * shown, shown)
     colours = _tinted(normalise(street[:, :3], spec), how.colour, 0.5, rng)
     satellite = normalise(torch.from_numpy(_moved(tiles, spec, how, rng)).permute(0, 3, 1, 2) / 255, spec)
     return Varied(

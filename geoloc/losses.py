@@ -69,7 +69,8 @@ def heading_triplet(
     near: Bool[Tensor, "b b"] | None = None,
 ) -> Float[Tensor, ""]:
     """Soft-margin triplet (see `soft_margin_triplet`) whose negatives are other places at their best turn
-    and the true place at its best wrong turn; the positive is the true place at the true turn.
+    and the true place at its best wrong turn; the positive is the true place at the true turn. Pairs that
+    are near each other make no terms.
     """
     q, b, a = scores.shape
     below, part = turn.floor().long() % a, turn - turn.floor()
@@ -79,7 +80,7 @@ def heading_triplet(
     wrong[rows, owner, below] = wrong[rows, owner, (below + 1) % a] = False
     negative = scores.masked_fill(~wrong, -1.0).amax(dim=2)
     terms = F.softplus(2 * weight * (negative - positive[:, None]))
-    if near is not None:
-        others = near & ~torch.eye(b, dtype=torch.bool, device=near.device)
-        terms = terms.masked_fill(others[owner], 0.0)
-    return terms.mean()
+    if near is None:
+        return terms.mean()
+    others = near & ~torch.eye(b, dtype=torch.bool, device=near.device)
+    return terms[~others[owner]].mean()

@@ -143,9 +143,9 @@ def evaluate(
             )
         took = evaluation.embedded.throughput
         print(
-            f"Embedded {took.images:,} images at {took.images / took.wall_s:,.1f}/s; processor time for decoding "
-            f"{took.decode_s:.1f} s, for resizing {took.resize_s:.1f} s; the encoder {took.forward_s:.1f} of "
-            f"{took.wall_s:.1f} s.",
+            f"Embedded {took.images:,} images at {took.images / took.wall_s:,.1f}/s: the encoder took "
+            f"{took.forward_s:.1f} of {took.wall_s:.1f} s; beside it decoding {took.decode_s:.1f}, resizing "
+            f"{took.resize_s:.1f} s of processor time.",
             file=sys.stderr,
         )
         facts |= {

@@ -91,6 +91,20 @@ def test_every_window_is_a_query_of_its_own(plain: EncoderSpec, layout: int, que
         assert together.max() <= 2 and (together.clamp(max=1) == seen).float().mean() > 0.9
 
 
+def test_no_query_asks_for_what_its_view_does_not_show(plain: EncoderSpec) -> None:
+    """Photos of 90 degrees, whole and cut: every window lies in what is left of them and is not empty."""
+    canvases, tiles = signals(plain, 8)
+    canvases[..., : canvases.shape[3] * 3 // 8] = 0
+    canvases[..., canvases.shape[3] * 5 // 8 :] = 0
+    how = dataclasses.replace(STILL, layouts=(0.25, 0.25, 0.25, 0.25))
+    for seed in range(20):
+        batch = vary(canvases, tiles, plain, how, np.random.default_rng(seed))
+        shown = seen_bins(batch.street[:, 3], plain.azimuth_bins)[batch.owner]
+        there = shown.any(dim=1)
+        assert (batch.windows <= shown).all()
+        assert batch.windows[there].any(dim=1).all()
+
+
 def test_a_pooled_model_is_asked_one_window_at_a_time(plain: EncoderSpec) -> None:
     pooled = dataclasses.replace(plain, azimuth_bins=1, polar=False)
     batch = vary(*signals(pooled, 12), pooled, Augmentation(), np.random.default_rng(4))

@@ -98,7 +98,6 @@ def naive_triplet(
         positive = float(right @ scores[i, owner[i]])
         for j in range(b):
             if j != owner[i] and near[owner[i], j]:
-                terms.append(0.0)
                 continue
             wrong = [t for t in range(a) if j != owner[i] or t not in (below, (below + 1) % a)]
             negative = max(scores[i, j, t] for t in wrong)
