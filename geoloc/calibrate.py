@@ -13,7 +13,7 @@ from torch import Tensor
 from geoloc.errors import DataError
 from geoloc.posterior import Calibration, Evidence, Weights
 
-PENALTY = 1e-3
+PENALTY = 1e-5
 UNLISTED = 256
 ELSEWHERE = -1
 
