@@ -97,10 +97,10 @@ def pooled_channels(backbone: str) -> int:
 class TwinEncoder(nn.Module):
     """The street and the satellite encoder that a spec describes.
 
-    Both embed into d = a x c numbers, azimuth bin by azimuth bin from south over west, and every
-    bin has the norm 1/sqrt(a): the whole is a unit vector, a turn of the camera is a roll by
-    bins, and any window of azimuths of a tile is normalised like any other. A street encoder with
-    weights of its own also sees the mask of what the view shows; a shared one cannot.
+    Both embed into d = a x c numbers, azimuth bin by azimuth bin from south over west, of unit norm. A turn
+    of the camera is a roll by bins. All bins of a tile have the norm 1/sqrt(a), so any window of its azimuths
+    is normalised like any other; those of a street view are as long as they say much, a passing van little.
+    A street encoder with weights of its own also sees the mask of what the view shows; a shared one cannot.
     """
 
     def __init__(self, spec: EncoderSpec) -> None:
@@ -118,8 +118,8 @@ class TwinEncoder(nn.Module):
             self.satellite = self.street if spec.shared else Encoder(spec, ring=spec.polar)
 
     def street_bins(self, batch: Float[Tensor, "b 4 h w"]) -> Float[Tensor, "b a c"]:
-        """Unit vectors for every azimuth bin of canvases of `street_tensor`, seen or not."""
-        return F.normalize(self.street(batch[:, : self.seen]).float(), dim=1).transpose(1, 2)
+        """Vectors for every azimuth bin of canvases of `street_tensor`, seen or not, not normalised."""
+        return self.street(batch[:, : self.seen]).float().transpose(1, 2)  # type: ignore[no-any-return]
 
     def satellite_bins(self, batch: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b a c"]:
         """Unit vectors for every azimuth bin of tiles of `tile_tensor`."""
@@ -135,8 +135,7 @@ class TwinEncoder(nn.Module):
         window = seen_bins(batch[:, 3], self.spec.azimuth_bins)
         bins = self.street_bins(batch)
         if aside := 3 * batch.shape[3] // (8 * self.spec.azimuth_bins) if self.spec.azimuth_bins > 1 else 0:
-            turned = [self.street_bins(torch.roll(batch, turn, dims=3)) for turn in (-aside, aside)]
-            bins = F.normalize(bins + turned[0] + turned[1], dim=2)
+            bins = bins + sum(self.street_bins(torch.roll(batch, turn, dims=3)) for turn in (-aside, aside))
         return F.normalize((bins * window[:, :, None]).flatten(1), dim=1)
 
     def embed_satellite(self, batch: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b d"]:

@@ -31,8 +31,10 @@ class TrainConfig:
 
     loss: `infonce` over places and headings, its temperature learnt from the one given, or the soft-margin
     `triplet` of weight loss_weight (10 in SAFA). neighbours: how many pairs of a batch come from
-    one neighbourhood of about a kilometre, the hard negatives of a map; 0 mixes all. apart_m: pairs
-    nearer than that are no negatives of each other (SAFA's 25 m). precision: `auto` is bfloat16 where the
+    one neighbourhood of about a kilometre, the hard negatives of a map; 0 mixes all. mine_every: after so
+    many epochs, and every so many again, they are instead those that the encoder takes for each other (from
+    the first epoch where it starts from a trained one); 0 never. apart_m: pairs nearer than that are no
+    negatives of each other (SAFA's 25 m). precision: `auto` is bfloat16 where the
     device computes in it, else float16 on a GPU, else float32. workers: processes that decode.
     start_from: a model folder of the same spec to go on from. save_every_s: seconds between checkpoints
     within an epoch.
@@ -49,6 +51,7 @@ class TrainConfig:
     temperature: float = 0.05
     loss_weight: float = 10.0
     neighbours: int = 8
+    mine_every: int = 0
     apart_m: float = 25.0
     precision: Precision = "auto"
     seed: int = 0
@@ -65,6 +68,8 @@ class TrainConfig:
             raise DataError("A run wants weight_decay >= 0, 0 <= seed < 2**32 and save_every_s >= 0.")
         if not (0.001 <= self.temperature <= 10 and 0 <= self.apart_m < math.inf):
             raise DataError("A run wants a temperature in 0.001..10 and apart_m >= 0.")
+        if self.mine_every < 0 or (self.mine_every and not self.neighbours):
+            raise DataError("mine_every wants neighbours above 0: how many that look alike share a batch.")
         if self.neighbours < 0 or (self.neighbours and self.batch % self.neighbours):
             raise DataError(
                 f"neighbours={self.neighbours} does not divide a batch of {self.batch}; 0 mixes all."

@@ -14,12 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+import torch.nn.functional as F
+from jaxtyping import Bool, Int64
 from torch import Tensor, nn
 
-from geoloc.atomic import write_text
+from geoloc.alike import alike, near
+from geoloc.atomic import atomic_path, write_text
 from geoloc.augment import Varied, vary
 from geoloc.azimuth import correlate
+from geoloc.batch_order import Alike, batch_order, lonlats_of
 from geoloc.card import model_card
 from geoloc.checkpoint import RunState, load_state, save_state
 from geoloc.decoded import Decoded, decode_pairs
@@ -29,12 +32,13 @@ from geoloc.errors import DataError
 from geoloc.losses import heading_infonce, heading_triplet
 from geoloc.model import load_encoder, save_encoder, trained_towns
 from geoloc.pairs import PairTable
-from geoloc.places import M_PER_DEG
 from geoloc.recipe import TrainConfig
 from geoloc.score import Asked, score_pairs
 
-CELL_DEG = 0.01
 MAX_GRAD_NORM = 5.0
+MINED = "mined-{}.npy"
+CANDIDATES = 4
+"""How many times the neighbours wanted are looked up, since each can be in one batch only."""
 VALIDATION_PAIRS = 2000
 VALIDATION = Asked(hfov_deg=90.0, unknown_heading=True)
 
@@ -64,7 +68,7 @@ def train(
     *,
     resume: bool = False,
     report: Report = lambda _: None,
-    decoding: Callable[[int, int], None] = lambda *_: None,
+    preparing: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Path:
     """Train twin encoders and return the folder of the best model, RUN/model.
 
@@ -95,13 +99,17 @@ def train(
     state = load_state(run, learner, optimizer) if resume else None
     state = state or RunState()
     steps_per_epoch = len(batch_order(config, pairs, 0))
-    decode = partial(decode_pairs, folder=run / "decoded", workers=config.workers, report=decoding)
+    decode = partial(
+        decode_pairs, folder=run / "decoded", workers=config.workers, report=partial(preparing, "decoding")
+    )
     if state.step < config.epochs * steps_per_epoch:
         decoded = decode(pairs.pairs, config.model, config.augmentation.shift_m)
         unseen = decode(validation.pairs, config.model, 0.0)
     while state.step < config.epochs * steps_per_epoch:
         saved_at = time.monotonic()
-        for now in _epoch(config, pairs, decoded, learner, optimizer, state, report):
+        confused = _mine(config, pairs, decoded, encoder, run, state.step // steps_per_epoch, preparing)
+        order = batch_order(config, pairs, state.step // steps_per_epoch, confused)[:steps_per_epoch]
+        for now in _epoch(config, pairs, decoded, order, learner, optimizer, state, report):
             state = now
             if state.step % steps_per_epoch and time.monotonic() - saved_at >= config.save_every_s:
                 save_state(run, learner, optimizer, state)
@@ -109,6 +117,8 @@ def train(
         state = _validate(config, pairs, validation, unseen, encoder, run, state)
         save_state(run, learner, optimizer, state)
     shutil.rmtree(run / "decoded", ignore_errors=True)
+    for mined in run.glob(MINED.format("*")):
+        mined.unlink()
     return run / "model"
 
 
@@ -137,52 +147,21 @@ def _claim(run: Path, config: TrainConfig, resume: bool) -> None:
     write_text(path, text)
 
 
-def batch_order(config: TrainConfig, table: PairTable, epoch: int) -> Int64[np.ndarray, "steps b"]:
-    """Which pairs make which batch of an epoch: shuffled, or shuffled by neighbourhoods."""
-    rng = np.random.default_rng([config.seed, epoch])
-    n, b, size = len(table.pairs), config.batch, config.neighbours
-    shuffled = rng.permutation(n)
-    if size:
-        places = _lonlats(table)
-        cells = np.floor(np.where(np.isnan(places), 0, places) / CELL_DEG) @ [1.0, 1e6]
-        shuffled = shuffled[np.argsort(cells[shuffled], kind="stable")]
-        groups = [
-            group[start : start + size]
-            for group in np.split(shuffled, np.flatnonzero(np.diff(cells[shuffled])) + 1)
-            for start in range(0, len(group) - size + 1, size)
-        ]
-        if len(groups) * size < b:
-            raise DataError(f"No {size} pairs lie within a kilometre often enough; set neighbours=0.")
-        shuffled = np.concatenate([groups[i] for i in rng.permutation(len(groups))])
-    return shuffled[: len(shuffled) // b * b].reshape(-1, b)
-
-
-def _lonlats(table: PairTable) -> Float[np.ndarray, "n 2"]:
-    nowhere = (math.nan, math.nan)
-    return np.array([(p.lonlat.lon, p.lonlat.lat) if p.lonlat else nowhere for p in table.pairs], np.float64)
-
-
-def _near(lonlats: Float[np.ndarray, "b 2"], apart_m: float) -> Bool[Tensor, "b b"]:
-    """Which pairs of a batch are nearer than apart_m, each to itself not counted; unknown places are far."""
-    east = lonlats[:, 0] * np.cos(np.radians(lonlats[:, 1])) * M_PER_DEG
-    north = lonlats[:, 1] * M_PER_DEG
-    return torch.from_numpy(np.hypot(east[:, None] - east, north[:, None] - north) < apart_m)
-
-
 def _epoch(
     config: TrainConfig,
     table: PairTable,
     decoded: Decoded,
+    order: Int64[np.ndarray, "steps b"],
     learner: _Learner,
     optimizer: torch.optim.Optimizer,
     state: RunState,
     report: Report,
 ) -> Iterator[RunState]:
     """The rest of the epoch that `state` stands in, one step at a time."""
-    steps = len(batch_order(config, table, 0))
+    steps = len(order)
     epoch, done = divmod(state.step, steps)
-    order = batch_order(config, table, epoch)[done:]
-    lonlats = _lonlats(table)
+    order = order[done:]
+    lonlats = lonlats_of(table)
     device = learner.log_temperature.device
     precision = compute_dtype(config.precision, device)
     scaler = torch.amp.GradScaler(
@@ -195,8 +174,8 @@ def _epoch(
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * _rate(state.step, config.epochs * steps, config.warmup)
         torch.manual_seed(config.seed + state.step)
-        near = _near(lonlats[rows], config.apart_m).to(device)
-        loss = _step(config, learner, optimizer, scaler, precision, batch, near)
+        close = near(lonlats[rows], lonlats[rows], config.apart_m).to(device)
+        loss = _step(config, learner, optimizer, scaler, precision, batch, close)
         if not math.isfinite(loss):
             raise DataError(
                 f"The loss became {loss} at step {state.step}; the last checkpoint is kept. "
@@ -234,21 +213,21 @@ def _step(
     scaler: torch.amp.GradScaler,
     precision: torch.dtype,
     batch: Varied,
-    near: Bool[Tensor, "b b"],
+    close: Bool[Tensor, "b b"],
 ) -> float:
-    device, encoder = near.device, learner.encoder
+    device, encoder = close.device, learner.encoder
     with torch.autocast(device.type, precision, enabled=precision != torch.float32):
         street = encoder.street_bins(batch.street.to(device))
         satellite = encoder.satellite_bins(batch.satellite.to(device))
     owner = batch.owner.to(device)
-    queries = street[owner] * batch.windows.to(device)[:, :, None]
-    shown = batch.windows.sum(dim=1).clamp(min=1).to(device)
-    scores = correlate(queries, satellite) / shown[:, None, None]
+    windows = batch.windows.to(device)
+    queries = F.normalize((street[owner] * windows[:, :, None]).flatten(1), dim=1).view(-1, *street.shape[1:])
+    scores = correlate(queries, satellite) / windows.sum(dim=1).clamp(min=1).sqrt()[:, None, None]
     turn = batch.turn.to(device)[owner]
     if config.loss == "infonce":
-        loss = heading_infonce(scores, owner, turn, learner.log_temperature.exp().clamp(min=0.01), near)
+        loss = heading_infonce(scores, owner, turn, learner.log_temperature.exp().clamp(min=0.01), close)
     else:
-        loss = heading_triplet(scores, owner, turn, config.loss_weight, near)
+        loss = heading_triplet(scores, owner, turn, config.loss_weight, close)
     optimizer.zero_grad()
     scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
     scaler.unscale_(optimizer)
@@ -256,6 +235,36 @@ def _step(
     scaler.step(optimizer)
     scaler.update()
     return float(loss.detach())
+
+
+def _mine(
+    config: TrainConfig,
+    table: PairTable,
+    decoded: Decoded,
+    encoder: TwinEncoder,
+    run: Path,
+    epoch: int,
+    preparing: Callable[[str, int, int], None],
+) -> Alike | None:
+    """Which pairs are taken for each other in this epoch; None before there is anything to learn it from.
+
+    Kept in RUN, so that a run that goes on within the epoch finds what it began with.
+    """
+    if not config.mine_every or not (config.start_from or epoch >= config.mine_every):
+        return None
+    mined = epoch // config.mine_every * config.mine_every
+    path = run / MINED.format(mined)
+    if not path.exists():
+        encoder.eval()
+        device = next(encoder.parameters()).device
+        found = alike(
+            encoder, decoded.tensors(config.model), lonlats_of(table), CANDIDATES * config.neighbours,
+            apart_m=config.apart_m, seed=config.seed + epoch,
+            dtype=compute_dtype(config.precision, device), report=partial(preparing, "mining"),
+        )  # fmt: skip
+        with atomic_path(path) as temporary:
+            np.save(temporary, found)
+    return np.load(path)  # type: ignore[no-any-return]
 
 
 def _rate(step: int, steps: int, warmup: float) -> float:

@@ -57,7 +57,7 @@ def train(
 
         model = run_training(
             settings, pairs, validation, out, resume=resume, report=show,
-            decoding=lambda done, total: status(f"decoding pairs {done:,}/{total:,}"),
+            preparing=lambda what, done, total: status(f"{what} pairs {done:,}/{total:,}"),
         )  # fmt: skip
     print(f"The best model is in {model}", file=sys.stderr)
 

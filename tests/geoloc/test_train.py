@@ -12,12 +12,11 @@ import torch
 from geoloc.augment import Augmentation
 from geoloc.errors import DataError, ModelError
 from geoloc.model import load_encoder, trained_towns
-from geoloc.pairs import Pair, PairTable
-from geoloc.places import LonLat
+from geoloc.pairs import PairTable
 from geoloc.recipe import TrainConfig
 from geoloc.score import evaluate_table
 from geoloc.spec import EncoderSpec
-from geoloc.train import VALIDATION, Progress, batch_order, read_ahead, train
+from geoloc.train import VALIDATION, Progress, read_ahead, train
 
 CHILD = """
 import json, sys, time
@@ -48,30 +47,6 @@ def config(tiny_spec: EncoderSpec) -> TrainConfig:
 
 def weights(run: Path) -> bytes:
     return (run / "checkpoint.safetensors").read_bytes()
-
-
-def test_an_epoch_holds_every_pair_once_at_most(config: TrainConfig, places: list[Pair]) -> None:
-    """32 pairs in batches of 8, mixed or by fours of one neighbourhood; another epoch, another order."""
-    towns = [
-        dataclasses.replace(pair, lonlat=LonLat(10 + town, 50 + number / 1e4))
-        for town in range(4)
-        for number, pair in enumerate(places[:8])
-    ]
-    table = PairTable("made", "train", towns)
-    for neighbours in (0, 4):
-        told = dataclasses.replace(config, batch=8, neighbours=neighbours)
-        order = batch_order(told, table, 0)
-        assert sorted(order.ravel().tolist()) == list(range(32))
-        assert order.tolist() == batch_order(told, table, 0).tolist() != batch_order(told, table, 1).tolist()
-    groups = order.reshape(-1, 4) // 8
-    assert (groups == groups[:, :1]).all()
-    assert len({tuple(sorted(set(row // 8))) for row in order}) > 1
-
-
-def test_no_neighbourhoods_is_an_error_that_says_so(config: TrainConfig, places: list[Pair]) -> None:
-    apart = [dataclasses.replace(pair, lonlat=LonLat(n, 50)) for n, pair in enumerate(places[:32])]
-    with pytest.raises(DataError, match="neighbours=0"):
-        batch_order(dataclasses.replace(config, batch=8, neighbours=4), PairTable("x", "train", apart), 0)
 
 
 def test_reading_ahead_keeps_the_order_and_passes_errors_on() -> None:
@@ -133,6 +108,40 @@ def test_interrupted_and_resumed_is_unbroken(
     assert weights(tmp_path / "whole") == weights(tmp_path / "broken")
     for name in ("log.jsonl", "model/weights.safetensors", "model/spec.json"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes()
+
+
+def test_mining_survives_a_stop(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    """Mined after the first epoch and the second; stopped within the second, and while the third is mined."""
+    mining = dataclasses.replace(config, neighbours=4, mine_every=1)
+    told: list[str] = []
+    train(mining, training, validation, tmp_path / "whole", preparing=lambda what, *_: told.append(what))
+    assert told.count("mining") == 4
+
+    class Killed(Exception):
+        pass
+
+    def in_epoch(now: Progress) -> None:
+        if now.step == 6:
+            raise Killed
+
+    def in_mining(what: str, *_: int) -> None:
+        if what == "mining":
+            raise Killed
+
+    broken = tmp_path / "broken"
+    with pytest.raises(Killed):
+        train(mining, training, validation, broken, report=in_epoch)
+    with pytest.raises(Killed):
+        train(mining, training, validation, broken, resume=True, preparing=in_mining)
+    train(mining, training, validation, broken, resume=True)
+    assert weights(tmp_path / "whole") == weights(broken)
+    assert sorted(path.name for path in broken.iterdir()) == [
+        "checkpoint.safetensors", "config.json", "log.jsonl", "model",
+    ]  # fmt: skip
+    train(config, training, validation, tmp_path / "mixed")
+    assert weights(tmp_path / "whole") != weights(tmp_path / "mixed")
 
 
 def test_stopped_while_it_validates_is_unbroken(
