@@ -1,24 +1,32 @@
-"""Any field of view at unknown heading: our recipe, two baselines and ablations, trained for the same time.
+"""Any field of view at any heading: our recipe, two baselines and ablations, trained for the same time.
 
-Run: python tests/benchmarks/bench_headings.py [--minutes 5] [--ablations] [--work FOLDER]
+Run: python tests/benchmarks/bench_headings.py [--minutes 5] [--ablations] [--presets easy normal hard]
+     [--map-queries 150] [--model data/model] [--work FOLDER]
 
 Every recipe trains on the same pairs for the same wall-clock time and is scored on towns of other
-seeds: each street view against 1,200 tiles. The baselines see the same augmentation (random headings
-and fields of view). `pooled triplet` is the soft-margin triplet over one pooled vector; `Sample4Geo`
-is that paper's recipe: one backbone for both views, pooled, symmetric InfoNCE, neighbours by position
-as hard negatives (not its second stage, mining by similarity). At known heading a pooled vector gains
-nothing, at unknown heading it loses nothing.
+seeds: each street view against 1,200 tiles, and with --map-queries in a dense gallery of half of the towns.
+The baselines see the same augmentation (random headings and fields of view). `pooled triplet` is the
+soft-margin triplet over one pooled vector; `Sample4Geo` is that paper's recipe: one backbone for both views,
+pooled, symmetric InfoNCE with a learnt temperature, neighbours by position and later by similarity as hard
+negatives (without its label smoothing). At known heading a pooled vector gains nothing, at unknown heading it
+loses nothing. --model scores trained models beside them; --minutes 0 trains none.
 """
 
 import argparse
 import dataclasses
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from geoloc.model import load_encoder
 from geoloc.recipe import SMALL, TrainConfig
 from geoloc.score import Asked, evaluate_table
 from geoloc.train import Progress, train
+from indexing.build import build_gallery
+from indexing.gallery import Gallery
+from indexing.trials import figures_of, town_cases, try_cases
 from preprocessing.datasets.towns import read_towns
 from preprocessing.towns.synth import SynthConfig, synthesize
 from preprocessing.towns.town import TownConfig
@@ -28,7 +36,7 @@ OURS = TrainConfig()
 BASELINES = {
     "ours": OURS,
     "pooled triplet": dataclasses.replace(OURS, model=POOLED, loss="triplet", neighbours=0),
-    "Sample4Geo": dataclasses.replace(OURS, model=dataclasses.replace(POOLED, shared=True)),
+    "Sample4Geo": dataclasses.replace(OURS, model=dataclasses.replace(POOLED, shared=True), mine_every=2),
 }
 ABLATIONS = {
     "16 bins": dataclasses.replace(OURS, model=dataclasses.replace(SMALL, azimuth_bins=16)),
@@ -39,8 +47,13 @@ ABLATIONS = {
         OURS, augmentation=dataclasses.replace(OURS.augmentation, shift_m=0.0)
     ),
     "no neighbours": dataclasses.replace(OURS, neighbours=0),
+    "mined every 2 epochs": dataclasses.replace(OURS, mine_every=2),
 }
 WIDTHS_DEG = (360.0, 180.0, 90.0, 70.0)
+FIGURES = (
+    "recall@1", "recall@5", "recall@10", "recall@1%", "heading<5deg", "median_heading_error_deg",
+    "map recall@1<25m", "map recall@1<50m", "map median_error_m", "map heading<5deg",
+)  # fmt: skip
 TRIAL_STEPS = 12
 
 
@@ -49,29 +62,63 @@ class Enough(Exception):
 
 
 def main() -> None:
-    """Print a line per recipe: epochs, and recall@1 at each field of view, heading unknown, then known."""
+    """Train what is to be trained, and print a row per model, preset, setting and heading."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--minutes", type=float, default=5.0, help="of training for each recipe")
     parser.add_argument("--ablations", action="store_true")
     parser.add_argument("--work", type=Path, default=Path(".geoloc/bench-headings"))
     parser.add_argument("--pairs", type=Path, help="towns to train on; made below --work by default")
+    parser.add_argument("--model", type=Path, nargs="*", default=[], help="trained models to score as well")
+    parser.add_argument("--presets", nargs="*", default=["normal"], choices=["easy", "normal", "hard"])
+    parser.add_argument("--map-queries", type=int, default=0, help="also a dense map, asked so many times")
     arguments = parser.parse_args()
-    root = arguments.pairs or towns(arguments.work / "train", 24, 2000, 260, 80.0)
-    unseen = read_towns(towns(arguments.work / "unseen", 6, 900, 200, 64.0))
-    print(f"{arguments.minutes:g} minutes each; N = {len(unseen.pairs):,}; recall@1, heading unknown | known")
-    for name, config in {**BASELINES, **(ABLATIONS if arguments.ablations else {})}.items():
+    recipes = {**BASELINES, **(ABLATIONS if arguments.ablations else {})} if arguments.minutes else {}
+    root = arguments.pairs or (towns(arguments.work / "train", 24, 2000, 260, 80.0) if recipes else Path())
+    models = {str(model): model for model in arguments.model}
+    for name, config in recipes.items():
         run = arguments.work / f"run-{name.replace(' ', '-')}-{time.time_ns()}"
         epochs, config = budget(config, root, run, arguments.minutes * 60)
-        encoder = load_encoder(train(config, read_towns(root, "train"), read_towns(root, "val"), run))
-        asked = [Asked(width, unknown) for unknown in (True, False) for width in WIDTHS_DEG]
-        scored = evaluate_table(encoder, unseen, asked).scored
-        scores = [f"{one.figures.values['recall@1']:.3f}" for one in scored]
-        print(f"{name:<24} {epochs:5.2f} epochs  {' '.join(scores[:4])} | {' '.join(scores[4:])}", flush=True)
+        print(f"{name}: {epochs:.2f} epochs in {arguments.minutes:g} minutes", flush=True)
+        models[name] = train(config, read_towns(root, "train"), read_towns(root, "val"), run)
+    print(f"{'model':<22} {'towns':<7} {'heading':<8} {'figure':<22}", *(f"{w:>6g}" for w in WIDTHS_DEG))
+    for name, model in models.items():
+        for preset in arguments.presets:
+            unseen = towns(arguments.work / f"unseen-{preset}", 6, 900, 200, 64.0, preset)
+            for heading, figures in scored(model, unseen, arguments.map_queries):
+                for figure in FIGURES:
+                    if any(figure in at_width for at_width in figures):
+                        cells = (f"{at_width.get(figure, float('nan')):6.3f}" for at_width in figures)
+                        print(f"{name:<22} {preset:<7} {heading:<8} {figure:<22}", *cells, flush=True)
 
 
-def towns(out: Path, count: int, seed: int, pairs: int, footprint_m: float) -> Path:
+def scored(model: Path, unseen: Path, map_queries: int) -> Iterator[tuple[str, list[dict[str, float]]]]:
+    """For either heading, the figures at each field of view: of pairs, and of the map under map_*."""
+    encoder, pairs = load_encoder(model), read_towns(unseen)
+    for unknown in (True, False):
+        asked = [Asked(width, unknown) for width in WIDTHS_DEG]
+        figures = [dict(one.figures.values) for one in evaluate_table(encoder, pairs, asked).scored]
+        if map_queries:
+            for row, values in zip(figures, on_map(model, unseen, asked, map_queries), strict=True):
+                row |= {f"map {name}": value for name, value in values.items() if isinstance(value, float)}
+        yield ("unknown" if unknown else "known"), figures
+
+
+def on_map(model: Path, unseen: Path, asked: list[Asked], queries: int) -> list[dict[str, Any]]:
+    """What `geoloc evaluate --map` scores: half of the towns as one dense gallery, asked from both halves."""
+    encoder, chosen = load_encoder(model), town_cases(unseen, "all", queries)
+    with tempfile.TemporaryDirectory() as folder:
+        build_gallery(chosen.imagery, model, Path(folder) / "gallery")
+        with Gallery.open(Path(folder) / "gallery") as gallery:
+            return [
+                figures_of(try_cases(chosen.cases, gallery, encoder, one, lambda *_: None)) for one in asked
+            ]
+
+
+def towns(
+    out: Path, count: int, seed: int, pairs: int, footprint_m: float, difficulty: str = "normal"
+) -> Path:
     """A set of towns, made once."""
-    town = TownConfig(pairs=pairs, footprint_m=footprint_m)
+    town = TownConfig(pairs=pairs, footprint_m=footprint_m, difficulty=difficulty)
     return synthesize(SynthConfig(count, seed, town), out, workers=2)
 
 
