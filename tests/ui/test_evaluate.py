@@ -104,15 +104,15 @@ def test_the_table_has_a_column_for_each_field_of_view():
     table = score_table(results)
     assert [str(column.header) for column in table.columns] == ["figure", "360°", "90°"]
     cells = [list(column.cells) for column in table.columns]
-    assert cells[1] == ["50.00%", "50.00%", "3.25"] and cells[2][0] == "25.00%"
+    assert cells[1] == ["50.00%", "50.00%", "3.2"] and cells[2][0] == "25.00%"
 
 
 def test_the_table_shows_intervals():
     result = {"n": 10, "gallery": 20, "unknown_heading": False, "hfov_deg": 360.0, "recall@1": 0.5}
     result["intervals"] = {"recall@1": [0.2, 0.8]}
     table = score_table([result])
-    assert list(table.columns[1].cells) == ["50.00% [20.0, 80.0%]"]
-    said = title({"data": "towns:x", "split": "all"}, result)
+    assert list(table.columns[1].cells) == ["50.00% [20.0, 80.0]"]
+    said = title({"data": "towns:x", "split": "all", **result})
     assert said == "N = 10 queries, 20 tiles (towns:x, all), heading known"
 
 
@@ -139,7 +139,7 @@ def test_the_audit_is_fatal_unless_allowed(towns, model, capsys, tmp_path, monke
     first.write_bytes(b"no image")
     words = ["evaluate", "--data", f"towns:{copy}", "--model", str(model), "--json"]
     assert run(*words) == 2
-    assert "1 images are unreadable" in capsys.readouterr().err
+    assert "1 image is unreadable" in capsys.readouterr().err
     assert "geoloc-audit.csv" in [path.name for path in tmp_path.iterdir()]
     assert f"unreadable,{first}" in (tmp_path / "geoloc-audit.csv").read_text()
     second.unlink()
