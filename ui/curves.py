@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
 
 from geoloc.figures import one_percent
 from geoloc.places import M_PER_DEG, LonLat
@@ -17,7 +17,7 @@ from geoloc.score import Asked
 
 INK, SOFT, LINE = "#1f2b30", "#66757b", "#dfdcd3"
 COLOURS = ("#0b6e69", "#c77d0a", "#1864d6", "#a0326e", "#66757b", "#7a5c2e")
-FAR_M = 100.0
+FAR_M, LEAST_M = 100.0, 0.1
 CELL_DEG, PANELS = 0.5, 6
 
 
@@ -73,6 +73,7 @@ def _recall_curve(ways: Sequence[Way], gallery: int) -> Figure:
     axes.annotate("1 %", (one_percent(gallery), 0.02), color=SOFT, xytext=(4, 0), textcoords="offset points")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda k, _: f"{k:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     _share(axes)
     return figure
 
@@ -81,10 +82,9 @@ def _error_curve(ways: Sequence[Way]) -> Figure:
     figure, axes = _axes("Distance of the answer", "from the camera", "queries within")
     for one, colour in zip(ways, _colours(ways), strict=True):
         if one.error_m is not None:
-            error = np.sort(np.maximum(one.error_m, 0.1))
-            axes.step(
-                error, np.arange(1, len(error) + 1) / len(error), color=colour, label=one.label, linewidth=2
-            )
+            error = np.sort(np.maximum(one.error_m, LEAST_M))
+            share = np.arange(len(error) + 1) / len(error)
+            axes.step(np.r_[LEAST_M, error], share, where="post", color=colour, label=one.label, linewidth=2)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(_metres))
     _share(axes)

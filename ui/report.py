@@ -58,7 +58,8 @@ def _figures(results: list[dict[str, Any]]) -> str:
             for one in results
         )
         body += f"<tr><td>{escape(label)}</td>{cells}</tr>"
-    return f"<table><tr><th></th>{heads}</tr>{body}</table>"
+    table = f"<table><tr><th></th>{heads}</tr>{body}</table>"
+    return f"{table}<p class='lead'>In brackets the bootstrap's 95 % intervals over the queries.</p>"
 
 
 def _facts(found: dict[str, Any]) -> str:

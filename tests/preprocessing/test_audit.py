@@ -59,6 +59,11 @@ def test_a_truncated_image_drops_its_pair(table: PairTable, tmp_path: Path, name
     accept(checked, seen, frozenset({"unreadable"}), Path("audit.csv"))
 
 
+def test_an_image_too_small_to_embed_is_unreadable(table: PairTable, tmp_path: Path) -> None:
+    picture(tmp_path / "s1.jpg", 1, (20, 20))
+    assert found(table) == {"unreadable": ["s1.jpg"]}
+
+
 def test_sizes_and_duplicates(table: PairTable, tmp_path: Path) -> None:
     picture(tmp_path / "s0.jpg", 0, (48, 32))
     (tmp_path / "s3.jpg").write_bytes((tmp_path / "s2.jpg").read_bytes())
