@@ -66,7 +66,7 @@ def _read(path: Path) -> Result:
     except OSError as cause:
         raise DataError(f"{path} cannot be read: {cause.strerror or cause}.") from cause
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as cause:
-        raise DataError(f"{path} is no result of `geoloc evaluate --report` ({cause!r}).") from cause
+        raise DataError(f"{path} is no result of `geoloc evaluate --report` ({repr(cause)[:80]}).") from cause
     if not sound:
         raise DataError(f"{path} is no result of this geoloc's `evaluate --report`; make it again.")
     return dict(raw)
@@ -84,7 +84,7 @@ def _sound(raw: Result) -> bool:
         and len(columns) > 0
         and all(len(column) == len(ways) > 0 for column in columns)
         and all(len(row) == len(queries) > 0 for column in columns for row in column)
-        and all(type(rank) is int and rank >= 0 for row in raw.get("ranks", []) for rank in row)
+        and all(type(rank) is int and 0 <= rank < 2**53 for row in raw.get("ranks", []) for rank in row)
         and all(math.isfinite(metres) for row in raw.get("errors_m", []) for metres in row)
         and all("ranks" not in raw or type(way["recall@1%_k"]) is int for way in ways)
         and all(type(way["n"]) is int and type(way["unknown_heading"]) is bool for way in ways)
