@@ -25,7 +25,11 @@ Report = Callable[[int, int], None]
 Change = Callable[[int, Tensor], Tensor]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Side = Literal["street", "satellite"]
-BATCH = 64
+BATCH, CPU_BATCH_PX = 64, 16 * 384**2
+"""Images to embed at a time, and on a CPU their pixels at most: larger batches are no faster there and want
+more memory (tests/benchmarks/bench_extract.py). Nothing is timed while scoring, so that the same command
+prints the same figures.
+"""
 AHEAD = 2
 
 
@@ -65,6 +69,11 @@ def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
 
 
+def batch_size(hw: tuple[int, int], device: torch.device) -> int:
+    """How many images of a size to embed at a time."""
+    return min(BATCH, max(1, CPU_BATCH_PX // (hw[0] * hw[1]))) if device.type == "cpu" else BATCH
+
+
 def embed_views(
     encoder: TwinEncoder,
     views: Sequence[View],
@@ -85,7 +94,9 @@ def embed_views(
     matrices = [np.empty((len(views), encoder.spec.dim), np.float32) for _ in changes]
     began, forward_s, spent = time.monotonic(), 0.0, np.zeros(2)
     done = 0
-    for tensors, seconds in _read_ahead(views, encoder.spec, side):
+    for tensors, seconds in _read_ahead(
+        views, encoder.spec, side, batch_size(_hw(encoder.spec, side), device)
+    ):
         started = time.monotonic()
         rows = slice(done, done + len(tensors))
         for matrix, change in zip(matrices, changes, strict=True):
@@ -124,16 +135,21 @@ def _forward(
         return embed(batch).float().cpu()
 
 
+def _hw(spec: EncoderSpec, side: Side) -> tuple[int, int]:
+    """What the backbone sees of a view: a tile in its polar form where it is brought to that."""
+    return spec.street_hw if side == "street" or spec.polar else (spec.satellite_px, spec.satellite_px)
+
+
 def _read_ahead(
-    views: Sequence[View], spec: EncoderSpec, side: Side
+    views: Sequence[View], spec: EncoderSpec, side: Side, batch: int
 ) -> Iterator[tuple[list[Tensor], Float[np.ndarray, " 2"]]]:
     """Tensors by batches, and the seconds spent on decoding and on resizing them."""
     read = _read_street if side == "street" else _read_satellite
     coming: deque[list[Future[tuple[Tensor, float, float]]]] = deque()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
-            for start in range(0, len(views), BATCH):
-                coming.append([pool.submit(read, view, spec) for view in views[start : start + BATCH]])
+            for start in range(0, len(views), batch):
+                coming.append([pool.submit(read, view, spec) for view in views[start : start + batch]])
                 if len(coming) > AHEAD:
                     yield _gathered(coming.popleft())
             while coming:

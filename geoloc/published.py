@@ -1,5 +1,6 @@
 """Published weights as geoloc models."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -57,7 +58,11 @@ def import_sample4geo(file: Path, dataset: Dataset, backbone: str = SAMPLE4GEO_B
         street_layout="whole",
     )
     encoder = _filled(spec, weights, file)
-    scale = f"{float(temperature):.4f}" if temperature is not None else "not in the file"
+    scale = (
+        f"{float(temperature):.4f}"
+        if temperature is not None and temperature.numel() == 1
+        else "not in the file"
+    )
     card = (
         f"# Sample4Geo for {dataset}\n\n"
         f"Imported from `{file.name}`: the weights of {backbone} as Sample4Geo published them "
@@ -120,7 +125,9 @@ def read_checkpoint(file: Path) -> dict[str, Tensor]:
             raise ModelError(f"{file} cannot be read: it is no file.")
         if file.stat().st_size > MAX_BYTES:
             raise ModelError(f"{file} is over {MAX_BYTES >> 30} GiB; that is no checkpoint of one model.")
-        raw: Any = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is wrong with a file is said below
+            raw: Any = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as cause:
         raise ModelError(f"{file} cannot be read: {cause.strerror or cause}.") from cause
     except ModelError:
@@ -132,13 +139,23 @@ def read_checkpoint(file: Path) -> dict[str, Tensor]:
     if isinstance(raw, dict) and isinstance(raw.get("state_dict"), dict):
         raw = raw["state_dict"]
     if not isinstance(raw, dict) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in raw.items()
+        isinstance(name, str) and isinstance(value, Tensor) and _plain(value) for name, value in raw.items()
     ):
         raise ModelError(f"{file} holds other things than tensors by name; give the weights alone.")
     state = {name.removeprefix("module."): value for name, value in raw.items()}
     if not all(bool(value.isfinite().all()) for value in state.values()):
         raise ModelError(f"{file} holds infinities or no numbers; take it again from its source.")
     return state
+
+
+def _plain(value: Tensor) -> bool:
+    """Whether a tensor is dense, of real numbers, and has all of them in the file."""
+    return (
+        value.layout is torch.strided
+        and value.device.type == "cpu"
+        and not (value.is_quantized or value.is_complex())
+        and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+    )
 
 
 def _filled(spec: EncoderSpec, weights: dict[str, Tensor], file: Path) -> TwinEncoder:

@@ -16,6 +16,7 @@ CHUNK = 256
 QUERIES, ROWS = 1024, 8192
 """The block of scores that is held at a time: 32 MB, small enough to be counted while it is in the cache."""
 TIE = 1e-6
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ def stand(
     *,
     ties: Ties = "against",
     rolls: int = 1,
+    device: torch.device = CPU,
     report: Callable[[int, int], None] = lambda *_: None,
 ) -> Standing:
     """Rank the right answers of a line-up by unit vectors; see `count_better` for ties, rolls and memory."""
@@ -51,7 +53,7 @@ def stand(
     best_lenient = _table(lenient, link_scores(queries, gallery, lenient, rolls), len(queries))[:, :1]
     (among, lenient_rank, unbeaten), best = count_better(
         queries, gallery, [(each, right), (best_lenient, lenient), (best_right, mild)],
-        ties=ties, rolls=rolls, report=report,
+        ties=ties, rolls=rolls, device=device, report=report,
     )  # fmt: skip
     return Standing(among[:, 0], lenient_rank[:, 0], unbeaten[:, 0], average_precision(among, each), best)
 
@@ -63,11 +65,12 @@ def ranks(
     *,
     ties: Ties = "against",
     rolls: int = 1,
+    device: torch.device = CPU,
 ) -> tuple[Int64[np.ndarray, " q"], Int64[np.ndarray, " q"]]:
     """The rank of every query's one match (0 is best), and its best row; see `count_better`."""
     right = Links(np.arange(len(queries)), truth)
     own = link_scores(queries, gallery, right, rolls)[:, None]
-    (rank,), best = count_better(queries, gallery, [(own, right)], ties=ties, rolls=rolls)
+    (rank,), best = count_better(queries, gallery, [(own, right)], ties=ties, rolls=rolls, device=device)
     return rank[:, 0], best
 
 
@@ -78,6 +81,7 @@ def count_better(
     *,
     ties: Ties = "against",
     rolls: int = 1,
+    device: torch.device = CPU,
     report: Callable[[int, int], None] = lambda *_: None,
 ) -> tuple[list[Int64[np.ndarray, "q _"]], Int64[np.ndarray, " q"]]:
     """For every rule, how many of the gallery score at least as high as each of a query's thresholds,
@@ -86,12 +90,11 @@ def count_better(
     At least as high is to within a float's rounding (1e-6): ties count against us. `optimistic` counts
     those that are higher by more than that, as the peers' published code does but for the rounding. A
     score that is no number is higher. rolls > 1 scores each query by its best circular shift over that
-    many azimuth bins. Holds a block of 1024 x 8192 scores at a time, on the GPU where there is one.
+    many azimuth bins. Holds a block of 1024 x 8192 scores at a time on the device, and the counts.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     margin = -TIE if ties == "against" else TIE
     floors = [torch.from_numpy(thresholds).to(device) + margin for thresholds, _ in rules]
-    counts = [torch.zeros(floor.shape, device=device) for floor in floors]
+    counts = [torch.zeros(floor.shape, dtype=torch.int64, device=device) for floor in floors]
     best = torch.zeros(len(queries), dtype=torch.int64, device=device)
     top = torch.full((len(queries),), -torch.inf, device=device)
     spare = torch.empty(QUERIES * ROWS, device=device)
@@ -106,16 +109,16 @@ def count_better(
                 for column in range(floor.shape[1]):
                     # not lower, rather than higher: what is no number counts against us
                     torch.lt(scores, floor[here, column, None], out=beaten)
-                    count[here, column] += scores.shape[1] - beaten.sum(dim=1)
+                    count[here, column] += scores.shape[1] - beaten.sum(dim=1).long()
                 query, row = (torch.from_numpy(c).to(device) for c in _within(left_out, here, rows))
                 own = ~(scores[query - here.start, row - rows.start, None] < floor[query])
-                count.index_add_(0, query, -own.float())
+                count.index_add_(0, query, -own.long())
             high = scores.amax(dim=1)
             risen = torch.nonzero(high > top[here])[:, 0]
             top[here][risen] = high[risen]
             best[here][risen] = scores[risen].argmax(dim=1) + first
         report(here.stop, len(queries))
-    return [count.long().cpu().numpy() for count in counts], best.cpu().numpy()
+    return [count.cpu().numpy() for count in counts], best.cpu().numpy()
 
 
 def _scores(queries: Float[Tensor, "q d"], gallery: Float[Tensor, "g d"], rolls: int) -> Float[Tensor, "q g"]:

@@ -37,6 +37,7 @@ def result(
     took = evaluation.embedded.throughput
     results = [_figures(one) for one in evaluation.scored]
     return {
+        "split": table.split,
         "schema": SCHEMA,
         "protocol": {
             "dataset": table.name,
@@ -73,7 +74,12 @@ def _figures(one: Scored) -> dict[str, Any]:
 
 
 def outcomes(evaluation: Evaluation, root: Path) -> dict[str, Any]:
-    """Every query by name, and its rank (from 0) for each way of asking."""
+    """Every query by name; for each way of asking its rank (from 0), and its error where places are known."""
     names = [str(view.path.relative_to(root) if view.path.is_relative_to(root) else view.path)
              for view in evaluation.lineup.queries]  # fmt: skip
-    return {"queries": names, "ranks": [one.standing.rank.tolist() for one in evaluation.scored]}
+    found: dict[str, Any] = {
+        "queries": names,
+        "ranks": [one.standing.rank.tolist() for one in evaluation.scored],
+    }
+    errors_m = [one.error_m.tolist() for one in evaluation.scored if one.error_m is not None]
+    return found | {"errors_m": errors_m} if errors_m else found

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from geoloc.azimuth import peak
 from geoloc.certainty import certainty_figures
-from geoloc.embed import Change, Precision, Report, Throughput, embed_pairs, embed_views
+from geoloc.embed import Change, Precision, Report, Throughput, best_device, embed_pairs, embed_views
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError
 from geoloc.figures import Figures, position_figures, rank_figures
@@ -172,7 +172,7 @@ def score(
     correct first hits whose heading is that near. calibration: score the certainty it gives as well.
     """
     rolls = spec.azimuth_bins if asked.unknown_heading else 1
-    standing = stand(queries, gallery, lineup, ties=ties, rolls=rolls, report=report)
+    standing = stand(queries, gallery, lineup, ties=ties, rolls=rolls, device=best_device(), report=report)
     figures = rank_figures(standing, lineup, also_means)
     error_m = errors_m(lineup.queries, lineup.gallery, standing.best)
     if error_m is not None:

@@ -138,7 +138,7 @@ def inspect_image(path: Path) -> tuple[tuple[int, int], str]:
     """Width and height, and the sha256 of the file, of an image that can be decoded to its last byte.
 
     A JPEG is decoded at an eighth of its size, which finds every fault and costs a third. Raises
-    ImageError.
+    ImageError, for one that is too small to locate too.
     """
     blob = _read(path, str(path))
     with _image_errors(str(path)), Image.open(io.BytesIO(blob), formats=FORMATS) as image:
@@ -146,6 +146,8 @@ def inspect_image(path: Path) -> tuple[tuple[int, int], str]:
         _refuse_bomb(image)
         image.draft("RGB", (1, 1))
         image.load()
+    if wh[1] < MIN_HW_PX[0] or wh[0] < MIN_HW_PX[1]:
+        raise ImageError(f"{path} is {wh[0]} x {wh[1]} px, too small to locate.")
     return wh, hashlib.sha256(blob).hexdigest()
 
 

@@ -115,17 +115,24 @@ def try_cases(
     A panorama looks towards an azimuth drawn from its number; a photo is asked as it is. Raises what
     reading and answering raise, and DataError for one without a heading where headings are to be told.
     """
-    towards = np.random.default_rng(0).uniform(-180, 180, len(cases))
     results = []
     for number, case in enumerate(cases):
-        view = read_street_view(case.path, heading_deg=case.heading_deg, hfov_deg=case.hfov_deg)
-        if view.hfov_deg >= 360:
-            view = looking(view, float(towards[number]), asked.hfov_deg)
+        view = as_asked(cases, number, asked)
         if view.heading_deg is None and not asked.unknown_heading:
             raise DataError(f"{case.path} has no heading; give heading_deg, or add --unknown-heading.")
         results.append(_try(case, view, gallery, encoder, asked, refining))
         report(_label(asked), number + 1, len(cases))
     return results
+
+
+def as_asked(cases: Sequence[Case], number: int, asked: Asked) -> StreetView:
+    """What is shown of a case, its heading not hidden yet. Raises ImageError."""
+    case = cases[number]
+    view = read_street_view(case.path, heading_deg=case.heading_deg, hfov_deg=case.hfov_deg)
+    if view.hfov_deg < 360:
+        return view
+    towards_deg = np.random.default_rng(0).uniform(-180, 180, len(cases))[number]
+    return looking(view, float(towards_deg), asked.hfov_deg)
 
 
 def _label(asked: Asked) -> str:

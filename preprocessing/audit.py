@@ -16,7 +16,13 @@ from geoloc.errors import DataError, ImageError
 from geoloc.pairs import PairTable
 from geoloc.street_view import inspect_image
 
-KINDS = ("missing", "unreadable", "size", "duplicate")
+WORDS = {
+    "missing": "missing",
+    "unreadable": "unreadable",
+    "size": "of unexpected size",
+    "duplicate": "duplicated",
+}
+KINDS = tuple(WORDS)
 AHEAD = 256
 
 
@@ -101,14 +107,9 @@ def accept(table: PairTable, found: Audit, allowed: frozenset[str], named_in: Pa
     refused = [kind for kind in KINDS if found.counts[kind] and kind not in allowed]
     here = f"{table.name} ({table.split})"
     if refused:
-        said = {
-            "missing": f"{table.missing_pairs:,} of {found.listed:,} pairs are missing"
-            if table.missing_pairs
-            else f"{found.counts['missing']:,} files are missing",
-            "unreadable": f"{found.counts['unreadable']:,} images are unreadable",
-            "size": f"{found.counts['size']:,} images are of unexpected size",
-            "duplicate": f"{found.counts['duplicate']:,} images are duplicates",
-        }
+        said = {kind: _images(found.counts[kind], words) for kind, words in WORDS.items()}
+        if table.missing_pairs:
+            said["missing"] = f"{table.missing_pairs:,} of {found.listed:,} pairs are missing"
         named = [str(one.path) for one in found.findings if one.kind in refused]
         option = "--allow-missing" if refused == ["missing"] else f"--allow {','.join(refused)}"
         what = ", ".join(said[kind] for kind in refused)
@@ -118,6 +119,10 @@ def accept(table: PairTable, found: Audit, allowed: frozenset[str], named_in: Pa
         )
     if not table.pairs:
         raise DataError(f"{here}: not one of {found.listed:,} pairs is there; check the path.")
+
+
+def _images(n: int, words: str) -> str:
+    return f"1 image is {words}" if n == 1 else f"{n:,} images are {words}"
 
 
 def _inspected(paths: list[Path]) -> Iterator[tuple[Path, tuple[tuple[int, int], str] | ImageError]]:

@@ -2,31 +2,30 @@
 
 import json
 import sys
-import tempfile
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from geoloc.atomic import write_text
-from geoloc.embed import best_device, compute_dtype
+from geoloc.embed import Precision, best_device, compute_dtype
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError
 from geoloc.model import load_encoder, trained_towns
 from geoloc.pairs import PairTable
-from geoloc.posterior import read_calibration
-from geoloc.result import result
-from geoloc.score import Asked, evaluate_table
-from indexing.build import build_gallery
-from indexing.gallery import Gallery
-from indexing.trials import Cases, figures_of, photo_cases, reliability_of, town_cases, try_cases
-from preprocessing.audit import KINDS, accept, audit
+from geoloc.posterior import Calibration, read_calibration
+from geoloc.recall import Ties
+from geoloc.result import outcomes, result
+from geoloc.score import Asked, Evaluation, evaluate_table
+from geoloc.spec import EncoderSpec
+from preprocessing.audit import KINDS, Audit, accept, audit
 from preprocessing.datasets.open import open_pairs
+from ui.cells import Figures, cell, heading, interval, rows
+from ui.evaluate_map import MapSetting, evaluate_map
 from ui.progress import progress, stages
 
-Figures = dict[str, Any]
 AUDIT = Path("geoloc-audit.csv")
 
 
@@ -109,68 +108,93 @@ def evaluate(
     asked = [Asked(width, unknown_heading) for width in _widths(hfov_deg)]
     allowed = _allowed(allow) | ({"missing"} if allow_missing else set())
     encoder = load_encoder(model).to(best_device())
-    facts: dict[str, Any] = {"data": data, "split": split or "default", "model": str(model)}
     if dense:
-        if report is not None:
-            raise DataError("--report is for pairs; leave out --map.")
-        scores = _score_map(data, split, model, encoder, asked, stride_m, queries, imagery, facts)
-        results = [
-            {"hfov_deg": one.hfov_deg, "unknown_heading": one.unknown_heading, **score}
-            for one, score in zip(asked, scores, strict=True)
-        ]
-        found: dict[str, Any] = {**facts, **results[0], "results": results}
+        setting = MapSetting(tuple(imagery or ()), stride_m, queries)
+        found = evaluate_map(data, split or "all", model, encoder, asked, setting, report)
     else:
         table = open_pairs(data, split, labels)
-        with progress("Checking images") as checked:
-            table, seen = audit(table, checked)
         named_in = report / "audit.csv" if report is not None else audit_file
-        if missing_list is not None:
-            write_text(missing_list, "".join(f"{path}\n" for path in table.missing))
-        if seen.findings or report is not None:
-            seen.write(named_in)
-        accept(table, seen, frozenset(allowed), named_in)
-        _warn(table, model)
-        with stages() as embedding:
-            evaluation = evaluate_table(
-                encoder,
-                table,
-                asked,
-                precision=dtype,
-                ties=ties,
-                calibration=read_calibration(model),
-                report=lambda done, total: embedding("Embedding images", done, total),
-                ranking=lambda done, total: embedding("Ranking", done, total),
-            )
-        took = evaluation.embedded.throughput
-        print(
-            f"Embedded {took.images:,} images at {took.images / took.wall_s:,.1f}/s: the encoder took "
-            f"{took.forward_s:.1f} of {took.wall_s:.1f} s; beside it decoding {took.decode_s:.1f}, resizing "
-            f"{took.resize_s:.1f} s of processor time.",
-            file=sys.stderr,
-        )
-        facts |= {
-            "split": table.split,
-            "listed_pairs": seen.listed,
-            "missing_pairs": seen.dropped,
-            "audit": seen.counts,
-        }
-        precision = compute_dtype(dtype, best_device())
-        found = facts | result(
-            table, evaluation, encoder.spec, dataset_sha256=seen.fingerprint, ties=ties, precision=precision
-        )
+        table, seen = _audited(table, allowed, named_in, missing_list, always=report is not None)
+        if towns := sorted(table.seeds & trained_towns(model)):
+            print(f"The model was trained on the towns {towns}: this is no fair score.", file=sys.stderr)
+        evaluation = _evaluated(encoder, table, asked, dtype, ties, read_calibration(model))
+        found = {"data": data, "model": str(model)} | result(
+            table, evaluation, encoder.spec, dataset_sha256=seen.fingerprint, ties=ties,
+            precision=compute_dtype(dtype, best_device()),
+        )  # fmt: skip
+        found |= {"listed_pairs": seen.listed, "missing_pairs": seen.dropped, "audit": seen.counts}
         if report is not None:
-            from ui.report import write_report  # matplotlib takes its time
-
-            root = Path(data.partition(":")[2])
-            write_report(report, found, evaluation, encoder.spec, root if root.is_dir() else root.parent)
+            _write_report(report, found, evaluation, encoder.spec, Path(data.partition(":")[2]))
     if as_json:
         print(json.dumps(found))
     else:
         console = Console(width=None if sys.stdout.isatty() else 120, highlight=False, soft_wrap=True)
-        console.print(title(found, found["results"][0]), markup=False)
+        console.print(title(found), markup=False)
         console.print(score_table(found["results"]))
     if report is not None:
         print(f"The report is {report / 'index.html'}", file=sys.stderr)
+
+
+def _audited(
+    table: PairTable, allowed: set[str], named_in: Path, missing_list: Path | None, *, always: bool
+) -> tuple[PairTable, Audit]:
+    """What of a table can be scored, all findings named in a file. Raises DataError for those not allowed."""
+    with progress("Checking images") as checked:
+        table, seen = audit(table, checked)
+    if missing_list is not None:
+        write_text(missing_list, "".join(f"{path}\n" for path in table.missing))
+    if seen.findings or always:
+        seen.write(named_in)
+    accept(table, seen, frozenset(allowed), named_in)
+    if seen.dropped:
+        print(f"{seen.dropped:,} of {seen.listed:,} pairs are left out; see {named_in}.", file=sys.stderr)
+    return table, seen
+
+
+def _evaluated(
+    encoder: TwinEncoder,
+    table: PairTable,
+    asked: list[Asked],
+    precision: Precision,
+    ties: Ties,
+    calibration: Calibration | None,
+) -> Evaluation:
+    """Embedded and ranked, with progress, and a line about where the time went."""
+    with stages() as embedding:
+        evaluation = evaluate_table(
+            encoder,
+            table,
+            asked,
+            precision=precision,
+            ties=ties,
+            calibration=calibration,
+            report=lambda done, total: embedding("Embedding images", done, total),
+            ranking=lambda done, total: embedding("Ranking", done, total),
+        )
+    took = evaluation.embedded.throughput
+    print(
+        f"Embedded {took.images:,} images at {took.images / took.wall_s:,.1f}/s: the encoder took "
+        f"{took.forward_s:.1f} of {took.wall_s:.1f} s; beside it decoding {took.decode_s:.1f}, resizing "
+        f"{took.resize_s:.1f} s of processor time.",
+        file=sys.stderr,
+    )
+    return evaluation
+
+
+def _write_report(
+    folder: Path, found: Figures, evaluation: Evaluation, spec: EncoderSpec, data: Path
+) -> None:
+    from ui.curves import Way, curves, label  # matplotlib takes its time
+    from ui.failures import failures
+    from ui.report import write_report
+
+    scored, lineup = evaluation.scored, evaluation.lineup
+    ways = [Way(label(one.asked), one.standing.rank, one.error_m, one.heading_error_deg) for one in scored]
+    hardest = min(range(len(ways)), key=lambda number: scored[number].figures.values["recall@1"])
+    root = data if data.is_dir() else data.parent
+    plots = curves(ways, [view.lonlat for view in lineup.queries], len(lineup.gallery), hardest)
+    worst = failures(evaluation, hardest, spec, root)
+    write_report(folder, found | outcomes(evaluation, root), plots, worst)
 
 
 def _widths(text: str) -> list[float]:
@@ -192,76 +216,23 @@ def _allowed(text: str) -> set[str]:
     return kinds
 
 
-def _score_map(
-    data: str,
-    split: str | None,
-    model: Path,
-    encoder: TwinEncoder,
-    asked: list[Asked],
-    stride_m: float | None,
-    queries: int,
-    imagery: list[Path] | None,
-    facts: dict[str, Any],
-) -> list[Figures]:
-    kind, _, root = data.partition(":")
-    if kind == "table" and imagery:
-        chosen = Cases(imagery, photo_cases(Path(root), split), frozenset())
-    elif kind == "towns" and Path(root).is_dir() and not imagery:
-        chosen = town_cases(Path(root), split or "all", queries)
-    else:
-        raise DataError(f"--map wants --data towns:PATH, or table:FILE with --imagery, not {data!r}.")
-    if seen := sorted(chosen.seeds & trained_towns(model)):
-        print(f"The model was trained on the towns {seen}: this is no fair score.", file=sys.stderr)
-    with tempfile.TemporaryDirectory(prefix="geoloc-") as folder, stages() as report:
-        path = Path(folder) / "gallery"
-        build_gallery(chosen.imagery, model, path, stride_m=stride_m, progress=report)
-        with Gallery.open(path) as gallery:
-            facts |= {"split": split or "all", "stride_m": gallery.manifest.stride_m}
-            scores = []
-            for one in asked:
-                results = try_cases(chosen.cases, gallery, encoder, one, report)
-                scores.append({"gallery": len(gallery), **figures_of(results)})
-                facts.setdefault("reliability", []).append(reliability_of(results))
-    return scores
-
-
-def _warn(table: PairTable, model: Path) -> None:
-    if table.missing:
-        print(f"{table.missing_pairs:,} pairs are missing ({len(table.missing):,} files).", file=sys.stderr)
-    if seen := sorted(table.seeds & trained_towns(model)):
-        print(f"The model was trained on the towns {seen}: this is no fair score.", file=sys.stderr)
-
-
-def title(facts: Figures, first: Figures) -> str:
+def title(found: Figures) -> str:
     """What was scored, in one line."""
-    outside = f", and {first['outside']:,} from outside" if "outside" in first else ""
-    heading = "unknown" if first["unknown_heading"] else "known"
+    outside = f", and {found['outside']:,} from outside" if "outside" in found else ""
     return (
-        f"N = {first['n']:,} queries{outside}, {first['gallery']:,} tiles "
-        f"({facts['data']}, {facts['split']}), heading {heading}"
+        f"N = {found['n']:,} queries{outside}, {found['gallery']:,} tiles "
+        f"({found['data']}, {found['split']}), {heading(found)}"
     )
 
 
 def score_table(results: list[Figures]) -> Table:
     """The figures with a column for each field of view; recalls and shares in percent, with intervals."""
-    first = results[0]
     table = Table()
     table.add_column("figure", no_wrap=True)
-    for column in results:
-        table.add_column(f"{column['hfov_deg']:g}°", justify="right")
-    for name, value in first.items():
-        if name == "hfov_deg" or not isinstance(value, float):
-            continue
-        label = f"{name} (k = {first[f'{name}_k']})" if f"{name}_k" in first else name
-        table.add_row(label, *(_cell(name, column) for column in results))
+    for way in results:
+        table.add_column(f"{way['hfov_deg']:g}°", justify="right")
+    for name, label in rows(results[0]):
+        table.add_row(
+            label, *(f"{cell(name, way.get(name))} {interval(name, way)}".rstrip() for way in results)
+        )
     return table
-
-
-def _cell(name: str, column: Figures) -> str:
-    value = column.get(name)
-    if value is None:
-        return "-"
-    if not name.startswith(("recall", "heading<", "coverage", "hit_rate", "mAP")):
-        return f"{value:.3g}"
-    low, high = column.get("intervals", {}).get(name, (None, None))
-    return f"{value:.2%}" if low is None else f"{value:.2%} [{low:.1%}, {high:.1%}]".replace("%, ", ", ")

@@ -20,6 +20,7 @@ SPLITS = {
     "test": ("valSetAll", "valInd", "ANU_data_test"),
 }
 WITHIN_M = 5.0
+FAR_M = 1e8
 CANBERRA = (148.5, -36.5, 150.0, -34.5)
 """West, south, east, north: where positions must lie to be believed."""
 
@@ -76,9 +77,8 @@ def _read_mat(
     try:
         raw: dict[str, Any] = loadmat(path, variable_names=["panoIds", "utm", group])
         ids = [_text(one) for one in raw["panoIds"].ravel()]
-        utm = np.asarray(raw["utm"], np.float64)
-        listed = np.asarray(raw[group][key][0, 0]).ravel()
-        rows = listed.astype(np.int64) - 1
+        utm = np.asarray(raw["utm"].astype(np.float64, casting="same_kind"))
+        listed = np.asarray(raw[group][key][0, 0]).ravel().astype(np.float64, casting="same_kind")
     except NotImplementedError as cause:
         raise DataError(f"{path} is of MATLAB 7.3; save it again with -v7.") from cause
     except Exception as cause:  # scipy raises what it likes for a broken or foreign file
@@ -86,12 +86,11 @@ def _read_mat(
             f"{path} is not CVACT's ACT_data.mat with panoIds, utm and {group}.{key} ({cause}); "
             "take it again from its source."
         ) from cause
-    if utm.shape != (len(ids), 2) or not np.isfinite(utm).all():
-        raise DataError(
-            f"{path}: utm has the shape {utm.shape}, want a place for each of {len(ids)} panoIds."
-        )
-    if not len(rows) or rows.min() < 0 or rows.max() >= len(ids) or (rows + 1 != listed).any():
+    if utm.shape != (len(ids), 2) or not (np.abs(utm) < FAR_M).all():
+        raise DataError(f"{path}: utm has the shape {utm.shape}, want metres for each of {len(ids)} panoIds.")
+    if not len(listed) or not np.isin(listed, np.arange(1, len(ids) + 1)).all():
         raise DataError(f"{path}: {group}.{key} should count from 1 to {len(ids)}.")
+    rows = listed.astype(np.int64) - 1
     if any("/" in ids[row] or "\\" in ids[row] or not ids[row] for row in rows):
         raise DataError(f"{path}: a panoId is empty or names a folder; take it again from its source.")
     return ids, utm, rows

@@ -1,11 +1,13 @@
 """CVUSA in its authors' layout (Workman et al. 2015; the split of Zhai et al. 2017)."""
 
 import csv
+import io
 from dataclasses import replace
 from pathlib import Path
 
 from geoloc.errors import DataError
 from geoloc.pairs import Pair, PairTable
+from preprocessing.datasets.lists import read_list
 
 SPLITS = ("train", "val")
 
@@ -41,19 +43,17 @@ def read_cvusa(root: Path, split: str | None = None) -> PairTable:
 
 
 def _rows(listing: Path) -> list[tuple[str, str]]:
+    text = read_list(listing, "--data cvusa:PATH wants the folder above splits/")
+    reader = csv.reader(io.StringIO(text, newline=""))
     try:
-        with listing.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            rows = [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
-    except (OSError, UnicodeDecodeError, csv.Error) as cause:
-        raise DataError(
-            f"{listing} cannot be read; --data cvusa:PATH wants the folder above splits/."
-        ) from cause
+        rows = [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
+    except csv.Error as cause:
+        raise DataError(f"{listing}, line {reader.line_num}: {cause}; take the list again.") from cause
     for line, row in rows:
         if len(row) < 2 or any(_leaves_root(name) for name in row[:2]):
             raise DataError(f"{listing}, line {line}: want satellite,street,annotation inside the dataset.")
-    return [(row[0], row[1]) for _, row in rows]
+    return [(row[0].strip(), row[1].strip()) for _, row in rows]
 
 
 def _leaves_root(name: str) -> bool:
-    return Path(name).is_absolute() or ".." in Path(name).parts
+    return Path(name.strip()).is_absolute() or ".." in Path(name).parts

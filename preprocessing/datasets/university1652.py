@@ -18,9 +18,9 @@ def read_university1652(root: Path, split: str = "drone-satellite") -> PairTable
 
     Drone images take the place of street views; what they span is not known and stands as 90 degrees,
     which only encoders that look at azimuths would mind. Every image of a building is a right answer for
-    each of its queries; buildings that are asked for by none are distractors. `train` pairs the drone
-    images of `train/drone` with `train/satellite`. Raises DataError for a split that there is not and for
-    folders that are absent.
+    each of its queries; buildings that are asked for by none are distractors; a building's folder without
+    images is missing. `train` pairs the drone images of `train/drone` with `train/satellite`. Raises
+    DataError for a split that there is not and for folders that are absent.
     """
     split = ALIASES.get(split, split)
     if split not in SPLITS:
@@ -32,12 +32,16 @@ def read_university1652(root: Path, split: str = "drone-satellite") -> PairTable
         else (root / "test" / f"query_{asking}", root / "test" / f"gallery_{answering}")
     )
     queries, gallery = (_buildings(folder) for folder in folders)
-    pairs, missing, dropped = [], [], 0
+    missing = [
+        folder / building
+        for folder, side in zip(folders, (queries, gallery), strict=True)
+        for building in queries | side
+        if not side.get(building)
+    ]
+    pairs, dropped = [], 0
     for building, images in queries.items():
         answers = gallery.get(building, [])
-        if not answers:
-            missing.append(folders[1] / building)
-            dropped += len(images)
+        dropped += 0 if images and answers else max(1, len(images))
         for query in images:
             for answer in answers:
                 street, satellite = (answer, query) if asking == "satellite" else (query, answer)
@@ -65,4 +69,8 @@ def _buildings(folder: Path) -> dict[str, list[Path]]:
 
 
 def _images(place: Path) -> Iterator[Path]:
-    return (path for path in sorted(place.iterdir()) if path.suffix.lower() in SUFFIXES)
+    return (
+        path
+        for path in sorted(place.iterdir())
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 from geoloc.errors import DataError, GeolocError
 from geoloc.pairs import Distractor, Pair, PairTable
 from geoloc.places import LonLat
+from preprocessing.datasets.lists import read_list
 
 CITIES = {
     "same-train": ("Chicago", "NewYork", "SanFrancisco", "Seattle"),
@@ -95,6 +96,8 @@ def _pairs(listing: Path, panoramas: _Images, tiles: _Images) -> tuple[list[Pair
     pairs, lacking = [], []
     for line, (name, *around) in _lines(listing, 13):
         tile, *semi = around[::3]
+        if not _numbers(around[1::3] + around[2::3]):
+            raise DataError(f"{listing}, line {line}: an offset is no number; take the list again.")
         absent = [images.folder / file for images, file in ((panoramas, name), (tiles, tile))
                   if file not in images.names]  # fmt: skip
         if absent:
@@ -118,10 +121,7 @@ def _pairs(listing: Path, panoramas: _Images, tiles: _Images) -> tuple[list[Pair
 
 def _lines(listing: Path, words: int) -> Iterator[tuple[int, list[str]]]:
     """The lines of a list that are not blank, split at spaces, by their number."""
-    try:
-        text = listing.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as cause:
-        raise DataError(f"{listing} cannot be read; take VIGOR's lists again from their source.") from cause
+    text = read_list(listing, "take VIGOR's lists again from their source")
     for number, line in enumerate(text.splitlines(), 1):
         if not (parts := line.split()):
             continue
@@ -130,6 +130,13 @@ def _lines(listing: Path, words: int) -> Iterator[tuple[int, list[str]]]:
                 f"{listing}, line {number}: want {words} words without folders, not {line[:80]!r}."
             )
         yield number, parts
+
+
+def _numbers(words: list[str]) -> bool:
+    try:
+        return all(math.isfinite(float(word)) for word in words)
+    except ValueError:
+        return False
 
 
 def _place(name: str, listing: Path, line: int) -> LonLat:

@@ -3,7 +3,7 @@
 The baseline reads through a DataLoader of four processes and computes in float32, 128 images at a time, as
 that repository's evaluation does without a GPU. Both use the same backbone, weights and files. Printed are
 images a second and their ratio, where the time goes, how far the embeddings differ, and the machine's matrix
-product beside the FLOPs that the backbone spends.
+product beside the FLOPs that the backbone spends; and what batches of several sizes cost.
 
 Run: python tests/benchmarks/bench_extract.py [--backbone convnext_base.fb_in22k_ft_in1k_384] [--images 64]
 """
@@ -76,6 +76,22 @@ def peak_tflops(dtype: torch.dtype) -> float:
     return float(2 * 2048**3 / min(taken) / 1e12)
 
 
+def print_batches(encoder: TwinEncoder, images: Tensor, dtype: torch.dtype) -> None:
+    """What geoloc.embed's batch size rests on: the cost of an image by batch, and whether embeddings move."""
+    alone = None
+    for size in (1, 4, 16, 64):
+        began = time.process_time()
+        with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            parts = [encoder.embed_satellite(some).float() for some in images.split(size)]
+        spent_ms = (time.process_time() - began) / len(images) * 1000
+        found = torch.cat(parts)
+        alone = found if alone is None else alone
+        moved = float((found - alone).abs().max())
+        print(
+            f"batches of {size}: {spent_ms:.1f} ms of processor time an image; embeddings move by {moved:.0e}"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backbone", default="convnext_base.fb_in22k_ft_in1k_384")
@@ -121,6 +137,7 @@ def main() -> None:
     print(f"TFLOP/s: {each * rate / 1000:.3f} spent; a matrix product reaches {peaks}")
     distance = 1 - (ours.astype(np.float64) * theirs).sum(axis=1)
     apart = 1 - theirs @ theirs.T
+    print_batches(encoder, torch.randn(arguments.images, 3, 384, 384), dtype)
     print(f"cosine distance to float32: at most {distance.max():.1e}; of images {np.median(apart):.3f}")
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from geoloc.embed import best_device
 from geoloc.recall import QUERIES, ROWS, ranks
 
 
@@ -28,11 +29,13 @@ def unit_rows(n: int, d: int, seed: int) -> np.ndarray:
 
 def product_s(d: int) -> float:
     """Seconds of one block's matrix product, the median of seven."""
-    left, right, out = torch.randn(QUERIES, d), torch.randn(ROWS, d), torch.empty(QUERIES, ROWS)
+    left, right, out = (
+        torch.randn(shape, device=best_device()) for shape in ((QUERIES, d), (ROWS, d), (QUERIES, ROWS))
+    )
     taken = []
     for _ in range(7):
         began = time.perf_counter()
-        torch.mm(left, right.T, out=out)
+        torch.mm(left, right.T, out=out)[0, 0].item()
         taken.append(time.perf_counter() - began)
     return float(np.median(taken))
 
@@ -68,14 +71,14 @@ def main() -> None:
     before = product_s(d)
     watch = Watch()
     began = time.perf_counter()
-    rank, _ = ranks(queries, gallery, np.arange(n))
+    rank, _ = ranks(queries, gallery, np.arange(n), device=best_device())
     took = time.perf_counter() - began
     watch.over.set()
     above = (watch.most - watch.first) / 2**20
     blocks = n / QUERIES * n / ROWS
     floor = (before + product_s(d)) / 2 * blocks
     tera = 2 * n * n * d / 1e12
-    print(f"{n:,} x {n:,} at {d:,}: median rank {np.median(rank) + 1:.0f}")
+    print(f"{n:,} x {n:,} at {d:,} on {best_device()}: median rank {np.median(rank) + 1:.0f}")
     print(f"memory above the embeddings: {above:,.0f} MiB ({n * n * 4 / 2**20:,.0f} MiB would be the matrix)")
     print(f"the matrix product alone: {floor:.1f} s, {tera / floor:.3f} TFLOP/s")
     print(f"time: {took:.1f} s, {took / floor:.2f} times the product alone")

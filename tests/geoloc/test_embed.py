@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from geoloc.embed import BATCH, Throughput, compute_dtype, embed_pairs, embed_views
+from geoloc.embed import BATCH, Throughput, batch_size, compute_dtype, embed_pairs, embed_views
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import ImageError, ModelError
 from geoloc.lineup import View, line_up
@@ -38,6 +38,23 @@ def test_views_come_in_order_whatever_the_threads(tiny_encoder: TwinEncoder, pla
     assert took.images == 197 and took.wall_s >= took.forward_s > 0 and took.decode_s > 0
     (found,), _ = embed_views(tiny_encoder, lineup.gallery, "satellite")
     np.testing.assert_allclose(found, tiles, atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_embeddings_do_not_depend_on_their_batch(
+    tiny_encoder: TwinEncoder, lineup, monkeypatch, precision
+) -> None:
+    whole, small = [], []
+    for found, most in ((whole, 48), (small, 5)):
+        monkeypatch.setattr("geoloc.embed.batch_size", lambda *_, most=most: most)
+        found += embed_views(tiny_encoder, lineup.queries, "street", precision=precision)[0]
+    np.testing.assert_allclose(whole[0], small[0], atol=1e-6)
+
+
+def test_batches_hold_fewer_of_larger_images_on_a_cpu() -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert [batch_size((side, side), cpu) for side in (64, 192, 384, 4096)] == [BATCH, BATCH, 16, 1]
+    assert batch_size((384, 384), gpu) == BATCH
 
 
 def test_every_change_sees_its_row(tiny_encoder: TwinEncoder, lineup) -> None:

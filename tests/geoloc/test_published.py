@@ -85,6 +85,17 @@ def test_sample4geo_embeds_as_published(checkpoint: Path, tmp_path: Path, datase
     assert ranks(street, satellite, truth)[0].tolist() == ranks(*theirs, truth)[0].tolist()
 
 
+@pytest.mark.parametrize("prefix", ["model.", "module.model."])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+@pytest.mark.parametrize("nested", [False, True])
+def test_weights_as_trainings_leave_them(tmp_path: Path, prefix: str, dtype, nested: bool) -> None:
+    state = {f"{prefix}{name}": value.to(dtype) for name, value in convnext().state_dict().items()}
+    torch.save({"state_dict": state, "epoch": 3} if nested else state, tmp_path / "w.pth")
+    found = import_sample4geo(tmp_path / "w.pth", "cvusa", CONVNEXT).encoder.state_dict()
+    for name, value in state.items():
+        torch.testing.assert_close(found[f"street.backbone.{name.removeprefix(prefix)}"], value.float())
+
+
 def test_transgeo_embeds_as_published(tmp_path: Path) -> None:
     torch.manual_seed(0)
     nets = {
@@ -150,6 +161,10 @@ def test_no_checkpoint(tmp_path: Path, blob: bytes) -> None:
         ({"model.head.norm.weight": torch.zeros(3)}, "another shape of head.norm.weight"),
         ({"model.head.norm.weight": torch.full((64,), math.nan)}, "no numbers"),
         ({"model.head.norm.weight": "text"}, "other things than tensors"),
+        ({"model.head.norm.weight": torch.zeros(64).to_sparse()}, "other things than tensors"),
+        ({"model.head.norm.weight": torch.zeros(64, device="meta")}, "other things than tensors"),
+        ({"model.head.norm.weight": torch.zeros(64, dtype=torch.complex64)}, "other things than tensors"),
+        ({"model.head.norm.weight": torch.zeros(1).expand(10**12)}, "other things than tensors"),
         ({"model.head.norm.weight": None}, "lacks head.norm.weight"),
     ],
 )

@@ -1,4 +1,6 @@
 import numpy as np
+import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,12 +24,13 @@ def naive_ranks(queries: np.ndarray, gallery: np.ndarray, truth: np.ndarray, aga
     return result
 
 
+@pytest.mark.parametrize("device", ["cpu"] + ["cuda"] * torch.cuda.is_available())
 @settings(deadline=None, max_examples=25)
 @given(st.integers(1, 700), st.integers(1, 40), st.integers(0, 2**31))
-def test_equals_the_full_matrix(q: int, g: int, seed: int) -> None:
+def test_equals_the_full_matrix(device: str, q: int, g: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     queries, gallery, truth = unit(rng, q, 8), unit(rng, g, 8), rng.integers(0, g, q)
-    rank, best = ranks(queries, gallery, truth)
+    rank, best = ranks(queries, gallery, truth, device=torch.device(device))
     assert rank.tolist() == naive_ranks(queries, gallery, truth, against=True)
     assert (best == (queries @ gallery.T).argmax(axis=1)).all()
 

@@ -54,9 +54,14 @@ def test_a_truncated_image_drops_its_pair(table: PairTable, tmp_path: Path, name
     checked, seen = audit(table)
     assert found(table) == {"unreadable": [name]}
     assert (len(checked.pairs), seen.dropped) == (3, 1)
-    with pytest.raises(DataError, match=r"1 images are unreadable.*--allow unreadable"):
+    with pytest.raises(DataError, match=r"1 image is unreadable.*--allow unreadable"):
         accept(checked, seen, frozenset({"missing"}), Path("audit.csv"))
     accept(checked, seen, frozenset({"unreadable"}), Path("audit.csv"))
+
+
+def test_an_image_too_small_to_embed_is_unreadable(table: PairTable, tmp_path: Path) -> None:
+    picture(tmp_path / "s1.jpg", 1, (20, 20))
+    assert found(table) == {"unreadable": ["s1.jpg"]}
 
 
 def test_sizes_and_duplicates(table: PairTable, tmp_path: Path) -> None:
@@ -66,7 +71,7 @@ def test_sizes_and_duplicates(table: PairTable, tmp_path: Path) -> None:
     checked, seen = audit(table)
     assert found(table) == {"size": ["s0.jpg"], "duplicate": ["s3.jpg", "d.jpg"]}
     assert checked == table and seen.dropped == 0
-    with pytest.raises(DataError, match="1 images are of unexpected size, 2 images are duplicates"):
+    with pytest.raises(DataError, match="1 image is of unexpected size, 2 images are duplicated"):
         accept(checked, seen, frozenset(), Path("audit.csv"))
 
 

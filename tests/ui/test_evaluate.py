@@ -60,18 +60,28 @@ def test_a_calibrated_model_is_scored_for_certainty(towns, model, capsys):
     assert 0 <= found["calibration_error"] <= 1 and 0 <= found["coverage90"] <= 1
 
 
-def test_calibrate_then_score_the_map(towns, model, capsys, tmp_path):
+def test_calibrate_then_report_on_the_map(towns, model, capsys, tmp_path):
     words = ("--data", f"towns:{towns}", "--model", str(model), "--stride-m", "16", "--queries", "10")
     assert run("calibrate", "--split", "all", *words) in (0, None)
     fitted = read_calibration(model)
     assert fitted is not None and "[60, 61]" in fitted.fitted_on
     assert all(map(math.isfinite, (*fitted.standard, *fitted.cosine, *fitted.inside[0])))
     capsys.readouterr()
-    assert run("evaluate", "--map", *words, "--unknown-heading", "--hfov-deg", "360,90", "--json") in (
-        0,
-        None,
-    )
+    asked = ("--unknown-heading", "--hfov-deg", "360,90", "--report", str(tmp_path / "r"))
+    assert run("evaluate", "--map", *words, *asked, "--json") in (0, None)
     found = json.loads(capsys.readouterr().out)
+    plots = {"error_curve.png", "error_map.png", "heading_errors.png", "reliability.png"}
+    assert {path.name for path in (tmp_path / "r").iterdir()} == plots | {"result.json", "index.html"}
+    kept = json.loads((tmp_path / "r/result.json").read_text())
+    for errors_m, result in zip(kept["errors_m"], kept["results"], strict=True):
+        assert len(errors_m) == len(kept["queries"]) == 10
+        assert sum(metres < 25 for metres in errors_m) / 10 == pytest.approx(result["recall@1<25m"])
+    far = sum(metres >= 25 for metres in kept["errors_m"][1])
+    page = (tmp_path / "r/index.html").read_text()
+    assert page.count('<div class="sheet">') >= min(far, 1) and "10 queries and 10 from outside" in page
+    assert run("compare", str(tmp_path / "r"), str(tmp_path / "r"), "--json") in (0, None)
+    judged = json.loads(capsys.readouterr().out)["against_first"][0]
+    assert [set(way) for way in judged] == [{"recall@1<25m", "recall@1<50m"}] * 2
     assert found["n"] == found["outside"] == 10
     for result in found["results"]:
         assert {"recall@1<50m", "median_error_m", "auroc_in_gallery", "coverage90"} <= set(result)
@@ -104,15 +114,15 @@ def test_the_table_has_a_column_for_each_field_of_view():
     table = score_table(results)
     assert [str(column.header) for column in table.columns] == ["figure", "360°", "90°"]
     cells = [list(column.cells) for column in table.columns]
-    assert cells[1] == ["50.00%", "50.00%", "3.25"] and cells[2][0] == "25.00%"
+    assert cells[1] == ["50.00%", "50.00%", "3.2"] and cells[2][0] == "25.00%"
 
 
 def test_the_table_shows_intervals():
     result = {"n": 10, "gallery": 20, "unknown_heading": False, "hfov_deg": 360.0, "recall@1": 0.5}
     result["intervals"] = {"recall@1": [0.2, 0.8]}
     table = score_table([result])
-    assert list(table.columns[1].cells) == ["50.00% [20.0, 80.0%]"]
-    said = title({"data": "towns:x", "split": "all"}, result)
+    assert list(table.columns[1].cells) == ["50.00% [20.0, 80.0]"]
+    said = title({"data": "towns:x", "split": "all", **result})
     assert said == "N = 10 queries, 20 tiles (towns:x, all), heading known"
 
 
@@ -139,7 +149,7 @@ def test_the_audit_is_fatal_unless_allowed(towns, model, capsys, tmp_path, monke
     first.write_bytes(b"no image")
     words = ["evaluate", "--data", f"towns:{copy}", "--model", str(model), "--json"]
     assert run(*words) == 2
-    assert "1 images are unreadable" in capsys.readouterr().err
+    assert "1 image is unreadable" in capsys.readouterr().err
     assert "geoloc-audit.csv" in [path.name for path in tmp_path.iterdir()]
     assert f"unreadable,{first}" in (tmp_path / "geoloc-audit.csv").read_text()
     second.unlink()
@@ -162,6 +172,7 @@ def test_a_tables_photos_are_asked_of_an_orthophoto(towns, model, capsys, tmp_pa
     assert run(*words, *orthos, "--hfov-deg", "360,90", "--json") in (0, None)
     found = json.loads(capsys.readouterr().out)
     assert (found["n"], found["outside"]) == (6, 0)
+    assert found["protocol"]["setting"] == "map" and len(found["protocol"]["dataset_sha256"]) == 64
     assert {"recall@1<25m", "median_error_m"} <= set(found) and "auroc_in_gallery" not in found
     assert run(*words) == 2
     assert "--imagery" in capsys.readouterr().err

@@ -76,7 +76,9 @@ def test_the_page_opens_in_a_browser(reports):
         page.goto((reports / "one/index.html").as_uri())
         widths = page.eval_on_selector_all("img", "images => images.map(image => image.naturalWidth)")
         assert len(widths) == 4 + 12 * 5 and min(widths) > 0
-        assert page.evaluate("document.documentElement.scrollWidth") <= 1200
+        for width in (1200, 390):
+            page.set_viewport_size({"width": width, "height": 900})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
         browser.close()
 
 
@@ -106,6 +108,7 @@ def test_compare_two_models(reports, capsys):
     found = json.loads(capsys.readouterr().out)
     one, two = (json.loads((reports / name / "result.json").read_text()) for name in ("one", "two"))
     for way in (0, 1):
+        assert {"recall@1%", "recall@1<25m"} <= set(found["against_first"][0][way])
         test = found["against_first"][0][way]["recall@5"]
         gain = two["results"][way]["recall@5"] - one["results"][way]["recall@5"]
         assert test["difference"] == pytest.approx(gain)
@@ -130,6 +133,10 @@ def test_another_contest_is_refused(reports, towns, capsys, tmp_path):
     assert changed(results=[one | {"hfov_deg": 70.0} for one in raw["results"]]) == 2
     assert "in other ways" in capsys.readouterr().err
     assert run("compare", reports / "one") == 2
+    assert changed(results=[one | {"hfov_deg": "90"} for one in raw["results"]]) == 2
+    assert changed(errors_m=[[float("nan")] * 24] * 2) == 2
+    assert changed(model="[/red] of [bold]them") in (0, None)
+    assert "[/red] of [bold]them" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

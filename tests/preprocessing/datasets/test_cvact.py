@@ -89,6 +89,9 @@ def test_what_is_missing_is_counted_and_named(tmp_path: Path) -> None:
     [
         {"utm": np.zeros((3, 2))},
         {"utm": np.full((N, 2), np.nan)},
+        {"utm": np.full((N, 2), 1e300)},
+        {"utm": places() * 1j},
+        {"valSet": {"valInd": np.array([np.nan])}},
         {"valSet": {"valInd": np.array([0, 1])}},
         {"valSet": {"valInd": np.array([1, N + 1])}},
         {"valSet": {"valInd": np.array([1.5, 2])}},

@@ -39,12 +39,26 @@ def test_nothing_left_is_refused_even_if_missing_is_allowed(cvusa: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "line", ["only one column\n", "/etc/passwd,b.jpg,c\n", "../a.jpg,b.jpg,c\n", "\xff\n"]
+    "line",
+    [
+        "only one column\n",
+        "/etc/passwd,b.jpg,c\n",
+        "../a.jpg,b.jpg,c\n",
+        " /a.jpg,b.jpg,c\n",
+        "\xff\n",
+        " \n",
+    ],
 )
 def test_lists_that_are_wrong(cvusa: Path, line: str) -> None:
     (cvusa / "splits/val-19zl.csv").write_bytes(line.encode("latin-1"))
     with pytest.raises(DataError, match=r"val-19zl\.csv"):
         read_cvusa(cvusa)
+
+
+def test_a_list_without_end(cvusa: Path) -> None:
+    (cvusa / "splits/train-19zl.csv").symlink_to("/dev/zero")
+    with pytest.raises(DataError, match=r"train-19zl\.csv is no list"):
+        read_cvusa(cvusa, "train")
 
 
 def test_lists_from_windows(cvusa: Path) -> None:

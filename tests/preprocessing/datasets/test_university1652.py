@@ -52,9 +52,14 @@ def test_training_pairs_have_no_distractors(university: Path) -> None:
 def test_a_building_without_an_answer_is_missing(university: Path) -> None:
     for path in (university / "test/gallery_satellite/0002").iterdir():
         path.unlink()
+    for path in (university / "test/query_drone/0001").iterdir():
+        path.rename(path.with_name(f"._{path.name}"))
     table = read_university1652(university)
-    assert (len(table.pairs), table.missing_pairs) == (4, 4)
-    assert [path.name for path in table.missing] == ["0002"]
+    assert (len(table.pairs), table.missing_pairs) == (0, 5)
+    assert [path.relative_to(university / "test").as_posix() for path in table.missing] == [
+        "query_drone/0001",
+        "gallery_satellite/0002",
+    ]
 
 
 def test_refusals(university: Path, tmp_path: Path) -> None:

@@ -88,7 +88,14 @@ def test_what_is_missing_is_counted_and_named(vigor: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["x.jpg a 1 2\n", line(0, 1, (1, 2, 3)), line(0, 1, (1, 2, 3, 4)).replace("30.", "../"), "\x00\xff"],
+    [
+        "x.jpg a 1 2\n",
+        line(0, 1, (1, 2, 3)),
+        line(0, 1, (1, 2, 3, 4)).replace("30.", "../"),
+        "\x00\xff",
+        "",
+        line(0, 2, (1, 2, 3, 4)).replace("-2.0", "nan"),
+    ],
 )
 def test_broken_lists(vigor: Path, text: str) -> None:
     (vigor / "splits/Chicago/same_area_balanced_test__corrected.txt").write_bytes(text.encode("latin-1"))
