@@ -1,53 +1,33 @@
 """A published gallery: opened with every byte checked, searched by FAISS, its tiles read afresh."""
 
 import math
+import os
+import weakref
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
-import faiss
 import geopandas
 import numpy as np
+import pandas
 import shapely
-import torch
 from jaxtyping import Bool, Float, Float32, Int64, UInt8
 
-from geoloc.azimuth import correlate, peak, window_gain
-from geoloc.errors import GalleryError, ImageryError, ModelError
+from geoloc.errors import GalleryError, ModelError
 from geoloc.hits import Hits
 from geoloc.model import SPEC, read_spec
 from geoloc.places import M_PER_DEG, LonLat, Tile, to_lonlat
 from geoloc.posterior import Calibration, Evidence, read_calibration
 from geoloc.spec import EncoderSpec
-from indexing.embeddings import read_ids, read_rows
-from indexing.faiss_index import read_index, search_rows
-from indexing.manifest import Manifest, Source, check_file, live_folder, read_manifest
-from indexing.table import read_table
-from preprocessing.geotiff import Imagery, open_imagery
+from indexing.manifest import Manifest, Source, check_file
+from indexing.segment import OpenSegment, best_first, best_turns
+from indexing.source import open_source
+from indexing.versions import hold_live
+from preprocessing.geotiff import Imagery
 from preprocessing.imagery import read_square
 
-_SPARE = 16  # more hits than asked for, so that equal scores around the k-th are ordered by id
-_RESCORED = 256
 _SAMPLE = 4096
-
-
-def best_turns(
-    query: Float32[np.ndarray, "d"],
-    embeddings: Float32[np.ndarray, "m d"],
-    spec: EncoderSpec,
-    turns: Int64[np.ndarray, "t"],
-) -> tuple[Float32[np.ndarray, "m"], Float32[np.ndarray, "m"]]:
-    """The cosine of a query with each tile at its best of the turns, and that turn.
-
-    Where there was a choice the turn is placed between bins, where the scores truly peak.
-    """
-    street = torch.from_numpy(query).view(1, spec.azimuth_bins, -1)
-    scores = correlate(street, torch.from_numpy(embeddings).view(len(embeddings), spec.azimuth_bins, -1))[0]
-    allowed = torch.from_numpy(turns)
-    best = allowed[scores[:, allowed].argmax(dim=1)]
-    height, turn = peak(scores, best)
-    return (height * window_gain(street)).numpy(), (turn if len(turns) > 1 else best.float()).numpy()
 
 
 class Gallery:
@@ -56,34 +36,39 @@ class Gallery:
     manifest: what the version says about itself. model_dir: the model that made it.
     """
 
-    def __init__(
-        self, folder: Path, manifest: Manifest, ids: Int64[np.ndarray, "n"], index: faiss.Index
-    ) -> None:
-        self.folder = folder
+    def __init__(self, path: Path, manifest: Manifest, segments: Sequence[OpenSegment], held: int) -> None:
+        self.path = path
         self.manifest = manifest
-        self.model_dir = folder / "model"
-        self._ids = ids
-        self._row_of_sorted = np.argsort(ids)
-        self._index: faiss.Index | None = index
+        self.model_dir = path / manifest.model
+        self._segments = segments
+        self._ids = np.concatenate([segment.ids[segment.kept] for segment in segments])
+        self._row_of_sorted = np.argsort(self._ids)
         self._imagery: dict[str, Imagery] = {}
+        self._let_go = weakref.finalize(self, os.close, held)
 
     @classmethod
     def open(cls, path: Path) -> "Gallery":
         """Open the version that CURRENT names, after checking every file against its hash.
 
-        Raises GalleryError, with cause and remedy, for anything missing, damaged or inconsistent.
+        Until it is closed `gc` leaves the version alone. Raises GalleryError, with cause and remedy, for
+        anything missing, damaged or inconsistent.
         """
-        folder = live_folder(path)
-        manifest = read_manifest(folder)
-        for file in manifest.files:
-            check_file(folder, file)
-        spec, rows = manifest.spec, manifest.rows
-        if read_spec(folder / "model") != spec:
-            raise GalleryError(f"{folder}: model/{SPEC} is not the manifest's; build the gallery again.")
-        ids = read_ids(folder / "embeddings.h5", spec, rows)
-        if len(np.unique(ids)) != rows:
-            raise GalleryError(f"{folder} has tiles of the same id; build the gallery again.")
-        return cls(folder, manifest, ids, read_index(folder / "index.faiss", spec.dim, rows))
+        manifest, held = hold_live(path)
+        try:
+            for file in manifest.files:
+                check_file(path, file)
+            if read_spec(path / manifest.model) != manifest.spec:
+                raise GalleryError(
+                    f"{path}: {manifest.model}/{SPEC} is not the manifest's; build the gallery again."
+                )
+            segments = [OpenSegment.open(path, segment, manifest.spec) for segment in manifest.segments]
+            gallery = cls(path, manifest, segments, held)
+        except BaseException:
+            os.close(held)
+            raise
+        if len(np.unique(gallery._ids)) != len(gallery):
+            raise GalleryError(f"{path} has tiles of the same id; build the gallery again.")
+        return gallery
 
     def __enter__(self) -> "Gallery":
         return self
@@ -94,8 +79,10 @@ class Gallery:
         self.close()
 
     def close(self) -> None:
-        """Let the index go; the gallery cannot be searched any more."""
-        self._index = None
+        """Let the indexes and the version go; the gallery cannot be searched any more."""
+        for segment in self._segments:
+            segment.close()
+        self._let_go()
 
     def __len__(self) -> int:
         return self.manifest.rows
@@ -113,7 +100,8 @@ class Gallery:
     @cached_property
     def tiles(self) -> geopandas.GeoDataFrame:
         """One row per tile, see `make_table`; geometry is the footprint in EPSG:4326."""
-        return read_table(self.folder / "tiles.parquet")
+        tables = [segment.table() for segment in self._segments]
+        return tables[0] if len(tables) == 1 else pandas.concat(tables, ignore_index=True)
 
     @cached_property
     def calibration(self) -> Calibration | None:
@@ -122,8 +110,8 @@ class Gallery:
 
     @cached_property
     def north_deg(self) -> float:
-        """The true azimuth of the grid's north, at the middle row's tile."""
-        return self.tile(int(self._ids[len(self) // 2])).north_deg
+        """The true azimuth of the grid's north, at the tile of the middle id."""
+        return self.tile(int(self._ids[self._row_of_sorted[len(self) // 2]])).north_deg
 
     def lonlats(self, ids: Int64[np.ndarray, "n"]) -> Float[np.ndarray, "n 2"]:
         """The centres of tiles."""
@@ -180,10 +168,7 @@ class Gallery:
 
     def _open_imagery(self, source: Source) -> Imagery:
         if source.path not in self._imagery:
-            path = Path(source.path)
-            self._imagery[source.path] = open_imagery(path)
-            if path.stat().st_size != source.bytes:
-                raise ImageryError(f"{path} is not the file it was; build the gallery again.")
+            self._imagery[source.path] = open_source(source)
         return self._imagery[source.path]
 
     def _row(self, id: int) -> int:
@@ -212,11 +197,13 @@ class Gallery:
         cosines over the azimuths that the query shows. Raises ModelError for queries of another model,
         GalleryError for a region without tiles.
         """
-        if self._index is None:
-            raise GalleryError(f"{self.folder} was closed; open the gallery again to search it.")
+        if not self._let_go.alive:
+            raise GalleryError(f"{self.path} was closed; open the gallery again to search it.")
         known = [None] * len(queries) if headings_deg is None else headings_deg
         self._check_queries(queries, k, known)
-        only = None if region is None else self._centres_in(region)
+        only: Sequence[Bool[np.ndarray, n] | None] = [None] * len(self._segments)
+        if region is not None:
+            only = self._by_segment(self._centres_in(region))
         hits = [
             self._search_one(query, k, self.turns(heading, tolerance_deg), heading, only)
             for query, heading in zip(queries, known, strict=True)
@@ -242,24 +229,12 @@ class Gallery:
         k: int,
         turns: Int64[np.ndarray, "t"],
         heading_deg: float | None,
-        only: Bool[np.ndarray, "n"] | None,
+        only: Sequence[Bool[np.ndarray, "n"] | None],
     ) -> tuple[Int64[np.ndarray, "k"], Float32[np.ndarray, "k"], Float32[np.ndarray, "k"]]:
-        """Ids, scores and headings of the k best tiles over the query's turns.
-
-        A tile among the k best overall is among the k best of its own best turn, so k of each suffice.
-        """
-        assert self._index is not None
-        by_bin = query.reshape(self.spec.azimuth_bins, self.spec.channels)
-        copies = np.stack([np.roll(by_bin, turn, axis=0).ravel() for turn in turns])
-        score, row = search_rows(self._index, copies, min(len(self), k + _SPARE), only)
-        turn = np.repeat(turns[:, None], row.shape[1], axis=1)[row >= 0].astype(np.float32)
-        score, row = score[row >= 0] * self._gain(query), row[row >= 0]
-        order = np.lexsort((row, -score))
-        order = order[np.sort(np.unique(row[order], return_index=True)[1])]
-        score, row, turn = score[order], row[order], turn[order]
-        score[:_RESCORED], turn[:_RESCORED] = self._rescore(query, row[:_RESCORED], turns)
-        id = self._ids[row]
-        best = np.lexsort((id, -score.round(6)))[:k]
+        """Ids, scores and headings of the k best tiles of all segments over the query's turns."""
+        found = [one.search(query, k, turns, rows) for one, rows in zip(self._segments, only, strict=True)]
+        id, score, turn = (np.concatenate(part) for part in zip(*found, strict=True))
+        best = best_first(id, score)[:k]
         score = np.minimum.accumulate(score[best])
         heading = ((heading_deg or 0.0) + turn[best] * 360 / self.spec.azimuth_bins) % 360
         if heading_deg is None and self.spec.azimuth_bins == 1:
@@ -271,22 +246,27 @@ class Gallery:
             np.pad(heading, pad, constant_values=np.nan).astype(np.float32),
         )
 
-    def _gain(self, query: Float32[np.ndarray, "d"]) -> float:
-        return float(window_gain(torch.from_numpy(query).view(1, self.spec.azimuth_bins, -1)))
-
-    def _rescore(
-        self, query: Float32[np.ndarray, "d"], rows: Int64[np.ndarray, "m"], turns: Int64[np.ndarray, "t"]
-    ) -> tuple[Float32[np.ndarray, "m"], Float32[np.ndarray, "m"]]:
-        """Exact scores of some rows at their best of the turns, and that turn with its fraction."""
-        stored = read_rows(self.folder / "embeddings.h5", self.spec, len(self), rows)
-        score, turn = best_turns(query, stored.astype(np.float32), self.spec, turns)
-        return score, turn
+    def _by_segment(self, tiles: Bool[np.ndarray, "n"]) -> list[Bool[np.ndarray, "m"]]:
+        """Which rows of every segment are meant, of which tiles of the gallery."""
+        parts, start = [], 0
+        for segment in self._segments:
+            rows = segment.kept.copy()
+            stop = start + int(rows.sum())
+            rows[rows] = tiles[start:stop]
+            parts.append(rows)
+            start = stop
+        return parts
 
     @cached_property
     def _sample(self) -> Float32[np.ndarray, "s d"]:
-        """Embeddings of at most 4,096 tiles, spread evenly over the rows."""
-        rows = np.unique(np.linspace(0, len(self) - 1, min(len(self), _SAMPLE)).astype(np.int64))
-        return read_rows(self.folder / "embeddings.h5", self.spec, len(self), rows).astype(np.float32)
+        """Embeddings of at most 4,096 tiles, spread evenly over the ids."""
+        spread = np.unique(np.linspace(0, len(self) - 1, min(len(self), _SAMPLE)).astype(np.int64))
+        chosen = np.zeros(len(self), bool)
+        chosen[self._row_of_sorted[spread]] = True
+        parts = zip(self._segments, self._by_segment(chosen), strict=True)
+        return np.concatenate([one.embeddings(np.flatnonzero(rows)) for one, rows in parts]).astype(
+            np.float32
+        )
 
     def evidence(
         self,

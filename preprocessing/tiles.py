@@ -5,13 +5,14 @@ zone's origin. So a tile's place follows from its id alone, and neither building
 imagery moves or renumbers any tile.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import shapely
-from jaxtyping import Float64, Int16, Int64, UInt8
+from jaxtyping import Bool, Float64, Int16, Int64, UInt8
 
 from geoloc.errors import ImageryError
 from geoloc.places import Tile, to_lonlat
@@ -92,11 +93,25 @@ class Grid:
 
 @dataclass(frozen=True)
 class Block:
-    """At most 32 x 32 neighbouring cells that imagery covers, row by row from the south."""
+    """At most 32 x 32 neighbouring cells that imagery covers, row by row from the south.
+
+    showing: indexes into the imagery; only tiles that show a pixel of one of these are cut, None: all.
+    """
 
     zone: int
     columns: Int64[np.ndarray, "n"]
     rows: Int64[np.ndarray, "n"]
+    showing: frozenset[int] | None = None
+
+    def only(self, cells: Bool[np.ndarray, "n"]) -> "Block":
+        """The same of some cells."""
+        return dataclasses.replace(self, columns=self.columns[cells], rows=self.rows[cells])
+
+
+def row_order(grid: Grid, ids: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "n"]:
+    """The order in which a build of `plan_blocks` stores tiles, whatever order they are in."""
+    zones, columns, rows = grid.cells(ids)
+    return np.lexsort((columns % BLOCK, rows % BLOCK, columns // BLOCK, rows // BLOCK, zones))
 
 
 def refuse_coarse(imagery: Imagery, footprint_m: float) -> None:
@@ -183,7 +198,7 @@ def _plan_zone(
         if region is not None:
             keep[keep] = _is_inside(block, keep, grid, region)
         if keep.any():
-            yield Block(zone, block.columns[keep], block.rows[keep])
+            yield block.only(keep)
 
 
 def _is_covered(block: Block, grid: Grid, covered: shapely.Geometry) -> np.ndarray:
@@ -217,17 +232,13 @@ def cut_block(
     for start in range(first_row, int(block.rows.max()) + 1, strip):
         here = (block.rows >= start) & (block.rows < start + strip)
         if here.any():
-            yield from _cut_strip(block.zone, block.columns[here], block.rows[here], grid, imagery, crs)
+            yield from _cut_strip(block.only(here), grid, imagery, crs)
 
 
 def _cut_strip(
-    zone: int,
-    columns: Int64[np.ndarray, "n"],
-    rows: Int64[np.ndarray, "n"],
-    grid: Grid,
-    imagery: Sequence[Imagery],
-    crs: str,
+    part: Block, grid: Grid, imagery: Sequence[Imagery], crs: str
 ) -> Iterator[tuple[int, int, UInt8[np.ndarray, "s s 3"]]]:
+    columns, rows = part.columns, part.rows
     bounds = grid.bounds(columns, rows)
     left, bottom = bounds[:, :2].min(axis=0).tolist()
     right, top = bounds[:, 2:].max(axis=0).tolist()
@@ -236,10 +247,12 @@ def _cut_strip(
     near = [i for i, one in enumerate(imagery) if outline(one, crs).intersects(strip)]
     hw = int(tops.max()) + grid.size_px, int(lefts.max()) + grid.size_px
     rgb, owner = read_square([imagery[i] for i in near], crs, (left, bottom, right, top), hw)
-    for id, x, y in zip(grid.ids(zone, columns, rows).tolist(), lefts.tolist(), tops.tolist(), strict=True):
+    shown = None if part.showing is None else [i for i, one in enumerate(near) if one in part.showing]
+    ids = grid.ids(part.zone, columns, rows)
+    for id, x, y in zip(ids.tolist(), lefts.tolist(), tops.tolist(), strict=True):
         square = slice(y, y + grid.size_px), slice(x, x + grid.size_px)
         source = _main_source(owner[square])
-        if source is not None:
+        if source is not None and (shown is None or np.isin(owner[square], shown).any()):
             yield id, near[source], rgb[square]
 
 
