@@ -224,31 +224,36 @@ def cut_block(
     """Every tile of a block with enough valid pixels: (id, index into imagery, pixels), by row.
 
     Imagery is read once for as many rows of tiles as fit in memory, and overlapping tiles are cut from that.
+    What is read is the ground of a whole block, so that a tile's pixels are the same whichever others are cut.
     """
-    crs = grid.crs(block.zone)
     width_px = (BLOCK - 1) * grid.stride_px + grid.size_px
     strip = max(1, (_MOST_BLOCK_PX // width_px - grid.size_px) // grid.stride_px + 1)
-    first_row = int(block.rows.min())
-    for start in range(first_row, int(block.rows.max()) + 1, strip):
-        here = (block.rows >= start) & (block.rows < start + strip)
+    first_column, first_row = (int(cells.min()) // BLOCK * BLOCK for cells in (block.columns, block.rows))
+    for start in range(first_row, first_row + BLOCK, strip):
+        last = min(start + strip, first_row + BLOCK) - 1
+        here = (block.rows >= start) & (block.rows <= last)
         if here.any():
-            yield from _cut_strip(block.only(here), grid, imagery, crs)
+            corners = np.array([first_column, first_column + BLOCK - 1]), np.array([start, last])
+            yield from _cut_strip(block.only(here), grid, imagery, *corners)
 
 
 def _cut_strip(
-    part: Block, grid: Grid, imagery: Sequence[Imagery], crs: str
+    part: Block,
+    grid: Grid,
+    imagery: Sequence[Imagery],
+    columns: Int64[np.ndarray, "2"],
+    rows: Int64[np.ndarray, "2"],
 ) -> Iterator[tuple[int, int, UInt8[np.ndarray, "s s 3"]]]:
-    columns, rows = part.columns, part.rows
-    bounds = grid.bounds(columns, rows)
-    left, bottom = bounds[:, :2].min(axis=0).tolist()
-    right, top = bounds[:, 2:].max(axis=0).tolist()
-    lefts, tops = (columns - columns.min()) * grid.stride_px, (rows.max() - rows) * grid.stride_px
+    """The tiles of a part, cut from the ground of the columns and rows between these two."""
+    crs, bounds = grid.crs(part.zone), grid.bounds(columns, rows)
+    (left, bottom), (right, top) = bounds[0, :2].tolist(), bounds[1, 2:].tolist()
+    lefts, tops = (part.columns - columns[0]) * grid.stride_px, (rows[1] - part.rows) * grid.stride_px
     strip = shapely.box(left, bottom, right, top)
     near = [i for i, one in enumerate(imagery) if outline(one, crs).intersects(strip)]
-    hw = int(tops.max()) + grid.size_px, int(lefts.max()) + grid.size_px
-    rgb, owner = read_square([imagery[i] for i in near], crs, (left, bottom, right, top), hw)
+    h, w = (int(np.ptp(cells)) * grid.stride_px + grid.size_px for cells in (rows, columns))
+    rgb, owner = read_square([imagery[i] for i in near], crs, (left, bottom, right, top), (h, w))
     shown = None if part.showing is None else [i for i, one in enumerate(near) if one in part.showing]
-    ids = grid.ids(part.zone, columns, rows)
+    ids = grid.ids(part.zone, part.columns, part.rows)
     for id, x, y in zip(ids.tolist(), lefts.tolist(), tops.tolist(), strict=True):
         square = slice(y, y + grid.size_px), slice(x, x + grid.size_px)
         source = _main_source(owner[square])

@@ -42,17 +42,13 @@ def build(world: Path, model: Path, out: Path, names: str) -> Path:
 
 
 def add(world: Path, gallery: Path, names: str, **options) -> Path:
-    return add_imagery(
-        gallery, [world / f"{name}.tif" for name in names], encoder=FakeEncoder(), **options
-    )
+    return add_imagery(gallery, [world / f"{name}.tif" for name in names], encoder=FakeEncoder(), **options)
 
 
 def embeddings(gallery: Path) -> dict[int, bytes]:
     """By id, of every tile; none may be there twice."""
     with Gallery.open(gallery) as opened:
-        parts = [
-            (one.ids[one.kept], one.embeddings(np.flatnonzero(one.kept))) for one in opened._segments
-        ]
+        parts = [(one.ids[one.kept], one.embeddings(np.flatnonzero(one.kept))) for one in opened._segments]
     ids = np.concatenate([ids for ids, _ in parts]).tolist()
     found = dict(zip(ids, map(bytes, np.concatenate([rows for _, rows in parts])), strict=True))
     assert len(found) == len(ids)
