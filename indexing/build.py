@@ -21,10 +21,11 @@ from geoloc.errors import GalleryError, ImageryError, ModelError
 from geoloc.model import CARD, SPEC, WEIGHTS, load_encoder
 from geoloc.posterior import FILE as CALIBRATION
 from indexing import manifest as manifests
+from indexing.choose import choose_factory
 from indexing.durable import disk_errors_named, only_builder, sha256_of, sync_tree, write_whole
 from indexing.embed import Progress, committed, embed_blocks
 from indexing.embeddings import write_embeddings
-from indexing.faiss_index import choose_factory, fill_index, make_index
+from indexing.faiss_index import fill_index, make_index
 from indexing.manifest import Manifest, Source
 from indexing.region import read_region
 from indexing.table import make_table
@@ -156,7 +157,7 @@ def store(plan: Plan, encoder: TwinEncoder, model: Path, work: Path, index: str,
     table.to_parquet(version / "tiles.parquet", index=False)
 
     progress("index", 0, len(ids))
-    factory = choose_factory(len(ids)) if index == "auto" else index
+    factory = choose_factory(len(ids))[0] if index == "auto" else index
     filled = fill_index(
         factory, spec.dim, len(ids), lambda: (chunk.embeddings for chunk in committed(work, len(plan.blocks)))
     )

@@ -6,48 +6,27 @@ from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
-import faiss
 import geopandas
 import numpy as np
 import shapely
-import torch
-from jaxtyping import Bool, Float, Float32, Int64, UInt8
+from jaxtyping import Float, Float32, Int64, UInt8
 
-from geoloc.azimuth import correlate, peak, window_gain
 from geoloc.errors import GalleryError, ImageryError, ModelError
 from geoloc.hits import Hits
 from geoloc.model import SPEC, read_spec
 from geoloc.places import M_PER_DEG, LonLat, Tile, to_lonlat
 from geoloc.posterior import Calibration, Evidence, read_calibration
 from geoloc.spec import EncoderSpec
-from indexing.embeddings import read_ids, read_rows
-from indexing.faiss_index import read_index, search_rows
+from indexing.embeddings import read_ids
+from indexing.faiss_index import read_index
 from indexing.manifest import Manifest, Source, check_file, live_folder, read_manifest
+from indexing.rows import Ranges, count, ranges_of
+from indexing.segment import Segment, best_turns
 from indexing.table import read_table
 from preprocessing.geotiff import Imagery, open_imagery
 from preprocessing.imagery import read_square
 
-_SPARE = 16  # more hits than asked for, so that equal scores around the k-th are ordered by id
-_RESCORED = 256
 _SAMPLE = 4096
-
-
-def best_turns(
-    query: Float32[np.ndarray, "d"],
-    embeddings: Float32[np.ndarray, "m d"],
-    spec: EncoderSpec,
-    turns: Int64[np.ndarray, "t"],
-) -> tuple[Float32[np.ndarray, "m"], Float32[np.ndarray, "m"]]:
-    """The cosine of a query with each tile at its best of the turns, and that turn.
-
-    Where there was a choice the turn is placed between bins, where the scores truly peak.
-    """
-    street = torch.from_numpy(query).view(1, spec.azimuth_bins, -1)
-    scores = correlate(street, torch.from_numpy(embeddings).view(len(embeddings), spec.azimuth_bins, -1))[0]
-    allowed = torch.from_numpy(turns)
-    best = allowed[scores[:, allowed].argmax(dim=1)]
-    height, turn = peak(scores, best)
-    return (height * window_gain(street)).numpy(), (turn if len(turns) > 1 else best.float()).numpy()
 
 
 class Gallery:
@@ -57,14 +36,14 @@ class Gallery:
     """
 
     def __init__(
-        self, folder: Path, manifest: Manifest, ids: Int64[np.ndarray, "n"], index: faiss.Index
+        self, folder: Path, manifest: Manifest, ids: Int64[np.ndarray, "n"], segment: Segment
     ) -> None:
         self.folder = folder
         self.manifest = manifest
         self.model_dir = folder / "model"
         self._ids = ids
         self._row_of_sorted = np.argsort(ids)
-        self._index: faiss.Index | None = index
+        self._segment: Segment | None = segment
         self._imagery: dict[str, Imagery] = {}
 
     @classmethod
@@ -80,10 +59,12 @@ class Gallery:
         spec, rows = manifest.spec, manifest.rows
         if read_spec(folder / "model") != spec:
             raise GalleryError(f"{folder}: model/{SPEC} is not the manifest's; build the gallery again.")
-        ids = read_ids(folder / "embeddings.h5", spec, rows)
+        embeddings = folder / "embeddings.h5"
+        ids = read_ids(embeddings, spec, rows)
         if len(np.unique(ids)) != rows:
             raise GalleryError(f"{folder} has tiles of the same id; build the gallery again.")
-        return cls(folder, manifest, ids, read_index(folder / "index.faiss", spec.dim, rows))
+        index = read_index(folder / "index.faiss", spec.dim, rows)
+        return cls(folder, manifest, ids, Segment(embeddings, spec, rows, index, manifest.depth))
 
     def __enter__(self) -> "Gallery":
         return self
@@ -95,7 +76,7 @@ class Gallery:
 
     def close(self) -> None:
         """Let the index go; the gallery cannot be searched any more."""
-        self._index = None
+        self._segment = None
 
     def __len__(self) -> int:
         return self.manifest.rows
@@ -207,16 +188,15 @@ class Gallery:
         region: in lonlat; only tiles whose centre lies inside. headings_deg: a known heading means that
         the query lies on its canvas by it: it is searched as it is, and turned by whole azimuth bins up to
         tolerance_deg either way. Where it is None the query is searched in each of the `a` turns. A tile
-        keeps its best score and that turn as its heading (DSM, Shi 2020), between bins by a parabola. The
-        best 256 are scored again from the stored embeddings, whatever the index left of them. Scores are
+        keeps its best score and that turn as its heading (DSM, Shi 2020), between bins by a parabola.
+        What is answered is scored from the stored embeddings, whatever the index left of them. Scores are
         cosines over the azimuths that the query shows. Raises ModelError for queries of another model,
         GalleryError for a region without tiles.
         """
-        if self._index is None:
-            raise GalleryError(f"{self.folder} was closed; open the gallery again to search it.")
+        segment = self._opened
         known = [None] * len(queries) if headings_deg is None else headings_deg
         self._check_queries(queries, k, known)
-        only = None if region is None else self._centres_in(region)
+        only = segment.every if region is None else self._rows_in(region)
         hits = [
             self._search_one(query, k, self.turns(heading, tolerance_deg), heading, only)
             for query, heading in zip(queries, known, strict=True)
@@ -242,22 +222,10 @@ class Gallery:
         k: int,
         turns: Int64[np.ndarray, "t"],
         heading_deg: float | None,
-        only: Bool[np.ndarray, "n"] | None,
+        only: Ranges,
     ) -> tuple[Int64[np.ndarray, "k"], Float32[np.ndarray, "k"], Float32[np.ndarray, "k"]]:
-        """Ids, scores and headings of the k best tiles over the query's turns.
-
-        A tile among the k best overall is among the k best of its own best turn, so k of each suffice.
-        """
-        assert self._index is not None
-        by_bin = query.reshape(self.spec.azimuth_bins, self.spec.channels)
-        copies = np.stack([np.roll(by_bin, turn, axis=0).ravel() for turn in turns])
-        score, row = search_rows(self._index, copies, min(len(self), k + _SPARE), only)
-        turn = np.repeat(turns[:, None], row.shape[1], axis=1)[row >= 0].astype(np.float32)
-        score, row = score[row >= 0] * self._gain(query), row[row >= 0]
-        order = np.lexsort((row, -score))
-        order = order[np.sort(np.unique(row[order], return_index=True)[1])]
-        score, row, turn = score[order], row[order], turn[order]
-        score[:_RESCORED], turn[:_RESCORED] = self._rescore(query, row[:_RESCORED], turns)
+        """Ids, scores and headings of the k best tiles over the query's turns."""
+        row, score, turn = self._opened.search(query, turns, k, only)
         id = self._ids[row]
         best = np.lexsort((id, -score.round(6)))[:k]
         score = np.minimum.accumulate(score[best])
@@ -271,22 +239,17 @@ class Gallery:
             np.pad(heading, pad, constant_values=np.nan).astype(np.float32),
         )
 
-    def _gain(self, query: Float32[np.ndarray, "d"]) -> float:
-        return float(window_gain(torch.from_numpy(query).view(1, self.spec.azimuth_bins, -1)))
-
-    def _rescore(
-        self, query: Float32[np.ndarray, "d"], rows: Int64[np.ndarray, "m"], turns: Int64[np.ndarray, "t"]
-    ) -> tuple[Float32[np.ndarray, "m"], Float32[np.ndarray, "m"]]:
-        """Exact scores of some rows at their best of the turns, and that turn with its fraction."""
-        stored = read_rows(self.folder / "embeddings.h5", self.spec, len(self), rows)
-        score, turn = best_turns(query, stored.astype(np.float32), self.spec, turns)
-        return score, turn
+    @property
+    def _opened(self) -> Segment:
+        if self._segment is None:
+            raise GalleryError(f"{self.folder} was closed; open the gallery again to search it.")
+        return self._segment
 
     @cached_property
     def _sample(self) -> Float32[np.ndarray, "s d"]:
         """Embeddings of at most 4,096 tiles, spread evenly over the rows."""
         rows = np.unique(np.linspace(0, len(self) - 1, min(len(self), _SAMPLE)).astype(np.int64))
-        return read_rows(self.folder / "embeddings.h5", self.spec, len(self), rows).astype(np.float32)
+        return self._opened.read(rows)
 
     def evidence(
         self,
@@ -310,7 +273,7 @@ class Gallery:
             scores=scores[found].astype(np.float64),
             rival=float(elsewhere[0] if len(elsewhere) else scores[found][-1]),
             background=best_turns(query, self._sample, self.spec, turns)[0].astype(np.float64),
-            tiles=len(self) if region is None else int(self._centres_in(region).sum()),
+            tiles=len(self) if region is None else count(self._rows_in(region)),
             seen_deg=360 * float(seen) / bins,
             span_deg=360 * (len(turns) - 1) / bins if len(turns) < bins else 360.0,
         )
@@ -328,7 +291,7 @@ class Gallery:
         if k < 1 or len(headings_deg) != len(queries):
             raise GalleryError("A search wants k of at least 1 and one heading, or None, per query.")
 
-    def _centres_in(self, region: shapely.Geometry) -> Bool[np.ndarray, "n"]:
+    def _rows_in(self, region: shapely.Geometry) -> Ranges:
         shapely.prepare(region)
         inside = np.asarray(shapely.contains_xy(region, self.tiles["lon"], self.tiles["lat"]))
         if not inside.any():
@@ -337,4 +300,4 @@ class Gallery:
                 "No tile of the gallery lies in the region; "
                 f"draw one within {west:.4f}, {south:.4f}, {east:.4f}, {north:.4f}."
             )
-        return inside
+        return ranges_of(inside)

@@ -23,6 +23,7 @@ SCHEMA = 1
 NAME = "manifest.json"
 _PARTS = {"embeddings.h5", "tiles.parquet", "index.faiss", f"model/{WEIGHTS}", f"model/{SPEC}"}
 _LARGEST_MANIFEST = 1 << 26
+_MOST_RESCORED = 1 << 16
 _VERSION = re.compile(r"[0-9a-f]{16}")
 
 
@@ -45,8 +46,21 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Recall:
+    """recall@10 after scoring again, against exact search: of how many queries made from stored rows."""
+
+    known_heading: float
+    unknown_heading: float
+    queries: int
+
+
+@dataclass(frozen=True)
 class Manifest:
-    """A gallery version. index: its FAISS factory string. sources: in the order that wins overlaps."""
+    """A gallery version. index: the string that made it. sources: in the order that wins overlaps.
+
+    depth: how many of the rows that the index proposes are scored again. recall: as measured when it was
+    built, None for an exact index and in galleries of before.
+    """
 
     version: str
     spec: EncoderSpec
@@ -56,6 +70,8 @@ class Manifest:
     bounds_lonlat: tuple[float, float, float, float]
     sources: tuple[Source, ...]
     files: tuple[StoredFile, ...]
+    depth: int = 256
+    recall: Recall | None = None
 
     @property
     def stride_m(self) -> float:
@@ -140,7 +156,15 @@ def _from_json(raw: dict[str, Any], version: str) -> Manifest:
         bounds_lonlat=_bounds(raw["bounds_lonlat"]),
         sources=tuple(map(_source, raw["sources"])),
         files=files,
+        depth=_depth(raw.get("depth", 256)),
+        recall=Recall(**raw["recall"]) if raw.get("recall") else None,
     )
+
+
+def _depth(raw: int) -> int:
+    if not 1 <= int(raw) <= _MOST_RESCORED:
+        raise ValueError("a depth that no search can have")
+    return int(raw)
 
 
 def _source(raw: dict[str, Any]) -> Source:
