@@ -22,7 +22,7 @@ from indexing.durable import disk_errors_named, only_builder, sha256_of
 from indexing.embed import Progress, committed, embed_blocks
 from indexing.embeddings import Chunk
 from indexing.faiss_index import make_index
-from indexing.manifest import Manifest, Segment, StoredFile
+from indexing.manifest import Manifest, StoredFile, StoredSegment
 from indexing.publish import install, install_model, publish
 from indexing.region import read_region
 from indexing.source import source_of
@@ -48,7 +48,7 @@ class Plan:
 class Stored:
     """A segment in its place, and what a manifest says of it."""
 
-    segment: Segment
+    segment: StoredSegment
     files: tuple[StoredFile, ...]
     bounds_lonlat: Bounds
 
@@ -226,7 +226,7 @@ def store_segment(
     factory, bounds = write_segment(made, spec, grid, tiles, chunks, index)
     place, files = install(made, gallery, "segments")
     progress("store", rows, rows)
-    return Stored(Segment(place, rows, factory), files, bounds)
+    return Stored(StoredSegment(place, rows, factory), files, bounds)
 
 
 def clear_leftovers(gallery: Path) -> None:

@@ -3,7 +3,6 @@
 Nothing is embedded: the rows come from the segments that are there, in the order of a new build.
 """
 
-import dataclasses
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Int64
 
 from geoloc.errors import GalleryError
 from geoloc.spec import EncoderSpec
@@ -23,13 +22,13 @@ from indexing.manifest import (
     EMBEDDINGS,
     TABLE,
     Manifest,
-    Segment,
+    StoredSegment,
     check_file,
     live_folder,
     read_manifest,
-    runs_of,
 )
 from indexing.publish import publish
+from indexing.rows import mask_of, rows_of
 from indexing.table import Origins, read_origins
 from preprocessing.tiles import row_order
 
@@ -79,7 +78,7 @@ def settle(gallery: Path, version: Path, progress: Progress, note: Note) -> Path
         return publish(merged(base, chosen, gallery, work, progress), gallery, work)
 
 
-def due(segments: Sequence[Segment]) -> list[Segment]:
+def due(segments: Sequence[StoredSegment]) -> list[StoredSegment]:
     """Which segments to merge, if any: those with over a third removed, all but the largest of over eight."""
     by_size = sorted(segments, key=lambda one: one.live)
     small = by_size[:-1] if len(segments) > MOST_SEGMENTS else []
@@ -90,18 +89,14 @@ def due(segments: Sequence[Segment]) -> list[Segment]:
     ]
 
 
-def without(segments: Sequence[Segment], gone: Sequence[Bool[np.ndarray, "n"]]) -> tuple[Segment, ...]:
-    """The segments with more of their rows removed, and none of which nothing would be left."""
-    kept = [segment.kept & ~rows for segment, rows in zip(segments, gone, strict=True)]
-    return tuple(
-        dataclasses.replace(segment, removed=runs_of(~rows))
-        for segment, rows in zip(segments, kept, strict=True)
-        if rows.any()
-    )
+def without(segments: Sequence[StoredSegment], gone: Sequence[np.ndarray]) -> tuple[StoredSegment, ...]:
+    """The segments with more rows removed, by a flag for each row, and none of which nothing is left."""
+    left = [mask_of(segment.kept, segment.rows) & ~rows for segment, rows in zip(segments, gone, strict=True)]
+    return tuple(segment.keeping(rows) for segment, rows in zip(segments, left, strict=True) if rows.any())
 
 
 def merged(
-    base: Manifest, chosen: Sequence[Segment], gallery: Path, work: Path, progress: Progress
+    base: Manifest, chosen: Sequence[StoredSegment], gallery: Path, work: Path, progress: Progress
 ) -> Manifest:
     """The manifest with one new segment, installed, in place of the chosen ones."""
     for file in base.files_of(*(segment.folder for segment in chosen)):
@@ -140,8 +135,8 @@ class _Rows:
             yield self.tiles.ids[start : start + _AT_ONCE], embeddings
 
 
-def _rows_of(base: Manifest, chosen: Sequence[Segment], gallery: Path) -> _Rows:
-    rows = [np.flatnonzero(segment.kept) for segment in chosen]
+def _rows_of(base: Manifest, chosen: Sequence[StoredSegment], gallery: Path) -> _Rows:
+    rows = [rows_of(segment.kept) for segment in chosen]
     origins = [read_origins(gallery / segment.folder / TABLE) for segment in chosen]
     ids, sources, gsd_m = (
         np.concatenate([getattr(one, name)[some] for one, some in zip(origins, rows, strict=True)])

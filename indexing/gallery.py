@@ -3,7 +3,7 @@
 import math
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,9 @@ from geoloc.places import M_PER_DEG, LonLat, Tile, to_lonlat
 from geoloc.posterior import Calibration, Evidence, read_calibration
 from geoloc.spec import EncoderSpec
 from indexing.manifest import Manifest, Source, check_file
-from indexing.segment import OpenSegment, best_first, best_turns
+from indexing.opened import OpenSegment, open_segment
+from indexing.rows import Ranges
+from indexing.segment import best_turns
 from indexing.source import open_source
 from indexing.versions import hold_live
 from preprocessing.geotiff import Imagery
@@ -40,8 +42,8 @@ class Gallery:
         self.path = path
         self.manifest = manifest
         self.model_dir = path / manifest.model
-        self._segments = segments
-        self._ids = np.concatenate([segment.ids[segment.kept] for segment in segments])
+        self._open_segments: Sequence[OpenSegment] | None = segments
+        self._ids = np.concatenate([segment.ids for segment in segments])
         self._row_of_sorted = np.argsort(self._ids)
         self._imagery: dict[str, Imagery] = {}
         self._let_go = weakref.finalize(self, os.close, held)
@@ -61,7 +63,7 @@ class Gallery:
                 raise GalleryError(
                     f"{path}: {manifest.model}/{SPEC} is not the manifest's; build the gallery again."
                 )
-            segments = [OpenSegment.open(path, segment, manifest.spec) for segment in manifest.segments]
+            segments = [open_segment(path, segment, manifest.spec) for segment in manifest.segments]
             gallery = cls(path, manifest, segments, held)
         except BaseException:
             os.close(held)
@@ -80,8 +82,7 @@ class Gallery:
 
     def close(self) -> None:
         """Let the indexes and the version go; the gallery cannot be searched any more."""
-        for segment in self._segments:
-            segment.close()
+        self._open_segments = None
         self._let_go()
 
     def __len__(self) -> int:
@@ -100,7 +101,7 @@ class Gallery:
     @cached_property
     def tiles(self) -> geopandas.GeoDataFrame:
         """One row per tile, see `make_table`; geometry is the footprint in EPSG:4326."""
-        tables = [segment.table() for segment in self._segments]
+        tables = [segment.tiles for segment in self._segments]
         return tables[0] if len(tables) == 1 else pandas.concat(tables, ignore_index=True)
 
     @cached_property
@@ -192,18 +193,16 @@ class Gallery:
         region: in lonlat; only tiles whose centre lies inside. headings_deg: a known heading means that
         the query lies on its canvas by it: it is searched as it is, and turned by whole azimuth bins up to
         tolerance_deg either way. Where it is None the query is searched in each of the `a` turns. A tile
-        keeps its best score and that turn as its heading (DSM, Shi 2020), between bins by a parabola. The
-        best 256 are scored again from the stored embeddings, whatever the index left of them. Scores are
+        keeps its best score and that turn as its heading (DSM, Shi 2020), between bins by a parabola.
+        What is answered is scored from the stored embeddings, whatever the index left of them. Scores are
         cosines over the azimuths that the query shows. Raises ModelError for queries of another model,
         GalleryError for a region without tiles.
         """
-        if not self._let_go.alive:
-            raise GalleryError(f"{self.path} was closed; open the gallery again to search it.")
+        segments = self._segments
         known = [None] * len(queries) if headings_deg is None else headings_deg
         self._check_queries(queries, k, known)
-        only: Sequence[Bool[np.ndarray, n] | None] = [None] * len(self._segments)
-        if region is not None:
-            only = self._by_segment(self._centres_in(region))
+        inside = None if region is None else self._centres_in(region)
+        only = [one.kept for one in segments] if inside is None else self._rows_in(inside)
         hits = [
             self._search_one(query, k, self.turns(heading, tolerance_deg), heading, only)
             for query, heading in zip(queries, known, strict=True)
@@ -229,12 +228,12 @@ class Gallery:
         k: int,
         turns: Int64[np.ndarray, "t"],
         heading_deg: float | None,
-        only: Sequence[Bool[np.ndarray, "n"] | None],
+        only: Sequence[Ranges],
     ) -> tuple[Int64[np.ndarray, "k"], Float32[np.ndarray, "k"], Float32[np.ndarray, "k"]]:
         """Ids, scores and headings of the k best tiles of all segments over the query's turns."""
-        found = [one.search(query, k, turns, rows) for one, rows in zip(self._segments, only, strict=True)]
+        found = [one.search(query, turns, k, rows) for one, rows in zip(self._segments, only, strict=True)]
         id, score, turn = (np.concatenate(part) for part in zip(*found, strict=True))
-        best = best_first(id, score)[:k]
+        best = np.lexsort((id, -score.round(6)))[:k]
         score = np.minimum.accumulate(score[best])
         heading = ((heading_deg or 0.0) + turn[best] * 360 / self.spec.azimuth_bins) % 360
         if heading_deg is None and self.spec.azimuth_bins == 1:
@@ -246,16 +245,21 @@ class Gallery:
             np.pad(heading, pad, constant_values=np.nan).astype(np.float32),
         )
 
-    def _by_segment(self, tiles: Bool[np.ndarray, "n"]) -> list[Bool[np.ndarray, "m"]]:
-        """Which rows of every segment are meant, of which tiles of the gallery."""
-        parts, start = [], 0
+    @property
+    def _segments(self) -> Sequence[OpenSegment]:
+        if self._open_segments is None:
+            raise GalleryError(f"{self.path} was closed; open the gallery again to search it.")
+        return self._open_segments
+
+    def _parts(self, tiles: Bool[np.ndarray, "n"]) -> Iterator[tuple[OpenSegment, Bool[np.ndarray, "m"]]]:
+        """Every segment, and which of its tiles are meant."""
+        start = 0
         for segment in self._segments:
-            rows = segment.kept.copy()
-            stop = start + int(rows.sum())
-            rows[rows] = tiles[start:stop]
-            parts.append(rows)
-            start = stop
-        return parts
+            yield segment, tiles[start : start + len(segment.rows)]
+            start += len(segment.rows)
+
+    def _rows_in(self, tiles: Bool[np.ndarray, "n"]) -> list[Ranges]:
+        return [segment.rows_in(some) for segment, some in self._parts(tiles)]
 
     @cached_property
     def _sample(self) -> Float32[np.ndarray, "s d"]:
@@ -263,10 +267,7 @@ class Gallery:
         spread = np.unique(np.linspace(0, len(self) - 1, min(len(self), _SAMPLE)).astype(np.int64))
         chosen = np.zeros(len(self), bool)
         chosen[self._row_of_sorted[spread]] = True
-        parts = zip(self._segments, self._by_segment(chosen), strict=True)
-        return np.concatenate([one.embeddings(np.flatnonzero(rows)) for one, rows in parts]).astype(
-            np.float32
-        )
+        return np.concatenate([segment.read(some) for segment, some in self._parts(chosen)])
 
     def evidence(
         self,

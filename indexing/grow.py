@@ -37,6 +37,7 @@ from indexing.embed import Progress
 from indexing.embeddings import read_ids
 from indexing.manifest import EMBEDDINGS, Manifest, Source, live_folder, read_manifest
 from indexing.publish import publish
+from indexing.rows import rows_of
 from indexing.source import open_source, source_of
 from indexing.store import Bounds
 from preprocessing.geotiff import Imagery, find_imagery, outline
@@ -127,7 +128,9 @@ def plan_growth(
     grid = dataclasses.replace(
         base.grid, crs_of_zone=tuple(sorted((zones | dict(base.grid.crs_of_zone)).items()))
     )
-    present = np.concatenate([one[segment.kept] for one, segment in zip(ids, base.segments, strict=True)])
+    present = np.concatenate(
+        [one[rows_of(segment.kept)] for one, segment in zip(ids, base.segments, strict=True)]
+    )
     blocks = [
         part
         for block in plan_blocks(all_imagery, grid)

@@ -8,6 +8,7 @@ particular to a version, which rows of a segment are removed, is in the manifest
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 import re
@@ -22,17 +23,16 @@ from geoloc.errors import GalleryError, GeolocError
 from geoloc.model import SPEC, WEIGHTS
 from geoloc.spec import EncoderSpec
 from indexing.durable import sha256_of
+from indexing.rows import Ranges, ranges_of
 from preprocessing.tiles import Grid
 
 SCHEMA = 2
 NAME = "manifest.json"
 EMBEDDINGS, TABLE, INDEX = "embeddings.h5", "tiles.parquet", "index.faiss"
 _LARGEST_MANIFEST = 1 << 28
+_MOST_RESCORED = 1 << 16
 VERSION = re.compile(r"[0-9a-f]{16}")
 _FILE = re.compile(r"(segments|models)/[0-9a-f]{16}/[A-Za-z0-9_][A-Za-z0-9_.-]*")
-
-Run = tuple[int, int]
-"""Neighbouring rows: the first, and one past the last."""
 
 
 @dataclass(frozen=True)
@@ -54,23 +54,37 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Segment:
+class Recall:
+    """recall@10 after scoring again, against exact search: of how many queries made from stored rows."""
+
+    known_heading: float
+    unknown_heading: float
+    queries: int
+
+
+@dataclass(frozen=True)
+class StoredSegment:
     """Tiles that were stored together, in files that never change.
 
-    folder: relative to the gallery's. rows: how many tiles were stored. index: their FAISS factory
-    string. removed: the runs of rows that are in the gallery no more, in order and apart; not all.
-    Raises ValueError for runs that are none.
+    folder: relative to the gallery's. rows: how many tiles were stored. index: the string that made their
+    index. removed: the ranges of rows (first, one past the last) that are in the gallery no more; not all.
+    depth: how many of the rows that the index proposes are scored again. recall: as measured when it was
+    built, None for an exact index. Raises ValueError for ranges that are none, or a senseless depth.
     """
 
     folder: str
     rows: int
     index: str
-    removed: tuple[Run, ...] = ()
+    removed: tuple[tuple[int, int], ...] = ()
+    depth: int = 256
+    recall: Recall | None = None
 
     def __post_init__(self) -> None:
         ends = np.array(self.removed, np.int64).reshape(-1)
         if (np.diff(ends, prepend=-1) <= 0).any() or (ends > self.rows).any() or self.live < 1:
-            raise ValueError(f"{self.folder}: the removed rows are no runs of its {self.rows} rows")
+            raise ValueError(f"{self.folder}: the removed rows are no ranges of its {self.rows} rows")
+        if not 1 <= self.depth <= _MOST_RESCORED:
+            raise ValueError(f"{self.folder}: a depth that no search can have")
 
     @property
     def live(self) -> int:
@@ -78,18 +92,15 @@ class Segment:
         return self.rows - sum(stop - start for start, stop in self.removed)
 
     @property
-    def kept(self) -> Bool[np.ndarray, "n"]:
-        """By row, whether its tile is in the gallery still."""
-        kept = np.ones(self.rows, bool)
-        for start, stop in self.removed:
-            kept[start:stop] = False
-        return kept
+    def kept(self) -> Ranges:
+        """The rows whose tiles are in the gallery still."""
+        edges = np.array([0, *itertools.chain(*self.removed), self.rows]).reshape(-1, 2)
+        return edges[edges[:, 0] < edges[:, 1]]
 
-
-def runs_of(rows: Bool[np.ndarray, "n"]) -> tuple[Run, ...]:
-    """The runs of the rows that are set."""
-    edges = np.flatnonzero(np.diff(rows, prepend=False, append=False)).tolist()
-    return tuple(zip(edges[::2], edges[1::2], strict=True))
+    def keeping(self, kept: Bool[np.ndarray, "n"]) -> "StoredSegment":
+        """The same with only some of its rows in the gallery."""
+        removed = ((start, stop) for start, stop in ranges_of(~kept).tolist())
+        return dataclasses.replace(self, removed=tuple(removed))
 
 
 @dataclass(frozen=True)
@@ -106,7 +117,7 @@ class Manifest:
     sources: tuple[Source, ...]
     wanted_index: str
     model: str
-    segments: tuple[Segment, ...]
+    segments: tuple[StoredSegment, ...]
     files: tuple[StoredFile, ...]
 
     @property
@@ -139,7 +150,7 @@ class Manifest:
         return tuple(file for file in self.files if file.name.rpartition("/")[0] in folders)
 
     def changed(
-        self, segments: tuple[Segment, ...], new_files: tuple[StoredFile, ...] = (), **changes: Any
+        self, segments: tuple[StoredSegment, ...], new_files: tuple[StoredFile, ...] = (), **changes: Any
     ) -> "Manifest":
         """The manifest of the next version: of these segments, and what else changes."""
         files = tuple(dict.fromkeys(self.files + new_files))
@@ -229,9 +240,15 @@ def _from_json(raw: dict[str, Any], version: str) -> Manifest:
     )
 
 
-def _segment(raw: dict[str, Any]) -> Segment:
-    removed = tuple((int(start), int(stop)) for start, stop in raw["removed"])
-    return Segment(str(raw["folder"]), int(raw["rows"]), str(raw["index"]), removed)
+def _segment(raw: dict[str, Any]) -> StoredSegment:
+    return StoredSegment(
+        folder=str(raw["folder"]),
+        rows=int(raw["rows"]),
+        index=str(raw["index"]),
+        removed=tuple((int(start), int(stop)) for start, stop in raw["removed"]),
+        depth=int(raw["depth"]),
+        recall=Recall(**raw["recall"]) if raw["recall"] else None,
+    )
 
 
 def _source(raw: dict[str, Any]) -> Source:

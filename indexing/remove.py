@@ -16,6 +16,7 @@ from indexing.embed import Progress
 from indexing.manifest import TABLE, Manifest, Source, check_file, live_folder, read_manifest
 from indexing.publish import publish
 from indexing.region import read_region
+from indexing.rows import mask_of
 from indexing.table import read_table
 
 
@@ -34,7 +35,7 @@ def remove_region(
         base = read_manifest(live_folder(gallery))
         tables = [_table(gallery, base, segment.folder) for segment in base.segments]
         gone = [np.asarray(shapely.contains_xy(area, one["lon"], one["lat"])) for one in tables]
-        kept = [segment.kept for segment in base.segments]
+        kept = [mask_of(segment.kept, segment.rows) for segment in base.segments]
         _refuse_none_and_all(base, [rows & some for rows, some in zip(kept, gone, strict=True)])
         left = [one.geometry[rows & ~some] for one, rows, some in zip(tables, kept, gone, strict=True)]
         footprints = np.concatenate([np.asarray(one) for one in left])

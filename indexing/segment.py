@@ -1,25 +1,84 @@
-"""One segment of a gallery, opened: its ids, its stored embeddings, and the search of its index."""
+"""One searchable set of tiles: stored embeddings, and an index over their rows.
 
+The index proposes rows, of any type and however lossy; what is answered is scored from the embeddings.
+"""
+
+from dataclasses import dataclass
 from pathlib import Path
 
 import faiss
-import geopandas
 import numpy as np
 import torch
-from jaxtyping import Bool, Float16, Float32, Int64
+from jaxtyping import Float32, Int64
 
 from geoloc.azimuth import correlate, peak, window_gain
 from geoloc.spec import EncoderSpec
-from indexing.embeddings import read_ids, read_rows
-from indexing.faiss_index import read_index, search_rows
-from indexing.manifest import EMBEDDINGS, INDEX, TABLE, Segment
-from indexing.table import read_table
+from indexing.embeddings import read_rows
+from indexing.faiss_index import search_rows
+from indexing.rows import Ranges, count, every_row, rows_of
 
-_SPARE = 16  # more hits than asked for, so that equal scores around the k-th are ordered by id
-_RESCORED = 256
+SPARE = 16
+"""More rows than asked for, so that equal scores around the k-th are ordered by id."""
 
-Found = tuple[Int64[np.ndarray, "m"], Float32[np.ndarray, "m"], Float32[np.ndarray, "m"]]
-"""Tiles of a segment: their ids, their scores, and by how many bins the query is turned for them."""
+_AT_ONCE = 8192
+
+
+@dataclass(frozen=True)
+class Segment:
+    """`rows` embeddings of one model in a file, and their index. depth: how many rows are scored again."""
+
+    embeddings: Path
+    spec: EncoderSpec
+    rows: int
+    index: faiss.Index
+    depth: int
+
+    def search(
+        self, query: Float32[np.ndarray, "d"], turns: Int64[np.ndarray, "t"], k: int, only: Ranges
+    ) -> tuple[Int64[np.ndarray, "m"], Float32[np.ndarray, "m"], Float32[np.ndarray, "m"]]:
+        """The rows of `only` nearest to a query, best first, at least k where there are; scores and turns.
+
+        turns: by how many bins the query may be rolled. A row has its best score over them, and that turn
+        (`best_turns`). A row among the best overall is among the best of its own best turn, so `depth` of
+        each turn are looked up together, and the best `depth` of all scored from the stored embeddings.
+        Few rows are all scored. Raises GalleryError for a damaged file.
+        """
+        depth = max(self.depth, k + SPARE)
+        row = rows_of(only) if count(only) <= 2 * depth else self._candidates(query, turns, depth, only)
+        score, turn = self.score(query, row, turns)
+        order = np.lexsort((row, -score))
+        return row[order], score[order], turn[order]
+
+    def _candidates(
+        self, query: Float32[np.ndarray, "d"], turns: Int64[np.ndarray, "t"], depth: int, only: Ranges
+    ) -> Int64[np.ndarray, "m"]:
+        by_bin = query.reshape(self.spec.azimuth_bins, self.spec.channels)
+        copies = np.stack([np.roll(by_bin, turn, axis=0).ravel() for turn in turns])
+        score, row = (part.ravel() for part in search_rows(self.index, copies, depth, only))
+        order = np.argsort(-score, kind="stable")
+        _, first = np.unique(row[order], return_index=True)
+        best = row[order][np.sort(first)]
+        return best[best >= 0][:depth]
+
+    def score(
+        self, query: Float32[np.ndarray, "d"], rows: Int64[np.ndarray, "m"], turns: Int64[np.ndarray, "t"]
+    ) -> tuple[Float32[np.ndarray, "m"], Float32[np.ndarray, "m"]]:
+        """Exact scores of some rows at their best of the turns, and those turns. Raises GalleryError."""
+        parts = [
+            best_turns(query, self.read(rows[start : start + _AT_ONCE]), self.spec, turns)
+            for start in range(0, max(len(rows), 1), _AT_ONCE)
+        ]
+        score, turn = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return score, turn
+
+    def read(self, rows: Int64[np.ndarray, "m"]) -> Float32[np.ndarray, "m d"]:
+        """The stored embeddings of some rows. Raises GalleryError."""
+        return read_rows(self.embeddings, self.spec, self.rows, rows).astype(np.float32)
+
+    @property
+    def every(self) -> Ranges:
+        """All rows, for a search of everything."""
+        return every_row(self.rows)
 
 
 def best_turns(
@@ -38,76 +97,3 @@ def best_turns(
     best = allowed[scores[:, allowed].argmax(dim=1)]
     height, turn = peak(scores, best)
     return (height * window_gain(street)).numpy(), (turn if len(turns) > 1 else best.float()).numpy()
-
-
-class OpenSegment:
-    """A segment whose files have been checked. ids: by row. kept: the rows whose tiles are in the gallery."""
-
-    def __init__(
-        self,
-        folder: Path,
-        spec: EncoderSpec,
-        ids: Int64[np.ndarray, "n"],
-        kept: Bool[np.ndarray, "n"],
-        index: faiss.Index,
-    ) -> None:
-        self.folder, self.spec = folder, spec
-        self.ids, self.kept = ids, kept
-        self.is_whole = bool(kept.all())
-        self._index: faiss.Index | None = index
-
-    @classmethod
-    def open(cls, gallery: Path, segment: Segment, spec: EncoderSpec) -> "OpenSegment":
-        """Raises GalleryError for files that are not what the manifest says."""
-        folder = gallery / segment.folder
-        ids = read_ids(folder / EMBEDDINGS, spec, segment.rows)
-        index = read_index(folder / INDEX, spec.dim, segment.rows)
-        return cls(folder, spec, ids, segment.kept, index)
-
-    def close(self) -> None:
-        """Let the index go; the segment cannot be searched any more."""
-        self._index = None
-
-    def table(self) -> geopandas.GeoDataFrame:
-        """The tiles that are in the gallery, see `make_table`."""
-        table = read_table(self.folder / TABLE)
-        return table if self.is_whole else table[self.kept]
-
-    def embeddings(self, rows: Int64[np.ndarray, "m"]) -> Float16[np.ndarray, "m d"]:
-        """The stored embeddings of some rows."""
-        return read_rows(self.folder / EMBEDDINGS, self.spec, len(self.ids), rows)
-
-    def search(
-        self,
-        query: Float32[np.ndarray, "d"],
-        k: int,
-        turns: Int64[np.ndarray, "t"],
-        only: Bool[np.ndarray, "n"] | None = None,
-    ) -> Found:
-        """The k best tiles, or all there are, at their best of the turns; of `only` the rows that are set.
-
-        A tile among the k best overall is among the k best of its own best turn, so k of each suffice.
-        """
-        assert self._index is not None
-        if not self.is_whole:
-            only = self.kept if only is None else self.kept & only
-        by_bin = query.reshape(self.spec.azimuth_bins, self.spec.channels)
-        copies = np.stack([np.roll(by_bin, turn, axis=0).ravel() for turn in turns])
-        score, row = search_rows(self._index, copies, min(len(self.ids), k + _SPARE), only)
-        turn = np.repeat(turns[:, None], row.shape[1], axis=1)[row >= 0].astype(np.float32)
-        score, row = score[row >= 0] * self._gain(query), row[row >= 0]
-        order = np.lexsort((row, -score))
-        order = order[np.sort(np.unique(row[order], return_index=True)[1])]
-        score, row, turn = score[order], row[order], turn[order]
-        stored = self.embeddings(row[:_RESCORED]).astype(np.float32)
-        score[:_RESCORED], turn[:_RESCORED] = best_turns(query, stored, self.spec, turns)
-        best = best_first(self.ids[row], score)[:k]
-        return self.ids[row][best], score[best], turn[best]
-
-    def _gain(self, query: Float32[np.ndarray, "d"]) -> float:
-        return float(window_gain(torch.from_numpy(query).view(1, self.spec.azimuth_bins, -1)))
-
-
-def best_first(ids: Int64[np.ndarray, "m"], scores: Float32[np.ndarray, "m"]) -> Int64[np.ndarray, "m"]:
-    """The order of hits: best first, of equal scores the lower id first."""
-    return np.lexsort((ids, -scores.round(6)))

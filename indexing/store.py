@@ -7,8 +7,9 @@ from pathlib import Path
 import faiss
 
 from geoloc.spec import EncoderSpec
+from indexing.choose import choose_factory
 from indexing.embeddings import Chunk, write_embeddings
-from indexing.faiss_index import choose_factory, fill_index
+from indexing.faiss_index import fill_index
 from indexing.manifest import EMBEDDINGS, INDEX, TABLE
 from indexing.table import Origins, make_table
 from preprocessing.tiles import Grid
@@ -35,7 +36,7 @@ def write_segment(
     write_embeddings(folder / EMBEDDINGS, spec, rows, chunks())
     table = make_table(grid, tiles)
     table.to_parquet(folder / TABLE, index=False)
-    factory = choose_factory(rows) if index == "auto" else index
+    factory = choose_factory(rows)[0] if index == "auto" else index
     filled = fill_index(factory, spec.dim, rows, lambda: (embeddings for _, embeddings in chunks()))
     faiss.write_index(filled, str(folder / INDEX))
     west, south, east, north = table.total_bounds.tolist()

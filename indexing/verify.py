@@ -12,7 +12,8 @@ from geoloc.model import SPEC, read_spec
 from geoloc.spec import EncoderSpec
 from indexing.embeddings import read_embeddings
 from indexing.faiss_index import read_index, search_rows
-from indexing.manifest import EMBEDDINGS, INDEX, NAME, TABLE, Manifest, Segment, check_file
+from indexing.manifest import EMBEDDINGS, INDEX, NAME, TABLE, Manifest, StoredSegment, check_file
+from indexing.rows import rows_of
 from indexing.table import read_origins
 from indexing.versions import hold_live
 
@@ -75,7 +76,7 @@ def _content_problems(path: Path, manifest: Manifest) -> list[str]:
         ids, problems = [], []
         for segment in manifest.segments:
             some_ids, said = _examine_segment(path / segment.folder, segment, manifest.spec)
-            ids.append(some_ids[segment.kept])
+            ids.append(some_ids[rows_of(segment.kept)])
             problems += said
         if len(np.unique(np.concatenate(ids))) != manifest.rows:
             problems.append(f"{path} has tiles of the same id; build the gallery again.")
@@ -91,7 +92,7 @@ def _content_problems(path: Path, manifest: Manifest) -> list[str]:
 
 
 def _examine_segment(
-    folder: Path, segment: Segment, spec: EncoderSpec
+    folder: Path, segment: StoredSegment, spec: EncoderSpec
 ) -> tuple[Int64[np.ndarray, "n"], list[str]]:
     """Every id, removed or not, and what is wrong."""
     ids, rows, vectors = _read_sample(folder / EMBEDDINGS, segment.rows, spec)
@@ -120,7 +121,7 @@ def _read_sample(
 
 
 def _finds(
-    path: Path, segment: Segment, rows: Int64[np.ndarray, "s"], vectors: Float32[np.ndarray, "s d"]
+    path: Path, segment: StoredSegment, rows: Int64[np.ndarray, "s"], vectors: Float32[np.ndarray, "s d"]
 ) -> bool:
     """Whether each embedding finds itself, or one as like it (open water looks the same everywhere).
 

@@ -224,7 +224,7 @@ def cut_block(
     """Every tile of a block with enough valid pixels: (id, index into imagery, pixels), by row.
 
     Imagery is read once for as many rows of tiles as fit in memory, and overlapping tiles are cut from that.
-    What is read is the ground of a whole block, so that a tile's pixels are the same whichever others are cut.
+    The ground of a whole block is read, so that a tile's pixels are the same whichever others are cut.
     """
     width_px = (BLOCK - 1) * grid.stride_px + grid.size_px
     strip = max(1, (_MOST_BLOCK_PX // width_px - grid.size_px) // grid.stride_px + 1)

@@ -48,9 +48,9 @@ def add(world: Path, gallery: Path, names: str, **options) -> Path:
 def embeddings(gallery: Path) -> dict[int, bytes]:
     """By id, of every tile; none may be there twice."""
     with Gallery.open(gallery) as opened:
-        parts = [(one.ids[one.kept], one.embeddings(np.flatnonzero(one.kept))) for one in opened._segments]
-    ids = np.concatenate([ids for ids, _ in parts]).tolist()
-    found = dict(zip(ids, map(bytes, np.concatenate([rows for _, rows in parts])), strict=True))
+        ids = opened.tiles["id"].tolist()
+        rows = np.concatenate([one.segment.read(one.rows) for one in opened._segments])
+    found = dict(zip(ids, map(bytes, rows), strict=True))
     assert len(found) == len(ids)
     return found
 
