@@ -41,7 +41,7 @@ def only_builder(gallery: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as cause:
             raise GalleryError(
-                f"{gallery} is being built by another process; wait for it or stop it."
+                f"{gallery} is being changed by another process; wait for it or stop it."
             ) from cause
         yield
 

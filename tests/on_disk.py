@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
+
+from indexing.gallery import Gallery
 from indexing.manifest import Manifest, live_folder, read_manifest
 
 
@@ -22,3 +25,13 @@ def snapshot(gallery: Path) -> dict[str, bytes]:
     """Every file of the live version, by name."""
     names = ["CURRENT", f"{live_folder(gallery).name}/manifest.json", *(f.name for f in live(gallery).files)]
     return {name: (gallery / name).read_bytes() for name in names}
+
+
+def embeddings(gallery: Path) -> dict[int, bytes]:
+    """By id, of every tile; none may be there twice."""
+    with Gallery.open(gallery) as opened:
+        ids = opened.tiles["id"].tolist()
+        rows = np.concatenate([one.segment.read(one.rows) for one in opened._segments])
+    found = dict(zip(ids, map(bytes, rows), strict=True))
+    assert len(found) == len(ids)
+    return found

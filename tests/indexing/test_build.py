@@ -157,7 +157,7 @@ def test_a_second_builder_is_refused(tmp_path, ortho, model):
     out.mkdir()
     with (out / ".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(GalleryError, match="being built by another process"):
+        with pytest.raises(GalleryError, match="being changed by another process"):
             build_gallery([ortho], model, out, stride_m=8, encoder=FakeEncoder())
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import shapely
 from fake_encoder import FakeEncoder
-from on_disk import live, snapshot
+from on_disk import embeddings, live, snapshot
 from rasterio.transform import from_origin
 from tiny_imagery import noise, write
 
@@ -43,16 +43,6 @@ def build(world: Path, model: Path, out: Path, names: str) -> Path:
 
 def add(world: Path, gallery: Path, names: str, **options) -> Path:
     return add_imagery(gallery, [world / f"{name}.tif" for name in names], encoder=FakeEncoder(), **options)
-
-
-def embeddings(gallery: Path) -> dict[int, bytes]:
-    """By id, of every tile; none may be there twice."""
-    with Gallery.open(gallery) as opened:
-        ids = opened.tiles["id"].tolist()
-        rows = np.concatenate([one.segment.read(one.rows) for one in opened._segments])
-    found = dict(zip(ids, map(bytes, rows), strict=True))
-    assert len(found) == len(ids)
-    return found
 
 
 @pytest.mark.parametrize(("first", "then", "replacing"), [("a", "b", False), ("b", "a", False),
