@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import faiss
 import numpy as np
 import shapely
 
@@ -21,11 +20,11 @@ from geoloc.errors import GalleryError, ImageryError, ModelError
 from geoloc.model import CARD, SPEC, WEIGHTS, load_encoder
 from geoloc.posterior import FILE as CALIBRATION
 from indexing import manifest as manifests
-from indexing.choose import choose_factory
+from indexing.choose import Indexed, index_rows
 from indexing.durable import disk_errors_named, only_builder, sha256_of, sync_tree, write_whole
 from indexing.embed import Progress, committed, embed_blocks
 from indexing.embeddings import write_embeddings
-from indexing.faiss_index import fill_index, make_index
+from indexing.faiss_index import make_index
 from indexing.manifest import Manifest, Source
 from indexing.region import read_region
 from indexing.table import make_table
@@ -84,7 +83,7 @@ def build_gallery(
                 )
             for one in unused:
                 note(f"{one.path.name}: no tile was cut from it; it is too small or others cover it.")
-            version = store(plan, encoder, model, work, index, progress)
+            version = store(plan, encoder, model, work, index, progress, note)
             return publish(version, out)
 
 
@@ -143,7 +142,15 @@ def _unused(plan: Plan, work: Path) -> list[Imagery]:
     return [one for number, one in enumerate(plan.imagery) if number not in used]
 
 
-def store(plan: Plan, encoder: TwinEncoder, model: Path, work: Path, index: str, progress: Progress) -> Path:
+def store(
+    plan: Plan,
+    encoder: TwinEncoder,
+    model: Path,
+    work: Path,
+    index: str,
+    progress: Progress,
+    note: Callable[[str], None],
+) -> Path:
     """Steps 3 and 4: the committed blocks to the files of a version, not yet published."""
     spec, version = encoder.spec, work / "version"
     shutil.rmtree(version, ignore_errors=True)
@@ -157,21 +164,18 @@ def store(plan: Plan, encoder: TwinEncoder, model: Path, work: Path, index: str,
     table.to_parquet(version / "tiles.parquet", index=False)
 
     progress("index", 0, len(ids))
-    factory = choose_factory(len(ids))[0] if index == "auto" else index
-    filled = fill_index(
-        factory, spec.dim, len(ids), lambda: (chunk.embeddings for chunk in committed(work, len(plan.blocks)))
-    )
-    faiss.write_index(filled, str(version / "index.faiss"))
+    indexed = index_rows(version, spec, len(ids), index)
+    note(str(indexed))
     for name in (WEIGHTS, SPEC, CARD, CALIBRATION):
         if (model / name).is_file():
             shutil.copyfile(model / name, version / "model" / name)
-    _write_manifest(plan, encoder, version, factory, len(ids), table.total_bounds.tolist())
+    _write_manifest(plan, encoder, version, indexed, len(ids), table.total_bounds.tolist())
     progress("index", len(ids), len(ids))
     return version
 
 
 def _write_manifest(
-    plan: Plan, encoder: TwinEncoder, version: Path, factory: str, rows: int, bounds: list[float]
+    plan: Plan, encoder: TwinEncoder, version: Path, indexed: Indexed, rows: int, bounds: list[float]
 ) -> None:
     west, south, east, north = bounds
     files = sorted(path for path in version.rglob("*") if path.is_file())
@@ -180,7 +184,9 @@ def _write_manifest(
         spec=encoder.spec,
         grid=plan.grid,
         rows=rows,
-        index=factory,
+        index=indexed.factory,
+        depth=indexed.depth,
+        recall=indexed.recall,
         bounds_lonlat=(west, south, east, north),
         sources=tuple(map(_source, plan.imagery)),
         files=tuple(manifests.stored_file(version, path) for path in files),
