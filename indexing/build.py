@@ -18,16 +18,18 @@ import shapely
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import GalleryError, ImageryError, ModelError
 from geoloc.model import CARD, SPEC, WEIGHTS, load_encoder
+from geoloc.places import to_lonlat
 from geoloc.posterior import FILE as CALIBRATION
 from indexing import manifest as manifests
 from indexing.choose import Indexed, index_rows
+from indexing.curve import curve_order
 from indexing.durable import disk_errors_named, only_builder, sha256_of, sync_tree, write_whole
 from indexing.embed import Progress, committed, embed_blocks
 from indexing.embeddings import write_embeddings
 from indexing.faiss_index import make_index
 from indexing.manifest import Manifest, Source
 from indexing.region import read_region
-from indexing.table import make_table
+from indexing.table import make_table, write_table
 from preprocessing.geotiff import Imagery, find_imagery, open_imagery
 from preprocessing.tiles import COVERED, Block, Grid, make_grid, plan_blocks, refuse_coarse
 
@@ -95,16 +97,27 @@ def plan_build(
     opened = _open_all(find_imagery(imagery), spec.footprint_m)
     grid = make_grid(opened, spec.footprint_m, spec.satellite_px, stride_m)
     area = read_region(region) if region is not None else None
-    blocks = plan_blocks(opened, grid, area)
+    blocks = _along_curve(plan_blocks(opened, grid, area), grid)
     decisive = {
         "spec": spec.to_json(),
         "weights": sha256_of(_model_file(model, WEIGHTS)),
         "grid": dataclasses.asdict(grid),
         "covered": COVERED,
+        "order": "curve",
         "region": shapely.to_wkb(area, hex=True) if area is not None else None,
         "imagery": [(str(one.path), one.path.stat().st_size, one.path.stat().st_mtime_ns) for one in opened],
     }
     return Plan(opened, grid, blocks, hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16])
+
+
+def _along_curve(blocks: list[Block], grid: Grid) -> list[Block]:
+    """The blocks in the order of `curve_order`: so their rows lie in every file of the gallery."""
+    middles = []
+    for block in blocks:
+        left, bottom, right, top = grid.bounds(block.columns, block.rows).mean(axis=0)
+        to_degrees = to_lonlat(grid.crs(block.zone)).transform
+        middles.append(to_degrees((left + right) / 2, (bottom + top) / 2))
+    return [blocks[number] for number in curve_order(*np.array(middles).T)]
 
 
 def _open_all(paths: Sequence[Path], footprint_m: float) -> list[Imagery]:
@@ -161,7 +174,7 @@ def store(
     pairs = ((chunk.ids, chunk.embeddings) for chunk in committed(work, len(plan.blocks)))
     write_embeddings(version / "embeddings.h5", spec, len(ids), pairs)
     table = make_table(plan.grid, plan.imagery, ids, sources)
-    table.to_parquet(version / "tiles.parquet", index=False)
+    write_table(table, version / "tiles.parquet")
 
     progress("index", 0, len(ids))
     indexed = index_rows(version, spec, len(ids), index)

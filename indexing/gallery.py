@@ -20,9 +20,9 @@ from geoloc.spec import EncoderSpec
 from indexing.embeddings import read_ids
 from indexing.faiss_index import read_index
 from indexing.manifest import Manifest, Source, check_file, live_folder, read_manifest
-from indexing.rows import Ranges, count, ranges_of
+from indexing.rows import Ranges, count
 from indexing.segment import Segment, best_turns
-from indexing.table import read_table
+from indexing.table import read_table, rows_inside
 from preprocessing.geotiff import Imagery, open_imagery
 from preprocessing.imagery import read_square
 
@@ -292,12 +292,11 @@ class Gallery:
             raise GalleryError("A search wants k of at least 1 and one heading, or None, per query.")
 
     def _rows_in(self, region: shapely.Geometry) -> Ranges:
-        shapely.prepare(region)
-        inside = np.asarray(shapely.contains_xy(region, self.tiles["lon"], self.tiles["lat"]))
-        if not inside.any():
+        inside = rows_inside(self.folder / "tiles.parquet", region)
+        if not len(inside):
             west, south, east, north = self.bounds_lonlat
             raise GalleryError(
                 "No tile of the gallery lies in the region; "
                 f"draw one within {west:.4f}, {south:.4f}, {east:.4f}, {north:.4f}."
             )
-        return ranges_of(inside)
+        return inside
