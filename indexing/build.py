@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from geoloc.encoder import TwinEncoder
 from geoloc.errors import GalleryError, ImageryError, ModelError
 from geoloc.model import WEIGHTS, load_encoder
 from geoloc.spec import EncoderSpec
+from indexing.curve import along_curve
 from indexing.durable import disk_errors_named, only_builder, sha256_of
 from indexing.embed import Progress, committed, embed_blocks
 from indexing.embeddings import Chunk
@@ -42,6 +43,17 @@ class Plan:
     grid: Grid
     blocks: list[Block]
     key: str
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Where segments are made and kept: of embeddings of which model, in which folder of which gallery."""
+
+    spec: EncoderSpec
+    gallery: Path
+    work: Path
+    progress: Progress
+    note: Note
 
 
 @dataclass(frozen=True)
@@ -88,7 +100,7 @@ def build_gallery(
                     "No tile has enough valid pixels: the imagery is nodata, transparent or off the grid; "
                     "check it, or choose a smaller stride."
                 )
-            stored = store(plan, encoder.spec, out, work, index, progress)
+            stored = store(plan, Shelf(encoder.spec, out, work, progress, note), index)
             place, model_files = install_model(model, out, work)
             manifest = Manifest(
                 version="",
@@ -114,7 +126,7 @@ def plan_build(
     opened = open_all(find_imagery(imagery), spec.footprint_m)
     grid = make_grid(opened, spec.footprint_m, spec.satellite_px, stride_m)
     area = read_region(region) if region is not None else None
-    blocks = plan_blocks(opened, grid, area)
+    blocks = along_curve(plan_blocks(opened, grid, area), grid)
     return Plan(opened, grid, blocks, work_key(spec, model, grid, opened, blocks))
 
 
@@ -196,37 +208,27 @@ def tell_unused(plan: Plan, work: Path, given: Iterable[int], note: Note) -> int
     return tiles
 
 
-def store(plan: Plan, spec: EncoderSpec, gallery: Path, work: Path, index: str, progress: Progress) -> Stored:
+def store(plan: Plan, shelf: Shelf, index: str) -> Stored:
     """Steps 3 and 4: the committed blocks to a segment in its place, which no version lists yet."""
-    columns = [(chunk.ids, chunk.sources) for chunk in committed(work, len(plan.blocks))]
+    columns = [(chunk.ids, chunk.sources) for chunk in committed(shelf.work, len(plan.blocks))]
     ids, sources = (np.concatenate(column) for column in zip(*columns, strict=True))
     paths, gsd_m = ([str(one.path) for one in plan.imagery], [one.gsd_m for one in plan.imagery])
     tiles = Origins(ids, np.array(paths, object)[sources], np.array(gsd_m)[sources])
-
-    def chunks() -> Iterator[Chunk]:
-        return ((chunk.ids, chunk.embeddings) for chunk in committed(work, len(plan.blocks)))
-
-    return store_segment(plan.grid, spec, tiles, chunks, gallery, work, index, progress)
+    chunks = ((chunk.ids, chunk.embeddings) for chunk in committed(shelf.work, len(plan.blocks)))
+    return store_segment(plan.grid, tiles, chunks, shelf, index)
 
 
-def store_segment(
-    grid: Grid,
-    spec: EncoderSpec,
-    tiles: Origins,
-    chunks: Callable[[], Iterator[Chunk]],
-    gallery: Path,
-    work: Path,
-    index: str,
-    progress: Progress,
-) -> Stored:
-    """Write a segment below `work`, see `write_segment`, and install it."""
+def store_segment(grid: Grid, tiles: Origins, chunks: Iterable[Chunk], shelf: Shelf, index: str) -> Stored:
+    """Write a segment, see `write_segment`, and install it."""
     rows = len(tiles.ids)
-    progress("store", 0, rows)
-    made = work / "segment"
-    factory, bounds = write_segment(made, spec, grid, tiles, chunks, index)
-    place, files = install(made, gallery, "segments")
-    progress("store", rows, rows)
-    return Stored(StoredSegment(place, rows, factory), files, bounds)
+    shelf.progress("store", 0, rows)
+    made = shelf.work / "segment"
+    indexed, bounds = write_segment(made, shelf.spec, grid, tiles, chunks, index)
+    place, files = install(made, shelf.gallery, "segments")
+    shelf.note(str(indexed))
+    shelf.progress("store", rows, rows)
+    segment = StoredSegment(place, rows, indexed.factory, depth=indexed.depth, recall=indexed.recall)
+    return Stored(segment, files, bounds)
 
 
 def clear_leftovers(gallery: Path) -> None:

@@ -14,7 +14,8 @@ from jaxtyping import Int64
 
 from geoloc.errors import GalleryError
 from geoloc.spec import EncoderSpec
-from indexing.build import Note, Stored, store_segment
+from indexing.build import Note, Shelf, store_segment
+from indexing.curve import row_order
 from indexing.durable import disk_errors_named, only_builder
 from indexing.embed import Progress
 from indexing.embeddings import CHUNK, Chunk, read_rows
@@ -30,7 +31,6 @@ from indexing.manifest import (
 from indexing.publish import publish
 from indexing.rows import mask_of, rows_of
 from indexing.table import Origins, read_origins
-from preprocessing.tiles import row_order
 
 MOST_SEGMENTS = 8
 MOST_REMOVED = 1 / 3
@@ -52,7 +52,9 @@ def compact(gallery: Path, *, progress: Progress = lambda *_: None, note: Note =
         if len(base.segments) == 1 and not base.segments[0].removed:
             note("Nothing to do: the gallery is one segment, and nothing was removed from it.")
             return live
-        return publish(merged(base, base.segments, gallery, work, progress), gallery, work)
+        return publish(
+            merged(base, base.segments, Shelf(base.spec, gallery, work, progress, note)), gallery, work
+        )
 
 
 @contextmanager
@@ -75,7 +77,7 @@ def settle(gallery: Path, version: Path, progress: Progress, note: Note) -> Path
         return version
     note(f"Merging {len(chosen)} of {len(base.segments)} segments.")
     with scratch(gallery) as work:
-        return publish(merged(base, chosen, gallery, work, progress), gallery, work)
+        return publish(merged(base, chosen, Shelf(base.spec, gallery, work, progress, note)), gallery, work)
 
 
 def due(segments: Sequence[StoredSegment]) -> list[StoredSegment]:
@@ -95,22 +97,19 @@ def without(segments: Sequence[StoredSegment], gone: Sequence[np.ndarray]) -> tu
     return tuple(segment.keeping(rows) for segment, rows in zip(segments, left, strict=True) if rows.any())
 
 
-def merged(
-    base: Manifest, chosen: Sequence[StoredSegment], gallery: Path, work: Path, progress: Progress
-) -> Manifest:
+def merged(base: Manifest, chosen: Sequence[StoredSegment], shelf: Shelf) -> Manifest:
     """The manifest with one new segment, installed, in place of the chosen ones."""
     for file in base.files_of(*(segment.folder for segment in chosen)):
-        check_file(gallery, file)
-    rows = _rows_of(base, chosen, gallery)
-
-    def store(index: str) -> Stored:
-        return store_segment(base.grid, base.spec, rows.tiles, rows.chunks, gallery, work, index, progress)
+        check_file(shelf.gallery, file)
+    rows = _rows_of(base, chosen, shelf.gallery)
 
     others = tuple(segment for segment in base.segments if segment not in chosen)
     try:
-        stored = store("auto" if others else base.wanted_index)
+        stored = store_segment(
+            base.grid, rows.tiles, rows.chunks(), shelf, "auto" if others else base.wanted_index
+        )
     except GalleryError:  # fewer tiles are left than the index that was asked for learns from
-        stored = store("auto")
+        stored = store_segment(base.grid, rows.tiles, rows.chunks(), shelf, "auto")
     return base.changed((*others, stored.segment), stored.files)
 
 
@@ -142,7 +141,7 @@ def _rows_of(base: Manifest, chosen: Sequence[StoredSegment], gallery: Path) -> 
         np.concatenate([getattr(one, name)[some] for one, some in zip(origins, rows, strict=True)])
         for name in ("ids", "sources", "gsd_m")
     )
-    order = row_order(base.grid, ids)
+    order = row_order(ids, base.grid)
     return _Rows(
         Origins(ids[order], sources[order], gsd_m[order]),
         np.repeat(np.arange(len(rows)), [len(some) for some in rows])[order],

@@ -23,6 +23,7 @@ from geoloc.spec import EncoderSpec
 CHUNK = 1024
 SCHEMA = 2
 _BLOCK = 8 * CHUNK
+_SMALL = 64
 
 Chunk = tuple[Int64[np.ndarray, "n"], Float16[np.ndarray, "n d"]]
 
@@ -109,20 +110,22 @@ def read_rows(
             raise GalleryError(f"{path} has no row {row[0]} or {row[-1]}; build the gallery again.")
         if "checks" not in file:
             return _read_chunked(file["embeddings"], row)[place]
-        runs = np.split(row, np.flatnonzero(np.diff(row) != 1) + 1) if len(row) else []
+        edges = np.flatnonzero(np.diff(row, prepend=-2) != 1)
+        runs = list(zip(row[edges].tolist(), np.diff(edges, append=len(row)).tolist(), strict=True))
         some = _read_runs(path, file["embeddings"], runs).reshape(len(row), spec.dim)
         _refuse_changed(path, some, _read_runs(path, file["checks"], runs))
     return some[place]
 
 
-def _read_runs(path: Path, data: h5py.Dataset, runs: list[Int64[np.ndarray, "_"]]) -> np.ndarray:
-    """The numbers of runs of rows; the system is told of all of them before the first is read."""
+def _read_runs(path: Path, data: h5py.Dataset, runs: list[tuple[int, int]]) -> np.ndarray:
+    """The numbers of runs of rows: (first, how many). The system is told of all before the first is read."""
     start, width = data.id.get_offset(), data.nbytes // len(data)
-    spans = [(start + width * int(run[0]), width * len(run)) for run in runs]
     with path.open("rb", buffering=0) as raw:
-        for at, size in spans:
-            os.posix_fadvise(raw.fileno(), at, size, os.POSIX_FADV_WILLNEED)
-        return np.frombuffer(b"".join(os.pread(raw.fileno(), size, at) for at, size in spans), data.dtype)
+        file = raw.fileno()
+        for row, size in runs if width > _SMALL else ():
+            os.posix_fadvise(file, start + width * row, width * size, os.POSIX_FADV_WILLNEED)
+        parts = [os.pread(file, width * size, start + width * row) for row, size in runs]
+    return np.frombuffer(b"".join(parts), data.dtype)
 
 
 def _refuse_changed(path: Path, some: Float16[np.ndarray, "n d"], checks: UInt32[np.ndarray, "n"]) -> None:

@@ -27,7 +27,7 @@ _SCAN = re.compile(r"Scan(8|16|32|64|128)")
 _KEPT = 256
 _HNSW_EF = 128
 _MOST_TRAINING = 200_000
-_SCAN_TRAINING = 50_000
+_SCAN_TRAINING = 20_000
 
 _swig: Any = faiss  # its stubs know neither selectors nor keyword parameters
 
@@ -65,7 +65,6 @@ def _make_scan(parts: int, dim: int, rows: int) -> faiss.Index:
     rotate = _swig.PCAMatrix(dim, kept)
     rotate.balanced_bins = parts
     index: faiss.Index = _swig.IndexPreTransform(rotate, codes)
-    index.referenced_objects = [rotate, codes, lists]
     return index
 
 
@@ -86,7 +85,7 @@ def fill_index(
     try:
         if not index.is_trained:
             step = 1 + rows // (_SCAN_TRAINING if _is_scan(index) else _MOST_TRAINING)
-            index.train(np.concatenate([chunk[::step] for chunk in chunks()]).astype(np.float32))
+            _train(index, np.concatenate([chunk[::step] for chunk in chunks()]).astype(np.float32))
         for chunk in chunks():
             _add(index, chunk.astype(np.float32))
     except RuntimeError as cause:
@@ -96,6 +95,25 @@ def fill_index(
         ) from cause
     _probe_enough(index)
     return index
+
+
+def _train(index: faiss.Index, vectors: Float32[np.ndarray, "n d"]) -> None:
+    """Train; a scan's PCA only turns: were the mean taken off, inner products would not be compared.
+
+    Its hundred k-means of 16 points are too small to share between threads, which would wait for each other.
+    """
+    if not _is_scan(index):
+        index.train(vectors)
+        return
+    rotate: Any = faiss.downcast_VectorTransform(_swig.downcast_index(index).chain.at(0))
+    rotate.train(vectors)
+    rotate.have_bias = False
+    threads = _swig.omp_get_max_threads()
+    _swig.omp_set_num_threads(1)
+    try:
+        index.train(vectors)
+    finally:
+        _swig.omp_set_num_threads(threads)
 
 
 def _add(index: faiss.Index, vectors: Float32[np.ndarray, "n d"]) -> None:

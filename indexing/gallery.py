@@ -22,9 +22,10 @@ from geoloc.posterior import Calibration, Evidence, read_calibration
 from geoloc.spec import EncoderSpec
 from indexing.manifest import Manifest, Source, check_file
 from indexing.opened import OpenSegment, open_segment
-from indexing.rows import Ranges
+from indexing.rows import Ranges, both, count
 from indexing.segment import best_turns
 from indexing.source import open_source
+from indexing.table import rows_inside
 from indexing.versions import hold_live
 from preprocessing.geotiff import Imagery
 from preprocessing.imagery import read_square
@@ -201,8 +202,7 @@ class Gallery:
         segments = self._segments
         known = [None] * len(queries) if headings_deg is None else headings_deg
         self._check_queries(queries, k, known)
-        inside = None if region is None else self._centres_in(region)
-        only = [one.kept for one in segments] if inside is None else self._rows_in(inside)
+        only = [one.kept for one in segments] if region is None else self._rows_in(region)
         hits = [
             self._search_one(query, k, self.turns(heading, tolerance_deg), heading, only)
             for query, heading in zip(queries, known, strict=True)
@@ -258,9 +258,6 @@ class Gallery:
             yield segment, tiles[start : start + len(segment.rows)]
             start += len(segment.rows)
 
-    def _rows_in(self, tiles: Bool[np.ndarray, "n"]) -> list[Ranges]:
-        return [segment.rows_in(some) for segment, some in self._parts(tiles)]
-
     @cached_property
     def _sample(self) -> Float32[np.ndarray, "s d"]:
         """Embeddings of at most 4,096 tiles, spread evenly over the ids."""
@@ -291,7 +288,7 @@ class Gallery:
             scores=scores[found].astype(np.float64),
             rival=float(elsewhere[0] if len(elsewhere) else scores[found][-1]),
             background=best_turns(query, self._sample, self.spec, turns)[0].astype(np.float64),
-            tiles=len(self) if region is None else int(self._centres_in(region).sum()),
+            tiles=len(self) if region is None else sum(map(count, self._rows_in(region))),
             seen_deg=360 * float(seen) / bins,
             span_deg=360 * (len(turns) - 1) / bins if len(turns) < bins else 360.0,
         )
@@ -309,10 +306,10 @@ class Gallery:
         if k < 1 or len(headings_deg) != len(queries):
             raise GalleryError("A search wants k of at least 1 and one heading, or None, per query.")
 
-    def _centres_in(self, region: shapely.Geometry) -> Bool[np.ndarray, "n"]:
-        shapely.prepare(region)
-        inside = np.asarray(shapely.contains_xy(region, self.tiles["lon"], self.tiles["lat"]))
-        if not inside.any():
+    def _rows_in(self, region: shapely.Geometry) -> list[Ranges]:
+        """Of every segment the rows of tiles whose centre lies in the region."""
+        inside = [both(one.kept, rows_inside(one.table, region)) for one in self._segments]
+        if not any(map(len, inside)):
             west, south, east, north = self.bounds_lonlat
             raise GalleryError(
                 "No tile of the gallery lies in the region; "

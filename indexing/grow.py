@@ -23,6 +23,7 @@ from geoloc.places import M_PER_DEG
 from indexing.build import (
     Note,
     Plan,
+    Shelf,
     clear_leftovers,
     embed,
     open_all,
@@ -32,6 +33,7 @@ from indexing.build import (
     work_key,
 )
 from indexing.compact import settle, without
+from indexing.curve import along_curve
 from indexing.durable import disk_errors_named, only_builder
 from indexing.embed import Progress
 from indexing.embeddings import read_ids
@@ -85,7 +87,7 @@ def add_imagery(
             shutil.rmtree(work)
             note("Nothing to do: no tile that the gallery lacks shows enough of this imagery.")
             return live
-        stored = store(plan, base.spec, gallery, work, "auto", progress)
+        stored = store(plan, Shelf(base.spec, gallery, work, progress, note), "auto")
         new_ids = read_ids(gallery / stored.segment.folder / EMBEDDINGS, base.spec, stored.segment.rows)
         gone = [np.isin(one, new_ids) for one in ids]
         grown = base.changed(
@@ -133,7 +135,7 @@ def plan_growth(
     )
     blocks = [
         part
-        for block in plan_blocks(all_imagery, grid)
+        for block in along_curve(plan_blocks(all_imagery, grid), grid)
         for part in _cells_to_cut(block, grid, given, fresh, present, numbers)
     ]
     key = work_key(base.spec, gallery / base.model, grid, all_imagery, blocks)

@@ -12,7 +12,7 @@ from geoloc.spec import EncoderSpec
 from indexing.embeddings import read_ids
 from indexing.faiss_index import read_index
 from indexing.manifest import EMBEDDINGS, INDEX, TABLE, StoredSegment
-from indexing.rows import Ranges, ranges_of, rows_of
+from indexing.rows import Ranges, rows_of
 from indexing.segment import Segment
 from indexing.table import read_table
 
@@ -48,12 +48,6 @@ class OpenSegment:
     def read(self, tiles: Bool[np.ndarray, "m"]) -> Float32[np.ndarray, "s d"]:
         """The stored embeddings of some tiles."""
         return self.segment.read(self.rows[tiles])
-
-    def rows_in(self, tiles: Bool[np.ndarray, "m"]) -> Ranges:
-        """The rows of some tiles."""
-        chosen = np.zeros(len(self.all_ids), bool)
-        chosen[self.rows[tiles]] = True
-        return ranges_of(chosen)
 
     def search(
         self, query: Float32[np.ndarray, "d"], turns: Int64[np.ndarray, "t"], k: int, only: Ranges

@@ -17,7 +17,7 @@ from indexing.manifest import TABLE, Manifest, Source, check_file, live_folder, 
 from indexing.publish import publish
 from indexing.region import read_region
 from indexing.rows import mask_of
-from indexing.table import read_table
+from indexing.table import read_table, rows_inside
 
 
 def remove_region(
@@ -30,11 +30,10 @@ def remove_region(
     """
     live_folder(gallery)
     area = read_region(region)
-    shapely.prepare(area)
     with disk_errors_named(gallery), only_builder(gallery):
         base = read_manifest(live_folder(gallery))
         tables = [_table(gallery, base, segment.folder) for segment in base.segments]
-        gone = [np.asarray(shapely.contains_xy(area, one["lon"], one["lat"])) for one in tables]
+        gone = [mask_of(rows_inside(gallery / one.folder / TABLE, area), one.rows) for one in base.segments]
         kept = [mask_of(segment.kept, segment.rows) for segment in base.segments]
         _refuse_none_and_all(base, [rows & some for rows, some in zip(kept, gone, strict=True)])
         left = [one.geometry[rows & ~some] for one, rows, some in zip(tables, kept, gone, strict=True)]

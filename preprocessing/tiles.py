@@ -108,12 +108,6 @@ class Block:
         return dataclasses.replace(self, columns=self.columns[cells], rows=self.rows[cells])
 
 
-def row_order(grid: Grid, ids: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "n"]:
-    """The order in which a build of `plan_blocks` stores tiles, whatever order they are in."""
-    zones, columns, rows = grid.cells(ids)
-    return np.lexsort((columns % BLOCK, rows % BLOCK, columns // BLOCK, rows // BLOCK, zones))
-
-
 def refuse_coarse(imagery: Imagery, footprint_m: float) -> None:
     """Raise ImageryError where a tile would have fewer than MIN_TILE_PX of the imagery's pixels a side."""
     tile_px = footprint_m / imagery.gsd_m

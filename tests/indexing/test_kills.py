@@ -59,7 +59,7 @@ def blocks(gallery: Path) -> dict[str, bytes]:
 def die_at(moment_s: float, name: str, world: Path, gallery: Path) -> bool:
     """Run a change and kill it so many seconds after it began: whether it was not done by then."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["changes"])
+    context.set_forkserver_preload(["indexing.grow", "indexing.remove", "indexing.versions"])
     started = context.Event()
     process = context.Process(target=announced, args=(name, world, gallery, started))
     process.start()
