@@ -16,6 +16,7 @@ import faiss
 import numpy as np
 import shapely
 
+from geoloc.embed import best_device, compute_dtype
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import GalleryError, ImageryError, ModelError
 from geoloc.model import CARD, SPEC, WEIGHTS, load_encoder
@@ -101,6 +102,7 @@ def plan_build(
         "weights": sha256_of(_model_file(model, WEIGHTS)),
         "grid": dataclasses.asdict(grid),
         "covered": COVERED,
+        "dtype": str(compute_dtype("auto", best_device())),
         "region": shapely.to_wkb(area, hex=True) if area is not None else None,
         "imagery": [(str(one.path), one.path.stat().st_size, one.path.stat().st_mtime_ns) for one in opened],
     }

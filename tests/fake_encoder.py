@@ -35,7 +35,7 @@ class FakeEncoder(nn.Module):
 
     def embed_satellite(self, batch: Tensor) -> Tensor:
         flat = batch.flatten(1)
-        return F.normalize((flat - flat.mean(1, keepdim=True)) @ self.weights.T, dim=1)
+        return F.normalize(((flat - flat.mean(1, keepdim=True)) @ self.weights.T).float(), dim=1)
 
 
 def build(imagery: Path, model: Path, out: Path) -> None:
