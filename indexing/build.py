@@ -23,7 +23,7 @@ from geoloc.model import CARD, SPEC, WEIGHTS, load_encoder
 from geoloc.posterior import FILE as CALIBRATION
 from indexing import manifest as manifests
 from indexing.durable import disk_errors_named, only_builder, sha256_of, sync_tree, write_whole
-from indexing.embed import Progress, committed, embed_blocks
+from indexing.embed import Engine, Progress, committed, embed_blocks
 from indexing.embeddings import write_embeddings
 from indexing.faiss_index import choose_factory, fill_index, make_index
 from indexing.manifest import Manifest, Source
@@ -52,6 +52,7 @@ def build_gallery(
     region: Path | None = None,
     index: str = "auto",
     encoder: TwinEncoder | None = None,
+    embed: Engine = embed_blocks,
     progress: Progress = lambda *_: None,
     note: Callable[[str], None] = lambda _: None,
 ) -> Path:
@@ -59,7 +60,7 @@ def build_gallery(
 
     imagery: GeoTIFF files and folders of them; the first listed wins where they overlap. stride_m: see
     `make_grid`. region: GeoJSON; only tiles whose centre lies inside. index: a FAISS factory string.
-    encoder: instead of the one loaded from `model`. note: told what the imagery's reader had to assume.
+    encoder: instead of the one loaded from `model`. embed: what does step 2. note: told what the imagery's reader had to assume.
     Raises GalleryError, ImageryError, ModelError, DataError; none of them touches the live version.
     """
     encoder = encoder or load_encoder(model)
@@ -74,7 +75,7 @@ def build_gallery(
         with only_builder(out):
             work = out / f".building-{plan.key}"
             work.mkdir(exist_ok=True)
-            embed_blocks(plan.blocks, plan.grid, plan.imagery, encoder, work, progress)
+            embed(plan.blocks, plan.grid, plan.imagery, encoder, work, progress)
             unused = _unused(plan, work)
             if len(unused) == len(plan.imagery):
                 shutil.rmtree(work)

@@ -30,6 +30,9 @@ BATCH = 32
 Progress = Callable[[str, int, int], None]
 """Called with the step's name, and how many of how many tiles are done."""
 
+Engine = Callable[[Sequence[Block], Grid, Sequence[Imagery], TwinEncoder, Path, Progress], None]
+"""What does the work of `embed_blocks`, here or elsewhere."""
+
 
 @dataclass(frozen=True)
 class Embedded:

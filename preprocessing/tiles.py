@@ -262,6 +262,4 @@ def _counts(
     table = np.zeros((pixels.shape[0] + 1, pixels.shape[1] + 1), np.int32)
     pixels.cumsum(axis=0, out=table[1:, 1:], dtype=np.int32).cumsum(axis=1, out=table[1:, 1:])
     x, y = corners.T
-    return np.asarray(
-        table[y + size, x + size] - table[y, x + size] - table[y + size, x] + table[y, x]
-    )
+    return np.asarray(table[y + size, x + size] - table[y, x + size] - table[y + size, x] + table[y, x])

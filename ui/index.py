@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,9 +12,19 @@ from rich.console import Console
 
 from geoloc.errors import GalleryError
 from indexing.build import build_gallery
+from indexing.embed import embed_blocks
 from indexing.manifest import Manifest, live_folder, read_manifest
+from indexing.ray_engine import embed_blocks_on_ray
 from indexing.verify import examine
 from ui.progress import progress
+
+
+class Engine(StrEnum):
+    """Where tiles are embedded."""
+
+    local = "local"
+    ray = "ray"
+
 
 index_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -50,6 +62,13 @@ def build(
             "auto: Flat below 100,000 tiles, else an inverted file."
         ),
     ] = "auto",
+    engine: Annotated[
+        Engine,
+        typer.Option(help="Where tiles are embedded: on this machine, or on the Ray cluster at --address."),
+    ] = Engine.local,
+    address: Annotated[
+        str | None, typer.Option(help="Of the Ray cluster, such as 10.0.0.5:6379; only with --engine ray.")
+    ] = None,
 ) -> None:
     """Cut imagery into tiles, embed them, and publish the gallery.
 
@@ -57,8 +76,12 @@ def build(
     A build that was stopped, even by a power cut, goes on when the same command is run again; the
     gallery's live version stays in use until the new one is complete.
 
+    With --engine ray every node wants geoloc[ray], and the imagery at the same paths.
+
     Example: geoloc index build ortho/ --model data/model --out town.gallery
     """
+    if (engine is Engine.ray) != (address is not None):
+        raise GalleryError("--engine ray and --address belong together; give both or neither.")
     console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
     with progress("Embedding tiles") as report:
         folder = build_gallery(
@@ -68,6 +91,7 @@ def build(
             stride_m=stride_m,
             region=region,
             index=index,
+            embed=embed_blocks if address is None else partial(embed_blocks_on_ray, address=address),
             progress=lambda step, done, total: report(done, total) if step == "embed" else None,
             note=lambda text: console.print(f"note: {text}"),
         )
