@@ -146,10 +146,12 @@ def single_threaded() -> Iterator[None]:
 
 
 def chunk_path(work: Path, number: int) -> Path:
+    """Where a block's embeddings are kept."""
     return work / f"block-{number:06d}.npz"
 
 
 def to_npz(embedded: Embedded) -> bytes:
+    """The file of a block."""
     buffer = io.BytesIO()
     np.savez(buffer, ids=embedded.ids, sources=embedded.sources, embeddings=embedded.embeddings)
     return buffer.getvalue()

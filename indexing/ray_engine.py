@@ -1,6 +1,7 @@
 """Step 2 on many machines: Ray embeds the blocks wherever it has processors, and this process keeps them."""
 
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -17,6 +18,8 @@ from indexing.durable import write_whole
 from indexing.embed import Progress, chunk_path, embed_block, single_threaded, to_npz
 from preprocessing.geotiff import Imagery
 from preprocessing.tiles import Block, Grid
+
+_PATIENCE_S = 10
 
 
 def embed_blocks_on_ray(
@@ -85,8 +88,10 @@ def _cluster(address: str) -> Iterator[Any]:
         ) from cause
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
+        host, _, port = address.rpartition(":")
+        socket.create_connection((host, int(port)), _PATIENCE_S).close()  # Ray itself tries for minutes
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, ValueError, RuntimeError) as cause:
+    except (OSError, ValueError, OverflowError, RuntimeError) as cause:
         raise GalleryError(
             f"No Ray cluster answers at {address!r}; start one with ray start --head, and give the address "
             "that it prints."
@@ -96,8 +101,8 @@ def _cluster(address: str) -> Iterator[Any]:
         yield ray
     except ray.exceptions.RayError as cause:
         raise GalleryError(
-            f"The Ray cluster at {address} gave up ({type(cause).__name__}); mend it and run the same command "
-            "again: it goes on where it stopped."
+            f"The Ray cluster at {address} gave up ({type(cause).__name__}); mend it and run the same "
+            "command again: it goes on where it stopped."
         ) from cause
     finally:
         ray.shutdown()

@@ -1,24 +1,33 @@
 """tiles.parquet: one row per tile, in the embeddings' order, as any GIS reads it (GeoParquet)."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import geopandas
 import numpy as np
+import pyarrow.parquet
 import shapely
 from jaxtyping import Float64, Int64
 
 from geoloc.places import to_lonlat
-from preprocessing.geotiff import Imagery
 from preprocessing.tiles import Grid
 
 
-def make_table(
-    grid: Grid, imagery: list[Imagery], ids: Int64[np.ndarray, "n"], sources: Int64[np.ndarray, "n"]
-) -> geopandas.GeoDataFrame:
+@dataclass(frozen=True)
+class Origins:
+    """Tiles by id, and what most of each was cut from: the imagery's path and its gsd on the ground."""
+
+    ids: Int64[np.ndarray, "n"]
+    sources: np.ndarray
+    gsd_m: Float64[np.ndarray, "n"]
+
+
+def make_table(grid: Grid, tiles: Origins) -> geopandas.GeoDataFrame:
     """id, source, gsd_m of that source, lon and lat of the centre, crs, bounds in it, and the footprint.
 
-    The footprint is the tile's four corners in EPSG:4326. sources: index into imagery, by tile.
+    The footprint is the tile's four corners in EPSG:4326.
     """
+    ids = tiles.ids
     zones, columns, rows = grid.cells(ids)
     bounds = grid.bounds(columns, rows)
     lon, lat = np.empty(len(ids)), np.empty(len(ids))
@@ -30,8 +39,8 @@ def make_table(
     return geopandas.GeoDataFrame(
         {
             "id": ids,
-            "source": [str(imagery[i].path) for i in sources],
-            "gsd_m": [imagery[i].gsd_m for i in sources],
+            "source": tiles.sources,
+            "gsd_m": tiles.gsd_m,
             "lon": lon,
             "lat": lat,
             "crs": [grid.crs(int(zone)) for zone in zones],
@@ -55,3 +64,9 @@ def _to_degrees(
 def read_table(path: Path) -> geopandas.GeoDataFrame:
     """The whole table."""
     return geopandas.read_parquet(path)
+
+
+def read_origins(path: Path) -> Origins:
+    """Of every row what `make_table` was given."""
+    columns = pyarrow.parquet.read_table(path, columns=["id", "source", "gsd_m"])
+    return Origins(*(columns[name].to_numpy() for name in ("id", "source", "gsd_m")))

@@ -5,6 +5,7 @@ zone's origin. So a tile's place follows from its id alone, and neither building
 imagery moves or renumbers any tile.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -92,11 +93,25 @@ class Grid:
 
 @dataclass(frozen=True)
 class Block:
-    """At most 32 x 32 neighbouring cells that imagery covers, row by row from the south."""
+    """At most 32 x 32 neighbouring cells that imagery covers, row by row from the south.
+
+    showing: indexes into the imagery; only tiles that show a pixel of one of these are cut, None: all.
+    """
 
     zone: int
     columns: Int64[np.ndarray, "n"]
     rows: Int64[np.ndarray, "n"]
+    showing: frozenset[int] | None = None
+
+    def only(self, cells: Bool[np.ndarray, "n"]) -> "Block":
+        """The same of some cells."""
+        return dataclasses.replace(self, columns=self.columns[cells], rows=self.rows[cells])
+
+
+def row_order(grid: Grid, ids: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "n"]:
+    """The order in which a build of `plan_blocks` stores tiles, whatever order they are in."""
+    zones, columns, rows = grid.cells(ids)
+    return np.lexsort((columns % BLOCK, rows % BLOCK, columns // BLOCK, rows // BLOCK, zones))
 
 
 def refuse_coarse(imagery: Imagery, footprint_m: float) -> None:
@@ -183,7 +198,7 @@ def _plan_zone(
         if region is not None:
             keep[keep] = _is_inside(block, keep, grid, region)
         if keep.any():
-            yield Block(zone, block.columns[keep], block.rows[keep])
+            yield block.only(keep)
 
 
 def _is_covered(block: Block, grid: Grid, covered: shapely.Geometry) -> np.ndarray:
@@ -225,31 +240,40 @@ def cut_block(block: Block, grid: Grid, imagery: Sequence[Imagery]) -> Iterator[
     """Every tile of a block with enough valid pixels, by row.
 
     Imagery is read once for as many rows of tiles as fit in memory, and overlapping tiles share that.
+    The ground of a whole block is read, so that a tile's pixels are the same whichever others are cut.
     """
     width_px = (BLOCK - 1) * grid.stride_px + grid.size_px
     height = max(1, (_MOST_BLOCK_PX // width_px - grid.size_px) // grid.stride_px + 1)
-    first_row = int(block.rows.min())
-    for start in range(first_row, int(block.rows.max()) + 1, height):
-        here = (block.rows >= start) & (block.rows < start + height)
+    first_column, first_row = (int(cells.min()) // BLOCK * BLOCK for cells in (block.columns, block.rows))
+    for start in range(first_row, first_row + BLOCK, height):
+        last = min(start + height, first_row + BLOCK) - 1
+        here = (block.rows >= start) & (block.rows <= last)
         if here.any():
-            yield _cut_strip(Block(block.zone, block.columns[here], block.rows[here]), grid, imagery)
+            ends = np.array([first_column, first_column + BLOCK - 1]), np.array([start, last])
+            yield _cut_strip(block.only(here), grid, imagery, *ends)
 
 
-def _cut_strip(block: Block, grid: Grid, imagery: Sequence[Imagery]) -> Strip:
-    crs, size = grid.crs(block.zone), grid.size_px
-    bounds = grid.bounds(block.columns, block.rows)
-    left, bottom = bounds[:, :2].min(axis=0).tolist()
-    right, top = bounds[:, 2:].max(axis=0).tolist()
+def _cut_strip(
+    part: Block,
+    grid: Grid,
+    imagery: Sequence[Imagery],
+    columns: Int64[np.ndarray, "2"],
+    rows: Int64[np.ndarray, "2"],
+) -> Strip:
+    """The tiles of a part, on the ground of the columns and rows between these two."""
+    crs, bounds, size = grid.crs(part.zone), grid.bounds(columns, rows), grid.size_px
+    (left, bottom), (right, top) = bounds[0, :2].tolist(), bounds[1, 2:].tolist()
     strip = shapely.box(left, bottom, right, top)
     near = [i for i, one in enumerate(imagery) if outline(one, crs).intersects(strip)]
-    corners = np.stack([block.columns - block.columns.min(), block.rows.max() - block.rows], axis=1)
-    corners *= grid.stride_px
-    w, h = (corners.max(axis=0) + size).tolist()
+    h, w = (int(np.ptp(cells)) * grid.stride_px + size for cells in (rows, columns))
     rgb, owner = read_square([imagery[i] for i in near], crs, (left, bottom, right, top), (h, w))
-    shares = np.stack([_counts(owner == i, corners, size) for i in range(len(near) or 1)])
-    kept = shares.sum(axis=0) >= COVERED * size**2
-    sources = np.array(near, np.int64)[shares[:, kept].argmax(axis=0)]
-    ids = grid.ids(block.zone, block.columns, block.rows)
+    corners = np.stack([part.columns - columns[0], rows[1] - part.rows], axis=1) * grid.stride_px
+    counts = np.stack([_counts(owner == i, corners, size) for i in range(len(near) or 1)])
+    kept = counts.sum(axis=0) >= COVERED * size**2
+    if part.showing is not None:
+        kept &= counts[[one in part.showing for one in near]].any(axis=0)
+    sources = np.array(near, np.int64)[counts[:, kept].argmax(axis=0)]
+    ids = grid.ids(part.zone, part.columns, part.rows)
     return Strip(ids[kept], sources, corners[kept], rgb, size)
 
 
