@@ -14,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
+from geoloc.embed import best_device, compute_dtype
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import GalleryError, ImageryError, ModelError
 from geoloc.model import WEIGHTS, load_encoder
 from geoloc.spec import EncoderSpec
 from indexing.curve import along_curve
 from indexing.durable import disk_errors_named, only_builder, sha256_of
-from indexing.embed import Progress, committed, embed_blocks
+from indexing.embed import Engine, Progress, committed, embed_blocks
 from indexing.embeddings import Chunk
 from indexing.faiss_index import make_index
 from indexing.manifest import Manifest, StoredFile, StoredSegment
@@ -74,6 +75,7 @@ def build_gallery(
     region: Path | None = None,
     index: str = "auto",
     encoder: TwinEncoder | None = None,
+    engine: Engine = embed_blocks,
     progress: Progress = lambda *_: None,
     note: Note = lambda _: None,
 ) -> Path:
@@ -81,7 +83,8 @@ def build_gallery(
 
     imagery: GeoTIFF files and folders of them; the first listed wins where they overlap. stride_m: see
     `make_grid`. region: GeoJSON; only tiles whose centre lies inside. index: a FAISS factory string.
-    encoder: instead of the one loaded from `model`. note: told what the imagery's reader had to assume.
+    encoder: instead of the one loaded from `model`. engine: what does step 2. note: told what
+    the imagery's reader had to assume.
     Raises GalleryError, ImageryError, ModelError, DataError; none of them touches the live version.
     """
     encoder = encoder or load_encoder(model)
@@ -93,7 +96,7 @@ def build_gallery(
     with disk_errors_named(out):
         out.mkdir(parents=True, exist_ok=True)
         with only_builder(out):
-            work = embed(plan, encoder, out, progress)
+            work = embed(plan, encoder, out, progress, engine)
             if not tell_unused(plan, work, range(len(plan.imagery)), note):
                 shutil.rmtree(work)
                 raise ImageryError(
@@ -139,6 +142,7 @@ def work_key(
         "weights": sha256_of(_model_file(model, WEIGHTS)),
         "grid": dataclasses.asdict(grid),
         "covered": COVERED,
+        "dtype": str(compute_dtype("auto", best_device())),
         "imagery": [(str(one.path), one.path.stat().st_size, one.path.stat().st_mtime_ns) for one in imagery],
     }
     digest = hashlib.sha256(json.dumps(decisive).encode())
@@ -181,11 +185,13 @@ def _refuse_foreign_folder(out: Path) -> None:
 _WORK = ".building-"
 
 
-def embed(plan: Plan, encoder: TwinEncoder, gallery: Path, progress: Progress) -> Path:
+def embed(
+    plan: Plan, encoder: TwinEncoder, gallery: Path, progress: Progress, engine: Engine = embed_blocks
+) -> Path:
     """Step 2: every tile of the plan that has enough valid pixels to a folder of blocks, kept by its key."""
     work = gallery / f"{_WORK}{plan.key}"
     work.mkdir(exist_ok=True)
-    embed_blocks(plan.blocks, plan.grid, plan.imagery, encoder, work, progress)
+    engine(plan.blocks, plan.grid, plan.imagery, encoder, work, progress)
     return work
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import shapely
-from jaxtyping import Bool, Float64, Int16, Int64, UInt8
+from jaxtyping import Bool, Float64, Int32, Int64, UInt8
 
 from geoloc.errors import ImageryError
 from geoloc.places import Tile, to_lonlat
@@ -26,7 +26,7 @@ BLOCK = 32
 """Tiles are cut, embedded and stored by blocks of 32 x 32, so that neighbours share reads and rows."""
 
 _MOST_TILES = 50_000_000
-_MOST_BLOCK_PX = 1 << 26
+_MOST_BLOCK_PX = 1 << 24
 _COLUMN_BITS, _ROW_BITS = 21, 25
 _COLUMN_ZERO, _ROW_ZERO = 1 << 19, 1 << 24
 
@@ -212,23 +212,39 @@ def _is_inside(block: Block, keep: np.ndarray, grid: Grid, region: shapely.Geome
     return np.asarray(shapely.contains_xy(region, lon, lat))
 
 
-def cut_block(
-    block: Block, grid: Grid, imagery: Sequence[Imagery]
-) -> Iterator[tuple[int, int, UInt8[np.ndarray, "s s 3"]]]:
-    """Every tile of a block with enough valid pixels: (id, index into imagery, pixels), by row.
+@dataclass(frozen=True)
+class Strip:
+    """Tiles that were read together. rgb: all their ground, once. corners: (x, y) of each tile's upper left
+    pixel in it. sources: index into the imagery that most of each tile is of. Tiles are `size_px` wide.
+    """
 
-    Imagery is read once for as many rows of tiles as fit in memory, and overlapping tiles are cut from that.
+    ids: Int64[np.ndarray, "n"]
+    sources: Int64[np.ndarray, "n"]
+    corners: Int64[np.ndarray, "n 2"]
+    rgb: UInt8[np.ndarray, "h w 3"]
+    size_px: int
+
+    def squares(self) -> Iterator[tuple[slice, slice]]:
+        """Where in `rgb` each tile is."""
+        for x, y in self.corners.tolist():
+            yield slice(y, y + self.size_px), slice(x, x + self.size_px)
+
+
+def cut_block(block: Block, grid: Grid, imagery: Sequence[Imagery]) -> Iterator[Strip]:
+    """Every tile of a block with enough valid pixels, by row.
+
+    Imagery is read once for as many rows of tiles as fit in memory, and overlapping tiles share that.
     The ground of a whole block is read, so that a tile's pixels are the same whichever others are cut.
     """
     width_px = (BLOCK - 1) * grid.stride_px + grid.size_px
-    strip = max(1, (_MOST_BLOCK_PX // width_px - grid.size_px) // grid.stride_px + 1)
+    height = max(1, (_MOST_BLOCK_PX // width_px - grid.size_px) // grid.stride_px + 1)
     first_column, first_row = (int(cells.min()) // BLOCK * BLOCK for cells in (block.columns, block.rows))
-    for start in range(first_row, first_row + BLOCK, strip):
-        last = min(start + strip, first_row + BLOCK) - 1
+    for start in range(first_row, first_row + BLOCK, height):
+        last = min(start + height, first_row + BLOCK) - 1
         here = (block.rows >= start) & (block.rows <= last)
         if here.any():
-            corners = np.array([first_column, first_column + BLOCK - 1]), np.array([start, last])
-            yield from _cut_strip(block.only(here), grid, imagery, *corners)
+            ends = np.array([first_column, first_column + BLOCK - 1]), np.array([start, last])
+            yield _cut_strip(block.only(here), grid, imagery, *ends)
 
 
 def _cut_strip(
@@ -237,25 +253,31 @@ def _cut_strip(
     imagery: Sequence[Imagery],
     columns: Int64[np.ndarray, "2"],
     rows: Int64[np.ndarray, "2"],
-) -> Iterator[tuple[int, int, UInt8[np.ndarray, "s s 3"]]]:
-    """The tiles of a part, cut from the ground of the columns and rows between these two."""
-    crs, bounds = grid.crs(part.zone), grid.bounds(columns, rows)
+) -> Strip:
+    """The tiles of a part, on the ground of the columns and rows between these two."""
+    crs, bounds, size = grid.crs(part.zone), grid.bounds(columns, rows), grid.size_px
     (left, bottom), (right, top) = bounds[0, :2].tolist(), bounds[1, 2:].tolist()
-    lefts, tops = (part.columns - columns[0]) * grid.stride_px, (rows[1] - part.rows) * grid.stride_px
     strip = shapely.box(left, bottom, right, top)
     near = [i for i, one in enumerate(imagery) if outline(one, crs).intersects(strip)]
-    h, w = (int(np.ptp(cells)) * grid.stride_px + grid.size_px for cells in (rows, columns))
+    h, w = (int(np.ptp(cells)) * grid.stride_px + size for cells in (rows, columns))
     rgb, owner = read_square([imagery[i] for i in near], crs, (left, bottom, right, top), (h, w))
-    shown = None if part.showing is None else [i for i, one in enumerate(near) if one in part.showing]
+    corners = np.stack([part.columns - columns[0], rows[1] - part.rows], axis=1) * grid.stride_px
+    counts = np.stack([_counts(owner == i, corners, size) for i in range(len(near) or 1)])
+    kept = counts.sum(axis=0) >= COVERED * size**2
+    if part.showing is not None:
+        kept &= counts[[one in part.showing for one in near]].any(axis=0)
+    sources = np.array(near, np.int64)[counts[:, kept].argmax(axis=0)]
     ids = grid.ids(part.zone, part.columns, part.rows)
-    for id, x, y in zip(ids.tolist(), lefts.tolist(), tops.tolist(), strict=True):
-        square = slice(y, y + grid.size_px), slice(x, x + grid.size_px)
-        source = _main_source(owner[square])
-        if source is not None and (shown is None or np.isin(owner[square], shown).any()):
-            yield id, near[source], rgb[square]
+    return Strip(ids[kept], sources, corners[kept], rgb, size)
 
 
-def _main_source(owner: Int16[np.ndarray, "s s"]) -> int | None:
-    """Whose pixels most of a tile are, None where too few are anyone's."""
-    counts = np.bincount(owner.ravel() + 1)
-    return int(counts[1:].argmax()) if counts[1:].sum() >= COVERED * owner.size else None
+def _counts(
+    pixels: Bool[np.ndarray, "h w"], corners: Int64[np.ndarray, "n 2"], size: int
+) -> Int32[np.ndarray, "n"]:
+    """How many pixels are set in each square, from a summed-area table."""
+    if pixels.all():
+        return np.full(len(corners), size**2, np.int32)
+    table = np.zeros((pixels.shape[0] + 1, pixels.shape[1] + 1), np.int32)
+    pixels.cumsum(axis=0, out=table[1:, 1:], dtype=np.int32).cumsum(axis=1, out=table[1:, 1:])
+    x, y = corners.T
+    return np.asarray(table[y + size, x + size] - table[y, x + size] - table[y + size, x] + table[y, x])

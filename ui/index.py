@@ -3,6 +3,8 @@
 import dataclasses
 import json
 from collections.abc import Callable
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,14 +14,23 @@ from rich.console import Console
 from geoloc.errors import GalleryError
 from indexing.build import build_gallery
 from indexing.compact import compact as compact_gallery
-from indexing.embed import Progress
+from indexing.embed import Progress, embed_blocks
 from indexing.grow import add_imagery
 from indexing.manifest import Manifest, live_folder, read_manifest
+from indexing.ray_engine import embed_blocks_on_ray
 from indexing.remove import remove_region
 from indexing.verify import examine
 from indexing.versions import gc as clear_versions
 from indexing.versions import versions
 from ui.progress import progress
+
+
+class Engine(StrEnum):
+    """Where tiles are embedded."""
+
+    local = "local"
+    ray = "ray"
+
 
 index_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -58,6 +69,13 @@ def build(
             "auto: Flat below 100,000 tiles, else an inverted file."
         ),
     ] = "auto",
+    engine: Annotated[
+        Engine,
+        typer.Option(help="Where tiles are embedded: on this machine, or on the Ray cluster at --address."),
+    ] = Engine.local,
+    address: Annotated[
+        str | None, typer.Option(help="Of the Ray cluster, such as 10.0.0.5:6379; only with --engine ray.")
+    ] = None,
 ) -> None:
     """Cut imagery into tiles, embed them, and publish the gallery.
 
@@ -65,8 +83,12 @@ def build(
     A build that was stopped, even by a power cut, goes on when the same command is run again; the
     gallery's live version stays in use until the new one is complete.
 
+    With --engine ray every node wants geoloc[ray], and the imagery at the same paths.
+
     Example: geoloc index build ortho/ --model data/model --out town.gallery
     """
+    if (engine is Engine.ray) != (address is not None):
+        raise GalleryError("--engine ray and --address belong together; give both or neither.")
     with progress("Embedding tiles") as report:
         folder = build_gallery(
             imagery,
@@ -75,6 +97,7 @@ def build(
             stride_m=stride_m,
             region=region,
             index=index,
+            engine=embed_blocks if address is None else partial(embed_blocks_on_ray, address=address),
             progress=_embedding(report),
             note=_note,
         )

@@ -126,7 +126,7 @@ def test_a_death_in_any_step_leaves_the_live_version_and_resumes(
     verify(out)
     monkeypatch.undo()
     embedded = []
-    monkeypatch.setattr(embedding, "_embed_block", lambda *_: embedded.append(1))
+    monkeypatch.setattr(embedding, "embed_block", lambda *_: embedded.append(1))
     build(ortho, model, out)
     assert not embedded
     assert snapshot(out) == {name: b for name, b in unbroken.items() if name != "took_s"}
