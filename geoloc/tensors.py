@@ -51,7 +51,12 @@ def street_canvas(view: StreetView, spec: EncoderSpec) -> Float32[Tensor, "4 h w
 
 def tile_tensor(rgb: UInt8[np.ndarray, "h w 3"], spec: EncoderSpec) -> Float32[Tensor, "3 s s"]:
     """A north-up tile of the spec's footprint: resized and normalised."""
-    return normalise(_unit(resized(rgb, (spec.satellite_px, spec.satellite_px), spec)), spec)
+    return ground_tensor(resized(rgb, (spec.satellite_px, spec.satellite_px), spec), spec)
+
+
+def ground_tensor(rgb: UInt8[np.ndarray, "h w 3"], spec: EncoderSpec) -> Float32[Tensor, "3 h w"]:
+    """Ground of any size at the resolution of tiles, normalised; a tile cut from it is its `tile_tensor`."""
+    return normalise(_unit(rgb), spec)
 
 
 def resized(

@@ -8,38 +8,62 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import faiss
 import numpy as np
-import shapely
 
+from geoloc.embed import best_device, compute_dtype
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import GalleryError, ImageryError, ModelError
-from geoloc.model import CARD, SPEC, WEIGHTS, load_encoder
-from geoloc.posterior import FILE as CALIBRATION
-from indexing import manifest as manifests
-from indexing.durable import disk_errors_named, only_builder, sha256_of, sync_tree, write_whole
-from indexing.embed import Progress, committed, embed_blocks
-from indexing.embeddings import write_embeddings
-from indexing.faiss_index import choose_factory, fill_index, make_index
-from indexing.manifest import Manifest, Source
+from geoloc.model import WEIGHTS, load_encoder
+from geoloc.spec import EncoderSpec
+from indexing.curve import along_curve
+from indexing.durable import disk_errors_named, only_builder, sha256_of
+from indexing.embed import Engine, Progress, committed, embed_blocks
+from indexing.embeddings import Chunk
+from indexing.faiss_index import make_index
+from indexing.manifest import Manifest, StoredFile, StoredSegment
+from indexing.publish import install, install_model, publish
 from indexing.region import read_region
-from indexing.table import make_table
+from indexing.source import source_of
+from indexing.store import Bounds, write_segment
+from indexing.table import Origins
 from preprocessing.geotiff import Imagery, find_imagery, open_imagery
 from preprocessing.tiles import COVERED, Block, Grid, make_grid, plan_blocks, refuse_coarse
+
+Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a build will do. key: a hash of all that decides the embeddings."""
+    """Which tiles to cut of which imagery. key: a hash of all that decides their embeddings."""
 
     imagery: list[Imagery]
     grid: Grid
     blocks: list[Block]
     key: str
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Where segments are made and kept: of embeddings of which model, in which folder of which gallery."""
+
+    spec: EncoderSpec
+    gallery: Path
+    work: Path
+    progress: Progress
+    note: Note
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A segment in its place, and what a manifest says of it."""
+
+    segment: StoredSegment
+    files: tuple[StoredFile, ...]
+    bounds_lonlat: Bounds
 
 
 def build_gallery(
@@ -51,40 +75,50 @@ def build_gallery(
     region: Path | None = None,
     index: str = "auto",
     encoder: TwinEncoder | None = None,
+    engine: Engine = embed_blocks,
     progress: Progress = lambda *_: None,
-    note: Callable[[str], None] = lambda _: None,
+    note: Note = lambda _: None,
 ) -> Path:
     """Build a gallery, publish it as the live version of `out`, and return that version's folder.
 
     imagery: GeoTIFF files and folders of them; the first listed wins where they overlap. stride_m: see
     `make_grid`. region: GeoJSON; only tiles whose centre lies inside. index: a FAISS factory string.
-    encoder: instead of the one loaded from `model`. note: told what the imagery's reader had to assume.
+    encoder: instead of the one loaded from `model`. engine: what does step 2. note: told what
+    the imagery's reader had to assume.
     Raises GalleryError, ImageryError, ModelError, DataError; none of them touches the live version.
     """
     encoder = encoder or load_encoder(model)
     if index != "auto":
         make_index(index, encoder.spec.dim)
     plan = plan_build(imagery, model, encoder, stride_m, region)
-    for text in (text for one in plan.imagery for text in one.notes):
-        note(text)
+    say_notes(plan.imagery, note)
     _refuse_foreign_folder(out)
     with disk_errors_named(out):
         out.mkdir(parents=True, exist_ok=True)
         with only_builder(out):
-            work = out / f".building-{plan.key}"
-            work.mkdir(exist_ok=True)
-            embed_blocks(plan.blocks, plan.grid, plan.imagery, encoder, work, progress)
-            unused = _unused(plan, work)
-            if len(unused) == len(plan.imagery):
+            work = embed(plan, encoder, out, progress, engine)
+            if not tell_unused(plan, work, range(len(plan.imagery)), note):
                 shutil.rmtree(work)
                 raise ImageryError(
                     "No tile has enough valid pixels: the imagery is nodata, transparent or off the grid; "
                     "check it, or choose a smaller stride."
                 )
-            for one in unused:
-                note(f"{one.path.name}: no tile was cut from it; it is too small or others cover it.")
-            version = store(plan, encoder, model, work, index, progress)
-            return publish(version, out)
+            stored = store(plan, Shelf(encoder.spec, out, work, progress, note), index)
+            place, model_files = install_model(model, out, work)
+            manifest = Manifest(
+                version="",
+                spec=encoder.spec,
+                grid=plan.grid,
+                bounds_lonlat=stored.bounds_lonlat,
+                sources=tuple(map(source_of, plan.imagery)),
+                wanted_index=index,
+                model=place,
+                segments=(stored.segment,),
+                files=(*model_files, *stored.files),
+            )
+            version = publish(manifest, out, work)
+            clear_leftovers(out)
+            return version
 
 
 def plan_build(
@@ -92,22 +126,33 @@ def plan_build(
 ) -> Plan:
     """Step 1: which tiles, of which files, and the key under which their embeddings are kept."""
     spec = encoder.spec
-    opened = _open_all(find_imagery(imagery), spec.footprint_m)
+    opened = open_all(find_imagery(imagery), spec.footprint_m)
     grid = make_grid(opened, spec.footprint_m, spec.satellite_px, stride_m)
     area = read_region(region) if region is not None else None
-    blocks = plan_blocks(opened, grid, area)
+    blocks = along_curve(plan_blocks(opened, grid, area), grid)
+    return Plan(opened, grid, blocks, work_key(spec, model, grid, opened, blocks))
+
+
+def work_key(
+    spec: EncoderSpec, model: Path, grid: Grid, imagery: Sequence[Imagery], blocks: Sequence[Block]
+) -> str:
+    """A hash of all that decides the embeddings of a plan, and so the blocks it may go on from."""
     decisive = {
         "spec": spec.to_json(),
         "weights": sha256_of(_model_file(model, WEIGHTS)),
         "grid": dataclasses.asdict(grid),
         "covered": COVERED,
-        "region": shapely.to_wkb(area, hex=True) if area is not None else None,
-        "imagery": [(str(one.path), one.path.stat().st_size, one.path.stat().st_mtime_ns) for one in opened],
+        "dtype": str(compute_dtype("auto", best_device())),
+        "imagery": [(str(one.path), one.path.stat().st_size, one.path.stat().st_mtime_ns) for one in imagery],
     }
-    return Plan(opened, grid, blocks, hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16])
+    digest = hashlib.sha256(json.dumps(decisive).encode())
+    for block in blocks:
+        digest.update(json.dumps([block.zone, sorted(block.showing or ())]).encode())
+        digest.update(np.stack([block.columns, block.rows]).tobytes())
+    return digest.hexdigest()[:16]
 
 
-def _open_all(paths: Sequence[Path], footprint_m: float) -> list[Imagery]:
+def open_all(paths: Sequence[Path], footprint_m: float) -> list[Imagery]:
     """Open every file; of those that cannot be used, one line each in a single ImageryError."""
     opened, refused = [], []
     for path in paths:
@@ -133,83 +178,66 @@ def _refuse_foreign_folder(out: Path) -> None:
         raise GalleryError(f"{out} is a file; give a folder for the gallery.")
     known = {"CURRENT", ".lock"}
     names = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    if names and not names & known and not any(name.startswith(".building-") for name in names):
+    if names and not names & known and not any(name.startswith(_WORK) for name in names):
         raise GalleryError(f"{out} holds other things than a gallery; give a new or empty folder.")
 
 
-def _unused(plan: Plan, work: Path) -> list[Imagery]:
-    used = {int(source) for chunk in committed(work, len(plan.blocks)) for source in chunk.sources}
-    return [one for number, one in enumerate(plan.imagery) if number not in used]
+_WORK = ".building-"
 
 
-def store(plan: Plan, encoder: TwinEncoder, model: Path, work: Path, index: str, progress: Progress) -> Path:
-    """Steps 3 and 4: the committed blocks to the files of a version, not yet published."""
-    spec, version = encoder.spec, work / "version"
-    shutil.rmtree(version, ignore_errors=True)
-    (version / "model").mkdir(parents=True)
-    columns = [(chunk.ids, chunk.sources) for chunk in committed(work, len(plan.blocks))]
+def embed(
+    plan: Plan, encoder: TwinEncoder, gallery: Path, progress: Progress, engine: Engine = embed_blocks
+) -> Path:
+    """Step 2: every tile of the plan that has enough valid pixels to a folder of blocks, kept by its key."""
+    work = gallery / f"{_WORK}{plan.key}"
+    work.mkdir(exist_ok=True)
+    engine(plan.blocks, plan.grid, plan.imagery, encoder, work, progress)
+    return work
+
+
+def say_notes(imagery: Sequence[Imagery], note: Note) -> None:
+    """Pass on what the imagery's reader had to assume."""
+    for text in (text for one in imagery for text in one.notes):
+        note(text)
+
+
+def tell_unused(plan: Plan, work: Path, given: Iterable[int], note: Note) -> int:
+    """How many tiles were embedded; if any, the imagery of which there is none is named."""
+    tiles, used = 0, set[int]()
+    for chunk in committed(work, len(plan.blocks)):
+        tiles += len(chunk.ids)
+        used.update(chunk.sources.tolist())
+    for number in sorted(set(given) - used) if tiles else []:
+        note(
+            f"{plan.imagery[number].path.name}: no tile was cut from it; it is too small or others cover it."
+        )
+    return tiles
+
+
+def store(plan: Plan, shelf: Shelf, index: str) -> Stored:
+    """Steps 3 and 4: the committed blocks to a segment in its place, which no version lists yet."""
+    columns = [(chunk.ids, chunk.sources) for chunk in committed(shelf.work, len(plan.blocks))]
     ids, sources = (np.concatenate(column) for column in zip(*columns, strict=True))
-    progress("store", 0, len(ids))
-    pairs = ((chunk.ids, chunk.embeddings) for chunk in committed(work, len(plan.blocks)))
-    write_embeddings(version / "embeddings.h5", spec, len(ids), pairs)
-    table = make_table(plan.grid, plan.imagery, ids, sources)
-    table.to_parquet(version / "tiles.parquet", index=False)
-
-    progress("index", 0, len(ids))
-    factory = choose_factory(len(ids)) if index == "auto" else index
-    filled = fill_index(
-        factory, spec.dim, len(ids), lambda: (chunk.embeddings for chunk in committed(work, len(plan.blocks)))
-    )
-    faiss.write_index(filled, str(version / "index.faiss"))
-    for name in (WEIGHTS, SPEC, CARD, CALIBRATION):
-        if (model / name).is_file():
-            shutil.copyfile(model / name, version / "model" / name)
-    _write_manifest(plan, encoder, version, factory, len(ids), table.total_bounds.tolist())
-    progress("index", len(ids), len(ids))
-    return version
+    paths, gsd_m = ([str(one.path) for one in plan.imagery], [one.gsd_m for one in plan.imagery])
+    tiles = Origins(ids, np.array(paths, object)[sources], np.array(gsd_m)[sources])
+    chunks = ((chunk.ids, chunk.embeddings) for chunk in committed(shelf.work, len(plan.blocks)))
+    return store_segment(plan.grid, tiles, chunks, shelf, index)
 
 
-def _write_manifest(
-    plan: Plan, encoder: TwinEncoder, version: Path, factory: str, rows: int, bounds: list[float]
-) -> None:
-    west, south, east, north = bounds
-    files = sorted(path for path in version.rglob("*") if path.is_file())
-    manifest = Manifest(
-        version="",
-        spec=encoder.spec,
-        grid=plan.grid,
-        rows=rows,
-        index=factory,
-        bounds_lonlat=(west, south, east, north),
-        sources=tuple(map(_source, plan.imagery)),
-        files=tuple(manifests.stored_file(version, path) for path in files),
-    )
-    (version / manifests.NAME).write_bytes(manifests.to_bytes(manifest))
+def store_segment(grid: Grid, tiles: Origins, chunks: Iterable[Chunk], shelf: Shelf, index: str) -> Stored:
+    """Write a segment, see `write_segment`, and install it."""
+    rows = len(tiles.ids)
+    shelf.progress("store", 0, rows)
+    made = shelf.work / "segment"
+    indexed, bounds = write_segment(made, shelf.spec, grid, tiles, chunks, index)
+    place, files = install(made, shelf.gallery, "segments")
+    shelf.note(str(indexed))
+    shelf.progress("store", rows, rows)
+    segment = StoredSegment(place, rows, indexed.factory, depth=indexed.depth, recall=indexed.recall)
+    return Stored(segment, files, bounds)
 
 
-def _source(one: Imagery) -> Source:
-    return Source(str(one.path), one.path.stat().st_size, one.bounds_lonlat)
-
-
-def publish(version: Path, out: Path) -> Path:
-    """Step 5: give the version its name, point CURRENT at it, and clear away what builds left behind."""
-    sync_tree(version)
-    name = manifests.version_of((version / manifests.NAME).read_bytes())
-    target = out / name
-    if target.exists() and not _is_whole(target):
-        target.rename(version.with_name("damaged"))
-    if not target.exists():
-        version.rename(target)
-    write_whole(out / "CURRENT", f"{name}\n".encode())
-    for leftover in out.glob(".building-*"):
+def clear_leftovers(gallery: Path) -> None:
+    """Delete what builds left behind, this one and those that were stopped."""
+    for leftover in gallery.glob(f"{_WORK}*"):
         shutil.rmtree(leftover)
-    return target
-
-
-def _is_whole(folder: Path) -> bool:
-    try:
-        for file in manifests.read_manifest(folder).files:
-            manifests.check_file(folder, file)
-    except GalleryError:
-        return False
-    return True

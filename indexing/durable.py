@@ -1,5 +1,6 @@
 """Files that are whole or absent: what a kill, a power cut or a full disk may not break."""
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -41,7 +42,7 @@ def only_builder(gallery: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as cause:
             raise GalleryError(
-                f"{gallery} is being built by another process; wait for it or stop it."
+                f"{gallery} is being changed by another process; wait for it or stop it."
             ) from cause
         yield
 
@@ -58,8 +59,13 @@ def disk_errors_named(gallery: Path) -> Iterator[None]:
                 f"The disk of {gallery} is full; its live version is untouched. "
                 "Make room and run the same command again: it goes on where it stopped."
             ) from cause
+        named = getattr(cause, "filename", None) or gallery
+        if number == errno.EIO:
+            raise GalleryError(
+                f"{named} cannot be read or written: the disk or its connection fails; the live version of "
+                f"{gallery} is untouched. Mend it and run the same command again."
+            ) from cause
         if isinstance(cause, OSError) and number is not None:
-            named = cause.filename or gallery
             raise GalleryError(
                 f"{named}: {cause.strerror}; check that you may write to {gallery}."
             ) from cause

@@ -1,26 +1,37 @@
 """Tiles to embeddings, block by block, so that what is done stays done."""
 
 import io
+import os
+import threading
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float16, Int64, UInt8
+from jaxtyping import Float16, Float32, Int64, UInt8
+from torch import Tensor
 
-from geoloc.embed import BATCH, best_device
+from geoloc.embed import best_device, compute_dtype
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import GalleryError, ModelError
-from geoloc.tensors import tile_tensor
+from geoloc.spec import EncoderSpec
+from geoloc.tensors import ground_tensor, tile_tensor
 from indexing.durable import write_whole
 from preprocessing.geotiff import Imagery
-from preprocessing.tiles import Block, Grid, cut_block
+from preprocessing.tiles import Block, Grid, Strip, cut_block
+
+BATCH = 32
+"""Of tiles: larger ones leave a processor's caches, and the last bits of an embedding depend on it."""
 
 Progress = Callable[[str, int, int], None]
 """Called with the step's name, and how many of how many tiles are done."""
+
+Engine = Callable[[Sequence[Block], Grid, Sequence[Imagery], TwinEncoder, Path, Progress], None]
+"""What does the work of `embed_blocks`, here or elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,10 @@ class Embedded:
     ids: Int64[np.ndarray, "n"]
     sources: Int64[np.ndarray, "n"]
     embeddings: Float16[np.ndarray, "n d"]
+
+
+class Stopped(Exception):
+    """Another block failed, or the user gave up."""
 
 
 def embed_blocks(
@@ -42,51 +57,101 @@ def embed_blocks(
 ) -> None:
     """Step 2: the tiles of every block that is not in `work` yet to a file there, whole or absent.
 
-    Raises ImageryError for imagery that moved, ModelError for a model that makes nonsense.
+    As many blocks at a time as there are processors, each on one thread: while one is read, another is
+    embedded, and no embedding depends on how many processors there are. Raises ImageryError for imagery
+    that moved, ModelError for a model that makes nonsense.
     """
-    device = best_device()
-    encoder = encoder.to(device).eval()
+    dtype = compute_dtype("auto", best_device())
+    encoder = encoder.to(best_device()).eval()
+    stop = threading.Event()
+
+    def embed(number: int) -> int:
+        if not chunk_path(work, number).is_file():
+            embedded = embed_block(blocks[number], grid, imagery, encoder, dtype, stop)
+            write_whole(chunk_path(work, number), to_npz(embedded))
+        return len(blocks[number].rows)
+
     done, total = 0, sum(len(block.rows) for block in blocks)
-    for number, block in enumerate(blocks):
-        path = _chunk_path(work, number)
-        if not path.is_file():
-            embedded = _embed_block(cut_block(block, grid, imagery), encoder, device)
-            write_whole(path, _to_npz(embedded))
-        done += len(block.rows)
-        progress("embed", done, total)
+    with single_threaded(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        try:
+            for block in as_completed([pool.submit(embed, number) for number in range(len(blocks))]):
+                done += block.result()
+                progress("embed", done, total)
+        finally:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _embed_block(
-    tiles: Iterator[tuple[int, int, UInt8[np.ndarray, "s s 3"]]], encoder: TwinEncoder, device: torch.device
+def embed_block(
+    block: Block,
+    grid: Grid,
+    imagery: Sequence[Imagery],
+    encoder: TwinEncoder,
+    dtype: torch.dtype,
+    stop: threading.Event | None = None,
 ) -> Embedded:
-    ids: list[int] = []
-    sources: list[int] = []
+    """The tiles of a block. Raises Stopped between two batches once `stop` is set."""
+    ids = [np.empty(0, np.int64)]
+    sources = [np.empty(0, np.int64)]
     parts = [np.empty((0, encoder.spec.dim), np.float16)]
-    while batch := list(islice(tiles, BATCH)):
-        ids += [id for id, _, _ in batch]
-        sources += [source for _, source, _ in batch]
-        parts.append(embed_tiles([rgb for _, _, rgb in batch], encoder, device))
-    return Embedded(np.array(ids, np.int64), np.array(sources, np.int64), np.concatenate(parts))
+    for strip in cut_block(block, grid, imagery):
+        ids.append(strip.ids)
+        sources.append(strip.sources)
+        for start in range(0, len(strip.ids), BATCH):
+            if stop is not None and stop.is_set():
+                raise Stopped
+            batch = _tensors(strip, slice(start, start + BATCH), encoder.spec)
+            parts.append(_embed(batch, encoder, best_device(), dtype))
+    return Embedded(np.concatenate(ids), np.concatenate(sources), np.concatenate(parts))
+
+
+def _tensors(strip: Strip, some: slice, spec: EncoderSpec) -> Float32[Tensor, "b 3 s s"]:
+    """What `tile_tensor` makes of some of a strip's tiles, the ground they share normalised once."""
+    corners, size = strip.corners[some], strip.size_px
+    left, top = corners.min(axis=0).tolist()
+    right, bottom = (corners.max(axis=0) + size).tolist()
+    ground = ground_tensor(strip.rgb[top:bottom, left:right], spec).contiguous()
+    return torch.stack(
+        [ground[:, y - top : y - top + size, x - left : x - left + size] for x, y in corners.tolist()]
+    )
 
 
 def embed_tiles(
     tiles: Sequence[UInt8[np.ndarray, "s s 3"]], encoder: TwinEncoder, device: torch.device
 ) -> Float16[np.ndarray, "b d"]:
-    """Embed tiles of the spec's size. Raises ModelError for embeddings that are none."""
-    spec = encoder.spec
-    with torch.inference_mode():
-        tensors = torch.stack([tile_tensor(rgb, spec) for rgb in tiles])
-        embeddings = encoder.embed_satellite(tensors.to(device)).float().cpu().numpy()
-    if embeddings.shape != (len(tiles), spec.dim) or not np.isfinite(embeddings).all():
+    """Embed tiles of the spec's size, in float32. Raises ModelError for embeddings that are none."""
+    batch = torch.stack([tile_tensor(rgb, encoder.spec) for rgb in tiles])
+    return _embed(batch, encoder, device, torch.float32)
+
+
+def _embed(
+    batch: Float32[Tensor, "b 3 s s"], encoder: TwinEncoder, device: torch.device, dtype: torch.dtype
+) -> Float16[np.ndarray, "b d"]:
+    with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        embeddings = encoder.embed_satellite(batch.to(device)).float().cpu().numpy()
+    if embeddings.shape != (len(batch), encoder.spec.dim) or not np.isfinite(embeddings).all():
         raise ModelError("The model's embeddings are of the wrong shape or not numbers; train it again.")
     return embeddings.astype(np.float16)
 
 
-def _chunk_path(work: Path, number: int) -> Path:
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """Torch on one thread, here and in every thread that begins within."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def chunk_path(work: Path, number: int) -> Path:
+    """Where a block's embeddings are kept."""
     return work / f"block-{number:06d}.npz"
 
 
-def _to_npz(embedded: Embedded) -> bytes:
+def to_npz(embedded: Embedded) -> bytes:
+    """The file of a block."""
     buffer = io.BytesIO()
     np.savez(buffer, ids=embedded.ids, sources=embedded.sources, embeddings=embedded.embeddings)
     return buffer.getvalue()
@@ -95,7 +160,7 @@ def _to_npz(embedded: Embedded) -> bytes:
 def committed(work: Path, blocks: int) -> Iterator[Embedded]:
     """What `embed_blocks` left in `work`, block by block. Raises GalleryError for a damaged file."""
     for number in range(blocks):
-        path = _chunk_path(work, number)
+        path = chunk_path(work, number)
         try:
             with np.load(path, allow_pickle=False) as saved:
                 yield Embedded(saved["ids"], saved["sources"], saved["embeddings"])

@@ -1,53 +1,36 @@
 """A published gallery: opened with every byte checked, searched by FAISS, its tiles read afresh."""
 
 import math
-from collections.abc import Sequence
+import os
+import weakref
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
-import faiss
 import geopandas
 import numpy as np
+import pandas
 import shapely
-import torch
 from jaxtyping import Bool, Float, Float32, Int64, UInt8
 
-from geoloc.azimuth import correlate, peak, window_gain
-from geoloc.errors import GalleryError, ImageryError, ModelError
+from geoloc.errors import GalleryError, ModelError
 from geoloc.hits import Hits
 from geoloc.model import SPEC, read_spec
 from geoloc.places import M_PER_DEG, LonLat, Tile, to_lonlat
 from geoloc.posterior import Calibration, Evidence, read_calibration
 from geoloc.spec import EncoderSpec
-from indexing.embeddings import read_ids, read_rows
-from indexing.faiss_index import read_index, search_rows
-from indexing.manifest import Manifest, Source, check_file, live_folder, read_manifest
-from indexing.table import read_table
-from preprocessing.geotiff import Imagery, open_imagery
+from indexing.manifest import Manifest, Source, check_file
+from indexing.opened import OpenSegment, open_segment
+from indexing.rows import Ranges, both, count
+from indexing.segment import best_turns
+from indexing.source import open_source
+from indexing.table import rows_inside
+from indexing.versions import hold_live
+from preprocessing.geotiff import Imagery
 from preprocessing.imagery import read_square
 
-_SPARE = 16  # more hits than asked for, so that equal scores around the k-th are ordered by id
-_RESCORED = 256
 _SAMPLE = 4096
-
-
-def best_turns(
-    query: Float32[np.ndarray, "d"],
-    embeddings: Float32[np.ndarray, "m d"],
-    spec: EncoderSpec,
-    turns: Int64[np.ndarray, "t"],
-) -> tuple[Float32[np.ndarray, "m"], Float32[np.ndarray, "m"]]:
-    """The cosine of a query with each tile at its best of the turns, and that turn.
-
-    Where there was a choice the turn is placed between bins, where the scores truly peak.
-    """
-    street = torch.from_numpy(query).view(1, spec.azimuth_bins, -1)
-    scores = correlate(street, torch.from_numpy(embeddings).view(len(embeddings), spec.azimuth_bins, -1))[0]
-    allowed = torch.from_numpy(turns)
-    best = allowed[scores[:, allowed].argmax(dim=1)]
-    height, turn = peak(scores, best)
-    return (height * window_gain(street)).numpy(), (turn if len(turns) > 1 else best.float()).numpy()
 
 
 class Gallery:
@@ -56,34 +39,39 @@ class Gallery:
     manifest: what the version says about itself. model_dir: the model that made it.
     """
 
-    def __init__(
-        self, folder: Path, manifest: Manifest, ids: Int64[np.ndarray, "n"], index: faiss.Index
-    ) -> None:
-        self.folder = folder
+    def __init__(self, path: Path, manifest: Manifest, segments: Sequence[OpenSegment], held: int) -> None:
+        self.path = path
         self.manifest = manifest
-        self.model_dir = folder / "model"
-        self._ids = ids
-        self._row_of_sorted = np.argsort(ids)
-        self._index: faiss.Index | None = index
+        self.model_dir = path / manifest.model
+        self._open_segments: Sequence[OpenSegment] | None = segments
+        self._ids = np.concatenate([segment.ids for segment in segments])
+        self._row_of_sorted = np.argsort(self._ids)
         self._imagery: dict[str, Imagery] = {}
+        self._let_go = weakref.finalize(self, os.close, held)
 
     @classmethod
     def open(cls, path: Path) -> "Gallery":
         """Open the version that CURRENT names, after checking every file against its hash.
 
-        Raises GalleryError, with cause and remedy, for anything missing, damaged or inconsistent.
+        Until it is closed `gc` leaves the version alone. Raises GalleryError, with cause and remedy, for
+        anything missing, damaged or inconsistent.
         """
-        folder = live_folder(path)
-        manifest = read_manifest(folder)
-        for file in manifest.files:
-            check_file(folder, file)
-        spec, rows = manifest.spec, manifest.rows
-        if read_spec(folder / "model") != spec:
-            raise GalleryError(f"{folder}: model/{SPEC} is not the manifest's; build the gallery again.")
-        ids = read_ids(folder / "embeddings.h5", spec, rows)
-        if len(np.unique(ids)) != rows:
-            raise GalleryError(f"{folder} has tiles of the same id; build the gallery again.")
-        return cls(folder, manifest, ids, read_index(folder / "index.faiss", spec.dim, rows))
+        manifest, held = hold_live(path)
+        try:
+            for file in manifest.files:
+                check_file(path, file)
+            if read_spec(path / manifest.model) != manifest.spec:
+                raise GalleryError(
+                    f"{path}: {manifest.model}/{SPEC} is not the manifest's; build the gallery again."
+                )
+            segments = [open_segment(path, segment, manifest.spec) for segment in manifest.segments]
+            gallery = cls(path, manifest, segments, held)
+        except BaseException:
+            os.close(held)
+            raise
+        if len(np.unique(gallery._ids)) != len(gallery):
+            raise GalleryError(f"{path} has tiles of the same id; build the gallery again.")
+        return gallery
 
     def __enter__(self) -> "Gallery":
         return self
@@ -94,8 +82,9 @@ class Gallery:
         self.close()
 
     def close(self) -> None:
-        """Let the index go; the gallery cannot be searched any more."""
-        self._index = None
+        """Let the indexes and the version go; the gallery cannot be searched any more."""
+        self._open_segments = None
+        self._let_go()
 
     def __len__(self) -> int:
         return self.manifest.rows
@@ -113,7 +102,8 @@ class Gallery:
     @cached_property
     def tiles(self) -> geopandas.GeoDataFrame:
         """One row per tile, see `make_table`; geometry is the footprint in EPSG:4326."""
-        return read_table(self.folder / "tiles.parquet")
+        tables = [segment.tiles for segment in self._segments]
+        return tables[0] if len(tables) == 1 else pandas.concat(tables, ignore_index=True)
 
     @cached_property
     def calibration(self) -> Calibration | None:
@@ -122,8 +112,8 @@ class Gallery:
 
     @cached_property
     def north_deg(self) -> float:
-        """The true azimuth of the grid's north, at the middle row's tile."""
-        return self.tile(int(self._ids[len(self) // 2])).north_deg
+        """The true azimuth of the grid's north, at the tile of the middle id."""
+        return self.tile(int(self._ids[self._row_of_sorted[len(self) // 2]])).north_deg
 
     def lonlats(self, ids: Int64[np.ndarray, "n"]) -> Float[np.ndarray, "n 2"]:
         """The centres of tiles."""
@@ -180,10 +170,7 @@ class Gallery:
 
     def _open_imagery(self, source: Source) -> Imagery:
         if source.path not in self._imagery:
-            path = Path(source.path)
-            self._imagery[source.path] = open_imagery(path)
-            if path.stat().st_size != source.bytes:
-                raise ImageryError(f"{path} is not the file it was; build the gallery again.")
+            self._imagery[source.path] = open_source(source)
         return self._imagery[source.path]
 
     def _row(self, id: int) -> int:
@@ -207,16 +194,15 @@ class Gallery:
         region: in lonlat; only tiles whose centre lies inside. headings_deg: a known heading means that
         the query lies on its canvas by it: it is searched as it is, and turned by whole azimuth bins up to
         tolerance_deg either way. Where it is None the query is searched in each of the `a` turns. A tile
-        keeps its best score and that turn as its heading (DSM, Shi 2020), between bins by a parabola. The
-        best 256 are scored again from the stored embeddings, whatever the index left of them. Scores are
+        keeps its best score and that turn as its heading (DSM, Shi 2020), between bins by a parabola.
+        What is answered is scored from the stored embeddings, whatever the index left of them. Scores are
         cosines over the azimuths that the query shows. Raises ModelError for queries of another model,
         GalleryError for a region without tiles.
         """
-        if self._index is None:
-            raise GalleryError(f"{self.folder} was closed; open the gallery again to search it.")
+        segments = self._segments
         known = [None] * len(queries) if headings_deg is None else headings_deg
         self._check_queries(queries, k, known)
-        only = None if region is None else self._centres_in(region)
+        only = [one.kept for one in segments] if region is None else self._rows_in(region)
         hits = [
             self._search_one(query, k, self.turns(heading, tolerance_deg), heading, only)
             for query, heading in zip(queries, known, strict=True)
@@ -242,23 +228,11 @@ class Gallery:
         k: int,
         turns: Int64[np.ndarray, "t"],
         heading_deg: float | None,
-        only: Bool[np.ndarray, "n"] | None,
+        only: Sequence[Ranges],
     ) -> tuple[Int64[np.ndarray, "k"], Float32[np.ndarray, "k"], Float32[np.ndarray, "k"]]:
-        """Ids, scores and headings of the k best tiles over the query's turns.
-
-        A tile among the k best overall is among the k best of its own best turn, so k of each suffice.
-        """
-        assert self._index is not None
-        by_bin = query.reshape(self.spec.azimuth_bins, self.spec.channels)
-        copies = np.stack([np.roll(by_bin, turn, axis=0).ravel() for turn in turns])
-        score, row = search_rows(self._index, copies, min(len(self), k + _SPARE), only)
-        turn = np.repeat(turns[:, None], row.shape[1], axis=1)[row >= 0].astype(np.float32)
-        score, row = score[row >= 0] * self._gain(query), row[row >= 0]
-        order = np.lexsort((row, -score))
-        order = order[np.sort(np.unique(row[order], return_index=True)[1])]
-        score, row, turn = score[order], row[order], turn[order]
-        score[:_RESCORED], turn[:_RESCORED] = self._rescore(query, row[:_RESCORED], turns)
-        id = self._ids[row]
+        """Ids, scores and headings of the k best tiles of all segments over the query's turns."""
+        found = [one.search(query, turns, k, rows) for one, rows in zip(self._segments, only, strict=True)]
+        id, score, turn = (np.concatenate(part) for part in zip(*found, strict=True))
         best = np.lexsort((id, -score.round(6)))[:k]
         score = np.minimum.accumulate(score[best])
         heading = ((heading_deg or 0.0) + turn[best] * 360 / self.spec.azimuth_bins) % 360
@@ -271,22 +245,26 @@ class Gallery:
             np.pad(heading, pad, constant_values=np.nan).astype(np.float32),
         )
 
-    def _gain(self, query: Float32[np.ndarray, "d"]) -> float:
-        return float(window_gain(torch.from_numpy(query).view(1, self.spec.azimuth_bins, -1)))
+    @property
+    def _segments(self) -> Sequence[OpenSegment]:
+        if self._open_segments is None:
+            raise GalleryError(f"{self.path} was closed; open the gallery again to search it.")
+        return self._open_segments
 
-    def _rescore(
-        self, query: Float32[np.ndarray, "d"], rows: Int64[np.ndarray, "m"], turns: Int64[np.ndarray, "t"]
-    ) -> tuple[Float32[np.ndarray, "m"], Float32[np.ndarray, "m"]]:
-        """Exact scores of some rows at their best of the turns, and that turn with its fraction."""
-        stored = read_rows(self.folder / "embeddings.h5", self.spec, len(self), rows)
-        score, turn = best_turns(query, stored.astype(np.float32), self.spec, turns)
-        return score, turn
+    def _parts(self, tiles: Bool[np.ndarray, "n"]) -> Iterator[tuple[OpenSegment, Bool[np.ndarray, "m"]]]:
+        """Every segment, and which of its tiles are meant."""
+        start = 0
+        for segment in self._segments:
+            yield segment, tiles[start : start + len(segment.rows)]
+            start += len(segment.rows)
 
     @cached_property
     def _sample(self) -> Float32[np.ndarray, "s d"]:
-        """Embeddings of at most 4,096 tiles, spread evenly over the rows."""
-        rows = np.unique(np.linspace(0, len(self) - 1, min(len(self), _SAMPLE)).astype(np.int64))
-        return read_rows(self.folder / "embeddings.h5", self.spec, len(self), rows).astype(np.float32)
+        """Embeddings of at most 4,096 tiles, spread evenly over the ids."""
+        spread = np.unique(np.linspace(0, len(self) - 1, min(len(self), _SAMPLE)).astype(np.int64))
+        chosen = np.zeros(len(self), bool)
+        chosen[self._row_of_sorted[spread]] = True
+        return np.concatenate([segment.read(some) for segment, some in self._parts(chosen)])
 
     def evidence(
         self,
@@ -310,7 +288,7 @@ class Gallery:
             scores=scores[found].astype(np.float64),
             rival=float(elsewhere[0] if len(elsewhere) else scores[found][-1]),
             background=best_turns(query, self._sample, self.spec, turns)[0].astype(np.float64),
-            tiles=len(self) if region is None else int(self._centres_in(region).sum()),
+            tiles=len(self) if region is None else sum(map(count, self._rows_in(region))),
             seen_deg=360 * float(seen) / bins,
             span_deg=360 * (len(turns) - 1) / bins if len(turns) < bins else 360.0,
         )
@@ -328,10 +306,10 @@ class Gallery:
         if k < 1 or len(headings_deg) != len(queries):
             raise GalleryError("A search wants k of at least 1 and one heading, or None, per query.")
 
-    def _centres_in(self, region: shapely.Geometry) -> Bool[np.ndarray, "n"]:
-        shapely.prepare(region)
-        inside = np.asarray(shapely.contains_xy(region, self.tiles["lon"], self.tiles["lat"]))
-        if not inside.any():
+    def _rows_in(self, region: shapely.Geometry) -> list[Ranges]:
+        """Of every segment the rows of tiles whose centre lies in the region."""
+        inside = [both(one.kept, rows_inside(one.table, region)) for one in self._segments]
+        if not any(map(len, inside)):
             west, south, east, north = self.bounds_lonlat
             raise GalleryError(
                 "No tile of the gallery lies in the region; "

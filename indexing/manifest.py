@@ -1,11 +1,14 @@
 """What a gallery says about itself, and the chain of hashes that proves it.
 
 A version is named by the SHA-256 of its manifest, and the manifest holds the SHA-256 of every other
-file: CURRENT -> manifest.json -> files. A changed byte anywhere breaks the chain.
+file: CURRENT -> manifest.json -> files. A changed byte anywhere breaks the chain. The files lie in
+folders that never change and that versions share: the segments of tiles, and the model. What is
+particular to a version, which rows of a segment are removed, is in the manifest itself.
 """
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 import re
@@ -13,22 +16,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Bool
+
 from geoloc.errors import GalleryError, GeolocError
 from geoloc.model import SPEC, WEIGHTS
 from geoloc.spec import EncoderSpec
 from indexing.durable import sha256_of
+from indexing.rows import Ranges, ranges_of
 from preprocessing.tiles import Grid
 
-SCHEMA = 1
+SCHEMA = 2
 NAME = "manifest.json"
-_PARTS = {"embeddings.h5", "tiles.parquet", "index.faiss", f"model/{WEIGHTS}", f"model/{SPEC}"}
-_LARGEST_MANIFEST = 1 << 26
-_VERSION = re.compile(r"[0-9a-f]{16}")
+EMBEDDINGS, TABLE, INDEX = "embeddings.h5", "tiles.parquet", "index.faiss"
+_LARGEST_MANIFEST = 1 << 28
+_MOST_RESCORED = 1 << 16
+VERSION = re.compile(r"[0-9a-f]{16}")
+_FILE = re.compile(r"(segments|models)/[0-9a-f]{16}/[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file of a version: its name relative to the version's folder, its size and its hash."""
+    """A file of a gallery: its name relative to the gallery's folder, its size and its hash."""
 
     name: str
     bytes: int
@@ -45,17 +54,81 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Recall:
+    """recall@10 after scoring again, against exact search: of how many queries made from stored rows."""
+
+    known_heading: float
+    unknown_heading: float
+    queries: int
+
+
+@dataclass(frozen=True)
+class StoredSegment:
+    """Tiles that were stored together, in files that never change.
+
+    folder: relative to the gallery's. rows: how many tiles were stored. index: the string that made their
+    index. removed: the ranges of rows (first, one past the last) that are in the gallery no more; not all.
+    depth: how many of the rows that the index proposes are scored again. recall: as measured when it was
+    built, None for an exact index. Raises ValueError for ranges that are none, or a senseless depth.
+    """
+
+    folder: str
+    rows: int
+    index: str
+    removed: tuple[tuple[int, int], ...] = ()
+    depth: int = 256
+    recall: Recall | None = None
+
+    def __post_init__(self) -> None:
+        ends = np.array(self.removed, np.int64).reshape(-1)
+        if (np.diff(ends, prepend=-1) <= 0).any() or (ends > self.rows).any() or self.live < 1:
+            raise ValueError(f"{self.folder}: the removed rows are no ranges of its {self.rows} rows")
+        if not 1 <= self.depth <= _MOST_RESCORED:
+            raise ValueError(f"{self.folder}: a depth that no search can have")
+
+    @property
+    def live(self) -> int:
+        """How many of the tiles are in the gallery still."""
+        return self.rows - sum(stop - start for start, stop in self.removed)
+
+    @property
+    def kept(self) -> Ranges:
+        """The rows whose tiles are in the gallery still."""
+        edges = np.array([0, *itertools.chain(*self.removed), self.rows]).reshape(-1, 2)
+        return edges[edges[:, 0] < edges[:, 1]]
+
+    def keeping(self, kept: Bool[np.ndarray, "n"]) -> "StoredSegment":
+        """The same with only some of its rows in the gallery."""
+        removed = ((start, stop) for start, stop in ranges_of(~kept).tolist())
+        return dataclasses.replace(self, removed=tuple(removed))
+
+
+@dataclass(frozen=True)
 class Manifest:
-    """A gallery version. index: its FAISS factory string. sources: in the order that wins overlaps."""
+    """A gallery version. sources: in the order that wins overlaps. model: its folder, as a segment's.
+
+    wanted_index: the factory string that was asked for, or auto.
+    """
 
     version: str
     spec: EncoderSpec
     grid: Grid
-    rows: int
-    index: str
     bounds_lonlat: tuple[float, float, float, float]
     sources: tuple[Source, ...]
+    wanted_index: str
+    model: str
+    segments: tuple[StoredSegment, ...]
     files: tuple[StoredFile, ...]
+
+    @property
+    def rows(self) -> int:
+        """How many tiles there are."""
+        return sum(segment.live for segment in self.segments)
+
+    @property
+    def index(self) -> str:
+        """The FAISS factory string, or those of the segments where they differ."""
+        return " + ".join(dict.fromkeys(segment.index for segment in self.segments))
 
     @property
     def stride_m(self) -> float:
@@ -66,6 +139,23 @@ class Manifest:
     def crs(self) -> list[str]:
         """The CRS of the tiles, one per UTM zone."""
         return [crs for _, crs in self.grid.crs_of_zone]
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The model's folder and the segments'."""
+        return self.model, *(segment.folder for segment in self.segments)
+
+    def files_of(self, *folders: str) -> tuple[StoredFile, ...]:
+        """The files in some of the folders."""
+        return tuple(file for file in self.files if file.name.rpartition("/")[0] in folders)
+
+    def changed(
+        self, segments: tuple[StoredSegment, ...], new_files: tuple[StoredFile, ...] = (), **changes: Any
+    ) -> "Manifest":
+        """The manifest of the next version: of these segments, and what else changes."""
+        files = tuple(dict.fromkeys(self.files + new_files))
+        grown = dataclasses.replace(self, version="", segments=segments, files=files, **changes)
+        return dataclasses.replace(grown, files=grown.files_of(*grown.folders))
 
 
 def to_bytes(manifest: Manifest) -> bytes:
@@ -81,9 +171,11 @@ def version_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def stored_file(folder: Path, path: Path) -> StoredFile:
-    """Describe a file that was written below a version's folder."""
-    return StoredFile(path.relative_to(folder).as_posix(), path.stat().st_size, sha256_of(path))
+def stored_files(folder: Path) -> tuple[StoredFile, ...]:
+    """Describe the files of a folder, by their bare names."""
+    return tuple(
+        StoredFile(path.name, path.stat().st_size, sha256_of(path)) for path in sorted(folder.iterdir())
+    )
 
 
 def live_folder(gallery: Path) -> Path:
@@ -94,7 +186,7 @@ def live_folder(gallery: Path) -> Path:
     with current.open("rb") as file:
         name = file.read(65).decode("ascii", "replace").strip()
     folder = gallery / name
-    if not _VERSION.fullmatch(name) or folder.is_symlink() or not folder.is_dir():
+    if not VERSION.fullmatch(name) or folder.is_symlink() or not folder.is_dir():
         raise GalleryError(
             f"{current} names no version of this gallery; restore it or build the gallery again."
         )
@@ -113,10 +205,11 @@ def read_manifest(folder: Path) -> Manifest:
         raw: Any = json.loads(content)
         if raw.pop("schema") != SCHEMA:
             raise GalleryError(
-                f"{path} is not of schema {SCHEMA}, the one this geoloc reads; build the gallery again."
+                f"{path} is not of schema {SCHEMA}, the one this geoloc reads; build the gallery again, "
+                "into the same folder if you like."
             )
         return _from_json(raw, folder.name)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as cause:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as cause:
         raise GalleryError(f"{path} is no manifest of a gallery; {_REMEDY}") from cause
     except GalleryError:
         raise
@@ -127,19 +220,34 @@ def read_manifest(folder: Path) -> Manifest:
 def _from_json(raw: dict[str, Any], version: str) -> Manifest:
     zones = tuple((int(zone), str(crs)) for zone, crs in raw["grid"].pop("crs_of_zone"))
     files = tuple(StoredFile(**file) for file in raw["files"])
-    if not all(re.fullmatch(r"(model/)?[A-Za-z0-9_][A-Za-z0-9_.-]*", file.name) for file in files):
-        raise ValueError("a file's name leads out of the version's folder")
-    if not {file.name for file in files} >= _PARTS:
+    if not all(_FILE.fullmatch(file.name) for file in files):
+        raise ValueError("a file's name leads out of the gallery's folder")
+    segments = tuple(map(_segment, raw["segments"]))
+    parts = {f"{raw['model']}/{name}" for name in (WEIGHTS, SPEC)}
+    parts |= {f"{one.folder}/{name}" for one in segments for name in (EMBEDDINGS, TABLE, INDEX)}
+    if not segments or not {file.name for file in files} >= parts:
         raise ValueError("a part of the gallery is not listed")
     return Manifest(
         version=version,
         spec=EncoderSpec.from_json(json.dumps(raw["spec"])),
         grid=Grid(**raw["grid"], crs_of_zone=zones),
-        rows=int(raw["rows"]),
-        index=str(raw["index"]),
         bounds_lonlat=_bounds(raw["bounds_lonlat"]),
         sources=tuple(map(_source, raw["sources"])),
+        wanted_index=str(raw["wanted_index"]),
+        model=str(raw["model"]),
+        segments=segments,
         files=files,
+    )
+
+
+def _segment(raw: dict[str, Any]) -> StoredSegment:
+    return StoredSegment(
+        folder=str(raw["folder"]),
+        rows=int(raw["rows"]),
+        index=str(raw["index"]),
+        removed=tuple((int(start), int(stop)) for start, stop in raw["removed"]),
+        depth=int(raw["depth"]),
+        recall=Recall(**raw["recall"]) if raw["recall"] else None,
     )
 
 
@@ -157,10 +265,10 @@ def _bounds(raw: list[float]) -> tuple[float, float, float, float]:
 _REMEDY = "take the gallery again from its source or build it again."
 
 
-def check_file(folder: Path, file: StoredFile) -> None:
+def check_file(gallery: Path, file: StoredFile) -> None:
     """Raise GalleryError where a file is not, byte for byte, the one that was published."""
-    path = folder / file.name
-    if not path.is_file() or path.is_symlink():
+    path = gallery / file.name
+    if not path.is_file() or path.is_symlink() or path.parent.is_symlink():
         raise GalleryError(f"{path} is missing; {_REMEDY}")
     if path.stat().st_size != file.bytes or sha256_of(path) != file.sha256:
         raise GalleryError(f"{path} is damaged: its bytes are not those published; {_REMEDY}")

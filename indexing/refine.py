@@ -11,7 +11,8 @@ from geoloc.hits import Hits
 from geoloc.locate import Refined
 from geoloc.places import LonLat, Tile, to_lonlat
 from indexing.embed import embed_tiles
-from indexing.gallery import Gallery, best_turns
+from indexing.gallery import Gallery
+from indexing.segment import best_turns
 
 MODES = 3
 FINEST_M = 2.0

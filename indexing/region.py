@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import shapely
 from shapely.geometry import shape
 
@@ -32,7 +33,8 @@ def parse_region(content: str | bytes) -> shapely.Geometry:
     try:
         raw = json.loads(content, parse_constant=_refuse_constant)
         _refuse_other_crs(raw)
-        region = shapely.make_valid(shapely.union_all([shape(part) for part in _polygons(raw)]))
+        parts = [_cut(shapely.make_valid(shape(_unrolled(part)))) for part in _polygons(raw)]
+        region = shapely.make_valid(shapely.union_all(parts))
     except DataError:
         raise
     except Exception as cause:  # json, unicode and a dozen kinds of wrong nesting inside shapely
@@ -45,9 +47,45 @@ def parse_region(content: str | bytes) -> shapely.Geometry:
     if not (west >= -180 and east <= 180 and south >= -90 and north <= 90):
         raise DataError(
             f"The region's coordinates reach {west:.0f}, {south:.0f} to {east:.0f}, {north:.0f}: "
-            "GeoJSON wants degrees, longitude first; save it in EPSG:4326, and cut it at the antimeridian."
+            "GeoJSON wants degrees, longitude first; save it in EPSG:4326."
         )
     return region
+
+
+def _unrolled(polygon: Any) -> Any:
+    """A polygon with every longitude within 180 degrees of the one before: 179, -179 becomes 179, 181.
+
+    A ring that jumps further crosses the antimeridian (RFC 7946, 3.1.9 wants it cut there; not all do).
+    The rings of one polygon stay near its first point. A box as wide as the world has no such jump: its
+    edges are on -180 and 180.
+    """
+    if polygon["type"] == "MultiPolygon":
+        parts = [_unrolled({"type": "Polygon", "coordinates": rings}) for rings in polygon["coordinates"]]
+        return {"type": "MultiPolygon", "coordinates": [part["coordinates"] for part in parts]}
+    rings, start = [], None
+    for ring in polygon["coordinates"]:
+        lon = np.array([float(point[0]) for point in ring])
+        if not np.isfinite(lon).all():
+            raise ValueError("a longitude that is no number")
+        turns = np.round(np.diff(lon, prepend=lon[:1] if start is None else start) / 360)
+        turns[np.abs(np.diff(lon, prepend=lon[:1])) >= 360] = 0
+        lon = lon - 360 * np.cumsum(turns)
+        start = lon[0] if start is None else start
+        rings.append([(float(x), *map(float, point[1:2])) for x, point in zip(lon, ring, strict=True)])
+    return {"type": "Polygon", "coordinates": rings}
+
+
+def _cut(polygon: shapely.Geometry) -> shapely.Geometry:
+    """What lies beyond 180 degrees either way, at most one turn, brought back to the other side."""
+    west, south, east, north = polygon.bounds if not polygon.is_empty else (0, 0, 0, 0)
+    if (west >= -180 and east <= 180) or west < -540 or east > 540:
+        return polygon
+    parts = [polygon.intersection(shapely.box(a, south - 1, a + 360, north + 1)) for a in (-540, -180, 180)]
+    moved = [
+        shapely.transform(part, lambda xy, by=by: np.add(xy, (by, 0)))
+        for part, by in zip(parts, (360, 0, -360), strict=True)
+    ]
+    return shapely.union_all(moved)
 
 
 def _refuse_constant(name: str) -> float:

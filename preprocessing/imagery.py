@@ -60,6 +60,7 @@ def _warp(
         if window.width * window.height > _LARGEST_READ_PX and max(hw) > 64:
             return _warp_halves(imagery, crs, bounds, hw)
         source = _rgba(dataset, imagery, window)
+        scale = _scale(imagery.crs, transform, crs, bounds, hw)
     target = np.zeros((4, *hw), np.uint8)
     with rasterio.Env(**SELF_CONTAINED):
         reproject(
@@ -72,6 +73,7 @@ def _warp(
             src_alpha=4,
             dst_alpha=4,
             resampling=Resampling.bilinear,
+            **scale,
         )
     return target[:3].transpose(1, 2, 0), target[3] >= 128
 
@@ -124,6 +126,23 @@ def _window(
     if last[0] <= first[0] or last[1] <= first[1]:
         return None
     return Window(first[0], first[1], last[0] - first[0], last[1] - first[1])
+
+
+def _scale(
+    source_crs: str, transform: Affine, crs: str, bounds: _Bounds, hw: tuple[int, int]
+) -> dict[str, float]:
+    """Pixels of the square per source pixel, across and down, at its middle, as options of the warp.
+
+    GDAL's own guess is of the part that the source covers: a tile at an edge would differ with its strip.
+    """
+    left, bottom, right, top = bounds
+    x, y, w, h = (left + right) / 2, (bottom + top) / 2, (right - left) / hw[1], (top - bottom) / hw[0]
+    xs, ys = project(crs, source_crs, np.array([x, x + w, x]), np.array([y, y, y - h]))
+    if not np.isfinite([xs, ys]).all():
+        return {}
+    columns, rows = apply(~transform, xs, ys)
+    across, down = np.hypot(columns[1:] - columns[0], rows[1:] - rows[0]).tolist()
+    return {"XSCALE": 1 / across, "YSCALE": 1 / down}
 
 
 def _rgba(

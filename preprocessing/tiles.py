@@ -5,13 +5,14 @@ zone's origin. So a tile's place follows from its id alone, and neither building
 imagery moves or renumbers any tile.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import shapely
-from jaxtyping import Float64, Int16, Int64, UInt8
+from jaxtyping import Bool, Float64, Int32, Int64, UInt8
 
 from geoloc.errors import ImageryError
 from geoloc.places import Tile, to_lonlat
@@ -25,7 +26,7 @@ BLOCK = 32
 """Tiles are cut, embedded and stored by blocks of 32 x 32, so that neighbours share reads and rows."""
 
 _MOST_TILES = 50_000_000
-_MOST_BLOCK_PX = 1 << 26
+_MOST_BLOCK_PX = 1 << 24
 _COLUMN_BITS, _ROW_BITS = 21, 25
 _COLUMN_ZERO, _ROW_ZERO = 1 << 19, 1 << 24
 
@@ -92,11 +93,19 @@ class Grid:
 
 @dataclass(frozen=True)
 class Block:
-    """At most 32 x 32 neighbouring cells that imagery covers, row by row from the south."""
+    """At most 32 x 32 neighbouring cells that imagery covers, row by row from the south.
+
+    showing: indexes into the imagery; only tiles that show a pixel of one of these are cut, None: all.
+    """
 
     zone: int
     columns: Int64[np.ndarray, "n"]
     rows: Int64[np.ndarray, "n"]
+    showing: frozenset[int] | None = None
+
+    def only(self, cells: Bool[np.ndarray, "n"]) -> "Block":
+        """The same of some cells."""
+        return dataclasses.replace(self, columns=self.columns[cells], rows=self.rows[cells])
 
 
 def refuse_coarse(imagery: Imagery, footprint_m: float) -> None:
@@ -183,7 +192,7 @@ def _plan_zone(
         if region is not None:
             keep[keep] = _is_inside(block, keep, grid, region)
         if keep.any():
-            yield Block(zone, block.columns[keep], block.rows[keep])
+            yield block.only(keep)
 
 
 def _is_covered(block: Block, grid: Grid, covered: shapely.Geometry) -> np.ndarray:
@@ -203,47 +212,72 @@ def _is_inside(block: Block, keep: np.ndarray, grid: Grid, region: shapely.Geome
     return np.asarray(shapely.contains_xy(region, lon, lat))
 
 
-def cut_block(
-    block: Block, grid: Grid, imagery: Sequence[Imagery]
-) -> Iterator[tuple[int, int, UInt8[np.ndarray, "s s 3"]]]:
-    """Every tile of a block with enough valid pixels: (id, index into imagery, pixels), by row.
-
-    Imagery is read once for as many rows of tiles as fit in memory, and overlapping tiles are cut from that.
+@dataclass(frozen=True)
+class Strip:
+    """Tiles that were read together. rgb: all their ground, once. corners: (x, y) of each tile's upper left
+    pixel in it. sources: index into the imagery that most of each tile is of. Tiles are `size_px` wide.
     """
-    crs = grid.crs(block.zone)
+
+    ids: Int64[np.ndarray, "n"]
+    sources: Int64[np.ndarray, "n"]
+    corners: Int64[np.ndarray, "n 2"]
+    rgb: UInt8[np.ndarray, "h w 3"]
+    size_px: int
+
+    def squares(self) -> Iterator[tuple[slice, slice]]:
+        """Where in `rgb` each tile is."""
+        for x, y in self.corners.tolist():
+            yield slice(y, y + self.size_px), slice(x, x + self.size_px)
+
+
+def cut_block(block: Block, grid: Grid, imagery: Sequence[Imagery]) -> Iterator[Strip]:
+    """Every tile of a block with enough valid pixels, by row.
+
+    Imagery is read once for as many rows of tiles as fit in memory, and overlapping tiles share that.
+    The ground of a whole block is read, so that a tile's pixels are the same whichever others are cut.
+    """
     width_px = (BLOCK - 1) * grid.stride_px + grid.size_px
-    strip = max(1, (_MOST_BLOCK_PX // width_px - grid.size_px) // grid.stride_px + 1)
-    first_row = int(block.rows.min())
-    for start in range(first_row, int(block.rows.max()) + 1, strip):
-        here = (block.rows >= start) & (block.rows < start + strip)
+    height = max(1, (_MOST_BLOCK_PX // width_px - grid.size_px) // grid.stride_px + 1)
+    first_column, first_row = (int(cells.min()) // BLOCK * BLOCK for cells in (block.columns, block.rows))
+    for start in range(first_row, first_row + BLOCK, height):
+        last = min(start + height, first_row + BLOCK) - 1
+        here = (block.rows >= start) & (block.rows <= last)
         if here.any():
-            yield from _cut_strip(block.zone, block.columns[here], block.rows[here], grid, imagery, crs)
+            ends = np.array([first_column, first_column + BLOCK - 1]), np.array([start, last])
+            yield _cut_strip(block.only(here), grid, imagery, *ends)
 
 
 def _cut_strip(
-    zone: int,
-    columns: Int64[np.ndarray, "n"],
-    rows: Int64[np.ndarray, "n"],
+    part: Block,
     grid: Grid,
     imagery: Sequence[Imagery],
-    crs: str,
-) -> Iterator[tuple[int, int, UInt8[np.ndarray, "s s 3"]]]:
-    bounds = grid.bounds(columns, rows)
-    left, bottom = bounds[:, :2].min(axis=0).tolist()
-    right, top = bounds[:, 2:].max(axis=0).tolist()
-    lefts, tops = (columns - columns.min()) * grid.stride_px, (rows.max() - rows) * grid.stride_px
+    columns: Int64[np.ndarray, "2"],
+    rows: Int64[np.ndarray, "2"],
+) -> Strip:
+    """The tiles of a part, on the ground of the columns and rows between these two."""
+    crs, bounds, size = grid.crs(part.zone), grid.bounds(columns, rows), grid.size_px
+    (left, bottom), (right, top) = bounds[0, :2].tolist(), bounds[1, 2:].tolist()
     strip = shapely.box(left, bottom, right, top)
     near = [i for i, one in enumerate(imagery) if outline(one, crs).intersects(strip)]
-    hw = int(tops.max()) + grid.size_px, int(lefts.max()) + grid.size_px
-    rgb, owner = read_square([imagery[i] for i in near], crs, (left, bottom, right, top), hw)
-    for id, x, y in zip(grid.ids(zone, columns, rows).tolist(), lefts.tolist(), tops.tolist(), strict=True):
-        square = slice(y, y + grid.size_px), slice(x, x + grid.size_px)
-        source = _main_source(owner[square])
-        if source is not None:
-            yield id, near[source], rgb[square]
+    h, w = (int(np.ptp(cells)) * grid.stride_px + size for cells in (rows, columns))
+    rgb, owner = read_square([imagery[i] for i in near], crs, (left, bottom, right, top), (h, w))
+    corners = np.stack([part.columns - columns[0], rows[1] - part.rows], axis=1) * grid.stride_px
+    counts = np.stack([_counts(owner == i, corners, size) for i in range(len(near) or 1)])
+    kept = counts.sum(axis=0) >= COVERED * size**2
+    if part.showing is not None:
+        kept &= counts[[one in part.showing for one in near]].any(axis=0)
+    sources = np.array(near, np.int64)[counts[:, kept].argmax(axis=0)]
+    ids = grid.ids(part.zone, part.columns, part.rows)
+    return Strip(ids[kept], sources, corners[kept], rgb, size)
 
 
-def _main_source(owner: Int16[np.ndarray, "s s"]) -> int | None:
-    """Whose pixels most of a tile are, None where too few are anyone's."""
-    counts = np.bincount(owner.ravel() + 1)
-    return int(counts[1:].argmax()) if counts[1:].sum() >= COVERED * owner.size else None
+def _counts(
+    pixels: Bool[np.ndarray, "h w"], corners: Int64[np.ndarray, "n 2"], size: int
+) -> Int32[np.ndarray, "n"]:
+    """How many pixels are set in each square, from a summed-area table."""
+    if pixels.all():
+        return np.full(len(corners), size**2, np.int32)
+    table = np.zeros((pixels.shape[0] + 1, pixels.shape[1] + 1), np.int32)
+    pixels.cumsum(axis=0, out=table[1:, 1:], dtype=np.int32).cumsum(axis=1, out=table[1:, 1:])
+    x, y = corners.T
+    return np.asarray(table[y + size, x + size] - table[y, x + size] - table[y + size, x] + table[y, x])

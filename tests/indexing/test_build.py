@@ -13,12 +13,15 @@ import numpy as np
 import pytest
 import torch
 from fake_encoder import SPEC, FakeEncoder, build
+from on_disk import file_of, live, snapshot
 from rasterio.transform import from_origin
 from tiny_imagery import LEFT, TOP, UTM, noise, write
 
 from geoloc.errors import GalleryError, ImageryError, ModelError
 from indexing import build as building
 from indexing import embed as embedding
+from indexing import publish as publishing
+from indexing import store as storing
 from indexing.build import build_gallery
 from indexing.embed import embed_tiles
 from indexing.gallery import Gallery
@@ -26,23 +29,20 @@ from indexing.manifest import live_folder
 from indexing.verify import verify
 
 
-def snapshot(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
 def test_layout(gallery):
     folder = live_folder(gallery)
-    assert {p.name for p in gallery.iterdir()} == {"CURRENT", ".lock", folder.name}
-    with h5py.File(folder / "embeddings.h5") as file:
+    assert {p.name for p in gallery.iterdir()} == {"CURRENT", ".lock", folder.name, "segments", "models"}
+    assert [p.name for p in folder.iterdir()] == ["manifest.json"]
+    with h5py.File(file_of(gallery, "embeddings.h5")) as file:
         data = file["embeddings"]
-        assert data.dtype == np.float16 and data.chunks == (1024, SPEC.dim) and data.fletcher32
+        assert data.dtype == np.float16 and data.chunks is None
         assert len(file["ids"]) == len(data) and file.attrs["spec"] == SPEC.to_json()
         np.testing.assert_allclose(np.linalg.norm(data[:].astype(float), axis=1), 1, atol=2e-3)
-    assert {p.name for p in (folder / "model").iterdir()} == {"spec.json", "weights.safetensors"}
+    assert {p.name for p in (gallery / live(gallery).model).iterdir()} == {"spec.json", "weights.safetensors"}
 
 
 def test_embeddings_are_those_of_the_tiles_read_afresh(gallery):
-    with Gallery.open(gallery) as opened, h5py.File(opened.folder / "embeddings.h5") as file:
+    with Gallery.open(gallery) as opened, h5py.File(file_of(gallery, "embeddings.h5")) as file:
         ids, stored = file["ids"][:], file["embeddings"][:]
         for row in range(0, len(ids), 97):
             rgb = opened.read_tile(int(ids[row]))
@@ -56,7 +56,7 @@ def unbroken(tmp_path_factory, ortho, model) -> dict[str, bytes]:
     start = time.monotonic()
     build(ortho, model, out)
     took_s = time.monotonic() - start
-    return {"took_s": took_s, **snapshot(live_folder(out))}
+    return {"took_s": took_s, **snapshot(out)}
 
 
 def kill_and_resume(out: Path, ortho: Path, model: Path, unbroken: dict, moments: list[float]) -> int:
@@ -73,7 +73,7 @@ def kill_and_resume(out: Path, ortho: Path, model: Path, unbroken: dict, moments
         process.join()
     build(ortho, model, out)
     verify(out)
-    assert snapshot(live_folder(out)) == {name: b for name, b in unbroken.items() if name != "took_s"}
+    assert snapshot(out) == {name: b for name, b in unbroken.items() if name != "took_s"}
     assert not list(out.glob(".building-*")) and not list(out.rglob("*.tmp"))
     return killed
 
@@ -95,15 +95,23 @@ class Died(BaseException):
 
 
 @pytest.mark.parametrize(
-    "step", ["write_embeddings", "fill_index", "_write_manifest", "sync_tree", "write_whole"]
+    ("module", "step"),
+    [
+        (storing, "write_embeddings"),
+        (storing, "fill_index"),
+        (building, "install"),
+        (publishing, "to_bytes"),
+        (publishing, "sync_tree"),
+        (publishing, "write_whole"),
+    ],
 )
 def test_a_death_in_any_step_leaves_the_live_version_and_resumes(
-    tmp_path, gallery, ortho, model, unbroken, monkeypatch, step
+    tmp_path, gallery, ortho, model, unbroken, monkeypatch, module, step
 ):
     out = tmp_path / "g"
     shutil.copytree(gallery, out)
-    before = snapshot(live_folder(out))
-    done = getattr(building, step)
+    before = snapshot(out)
+    done = getattr(module, step)
 
     def die(*arguments, **options):
         if step != "write_whole" or arguments[0].name == "CURRENT":
@@ -111,17 +119,17 @@ def test_a_death_in_any_step_leaves_the_live_version_and_resumes(
             raise Died
         return done(*arguments, **options)
 
-    monkeypatch.setattr(building, step, die)
+    monkeypatch.setattr(module, step, die)
     with pytest.raises(Died):
         build(ortho, model, out)
-    assert snapshot(live_folder(out)) == before
+    assert snapshot(out) == before
     verify(out)
     monkeypatch.undo()
     embedded = []
-    monkeypatch.setattr(embedding, "_embed_block", lambda *_: embedded.append(1))
+    monkeypatch.setattr(embedding, "embed_block", lambda *_: embedded.append(1))
     build(ortho, model, out)
     assert not embedded
-    assert snapshot(live_folder(out)) == {name: b for name, b in unbroken.items() if name != "took_s"}
+    assert snapshot(out) == {name: b for name, b in unbroken.items() if name != "took_s"}
 
 
 def test_another_stride_is_another_build(tmp_path, ortho, model, monkeypatch):
@@ -133,7 +141,7 @@ def test_another_stride_is_another_build(tmp_path, ortho, model, monkeypatch):
     assert len(list(out.glob(".building-*"))) == 1
     build_gallery([ortho], model, out, stride_m=16, encoder=FakeEncoder())
     build_gallery([ortho], model, tmp_path / "fresh", stride_m=16, encoder=FakeEncoder())
-    assert snapshot(live_folder(out)) == snapshot(live_folder(tmp_path / "fresh"))
+    assert snapshot(out) == snapshot(tmp_path / "fresh")
     assert not list(out.glob(".building-*"))
 
 
@@ -149,40 +157,40 @@ def test_a_second_builder_is_refused(tmp_path, ortho, model):
     out.mkdir()
     with (out / ".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(GalleryError, match="being built by another process"):
+        with pytest.raises(GalleryError, match="being changed by another process"):
             build_gallery([ortho], model, out, stride_m=8, encoder=FakeEncoder())
 
 
 @pytest.mark.parametrize(
-    ("step", "error"),
+    ("module", "step", "error"),
     [
-        ("write_whole", OSError(errno.ENOSPC, "No space left on device")),
-        ("write_embeddings", OSError("Can't write data (No space left on device)")),
-        ("fill_index", RuntimeError("fwrite failed: No space left on device")),
+        (embedding, "write_whole", OSError(errno.ENOSPC, "No space left on device")),
+        (storing, "write_embeddings", OSError("Can't write data (No space left on device)")),
+        (storing, "fill_index", RuntimeError("fwrite failed: No space left on device")),
     ],
 )
-def test_a_full_disk_is_one_sentence(tmp_path, gallery, ortho, model, monkeypatch, step, error):
+def test_a_full_disk_is_one_sentence(tmp_path, gallery, ortho, model, monkeypatch, module, step, error):
     out = tmp_path / "g"
     shutil.copytree(gallery, out)
-    before = snapshot(live_folder(out))
+    before = snapshot(out)
 
     def full(*_, **__):
         raise error
 
-    monkeypatch.setattr(embedding if step == "write_whole" else building, step, full)
+    monkeypatch.setattr(module, step, full)
     with pytest.raises(GalleryError, match="is full; its live version is untouched") as caught:
         build_gallery([ortho], model, out, stride_m=4, encoder=FakeEncoder())
-    assert "\n" not in str(caught.value) and snapshot(live_folder(out)) == before
+    assert "\n" not in str(caught.value) and snapshot(out) == before
 
 
 def test_building_again_changes_nothing_and_repairs_damage(tmp_path, gallery, ortho, model):
     out = tmp_path / "g"
     shutil.copytree(gallery, out)
-    before = snapshot(live_folder(out))
-    path = live_folder(out) / "index.faiss"
+    before = snapshot(out)
+    path = file_of(out, "index.faiss")
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     build_gallery([ortho], model, out, stride_m=8, encoder=FakeEncoder())
-    assert snapshot(live_folder(out)) == before
+    assert snapshot(out) == before
     verify(out)
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from geoloc.errors import GalleryError
-from indexing.faiss_index import choose_factory, fill_index, make_index, search_rows
+from indexing.faiss_index import fill_index, make_index, search_rows
+from indexing.rows import ranges_of
 
 DIM, ROWS = 32, 3000
 RNG = np.random.default_rng(0)
@@ -36,7 +37,8 @@ def test_recall_against_exact_search(factory, least):
         exact = allowed[
             np.argsort(-(VECTORS[allowed].astype(float) @ QUERIES.T.astype(float)), axis=0)[:10].T
         ]
-        scores, rows = search_rows(filled(factory), QUERIES, 10, mask)
+        ranges = None if mask is None else ranges_of(mask)
+        scores, rows = search_rows(filled(factory), QUERIES, 10, ranges)
         recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(rows, exact, strict=True)])
         assert recall >= least
         assert set(rows[rows >= 0]) <= set(allowed) and (np.diff(scores, axis=1) <= 0).all()
@@ -45,7 +47,7 @@ def test_recall_against_exact_search(factory, least):
 def test_a_region_smaller_than_k_is_padded():
     only = np.zeros(ROWS, bool)
     only[[5, 2999]] = True
-    scores, rows = search_rows(filled("Flat"), QUERIES[:1], 4, only)
+    scores, rows = search_rows(filled("Flat"), QUERIES[:1], 4, ranges_of(only))
     assert set(rows[0, :2]) == {5, 2999} and (rows[0, 2:] == -1).all() and np.isneginf(scores[0, 2:]).all()
 
 
@@ -58,11 +60,6 @@ def test_factories_of_no_use_are_refused(factory):
 def test_too_few_tiles_to_learn_from():
     with pytest.raises(GalleryError, match="wants more of them"):
         fill_index("IVF4096,Flat", DIM, ROWS, lambda: iter([VECTORS]))
-
-
-def test_the_index_suits_the_size():
-    assert choose_factory(99_999) == "Flat"
-    assert choose_factory(100_000) == "IVF1024,Flat" and choose_factory(1_000_000) == "IVF4096,Flat"
 
 
 def test_an_inverted_file_is_the_same_every_time():

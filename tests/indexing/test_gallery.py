@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import shapely
 from fake_encoder import FakeEncoder
+from on_disk import file_of
 
 from geoloc.errors import GalleryError, ModelError
 from indexing.build import build_gallery
@@ -16,7 +17,8 @@ def opened(gallery):
 
 
 def everything(gallery):
-    chunks = list(read_embeddings(gallery.folder / "embeddings.h5", gallery.spec, len(gallery)))
+    path = file_of(gallery.path, "embeddings.h5")
+    chunks = list(read_embeddings(path, gallery.spec, len(gallery)))
     return np.concatenate([c[0] for c in chunks]), np.concatenate([c[1] for c in chunks]).astype(np.float32)
 
 

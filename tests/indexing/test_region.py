@@ -35,6 +35,33 @@ def test_a_bow_tie_is_mended():
     assert region.is_valid and region.area == pytest.approx(2)
 
 
+HOLE = [[179.5, 1], [-179.5, 1], [-179.5, 2], [179.5, 2], [179.5, 1]]
+ACROSS = [[179, 0], [-179, 0], [-179, 3], [179, 3], [179, 0]]
+CUT = shapely.union(shapely.box(179, 0, 180, 3), shapely.box(-180, 0, -179, 3))
+CUT_HOLE = shapely.union(shapely.box(179.5, 1, 180, 2), shapely.box(-180, 1, -179.5, 2))
+
+
+@pytest.mark.parametrize(
+    ("raw", "wanted"),
+    [
+        ({"type": "Polygon", "coordinates": [ACROSS]}, CUT),
+        ({"type": "Polygon", "coordinates": [ACROSS[::-1]]}, CUT),
+        ({"type": "MultiPolygon", "coordinates": [[ACROSS], [RING]]}, CUT | shapely.box(10, 50, 11, 51)),
+        ({"type": "Polygon", "coordinates": [ACROSS, HOLE]}, CUT - CUT_HOLE),
+        ({"type": "Polygon", "coordinates": [[[x % 360, y] for x, y in ACROSS]]}, CUT),
+        ({"type": "MultiPolygon", "coordinates": [[[[179, 0], [180, 0], [180, 3], [179, 3], [179, 0]]]]},
+         shapely.box(179, 0, 180, 3)),
+        ({"type": "Polygon", "coordinates": [[[-180, -90], [180, -90], [180, 90], [-180, 90], [-180, -90]]]},
+         shapely.box(-180, -90, 180, 90)),
+        ({"type": "Polygon", "coordinates": [RING, [[x / 2 + 5.25, y / 2 + 25.25] for x, y in RING]]},
+         shapely.box(10, 50, 11, 51) - shapely.box(10.25, 50.25, 10.75, 50.75)),
+    ],
+)  # fmt: skip
+def test_rings_across_the_antimeridian_are_cut_there_and_holes_kept(raw, wanted):
+    region = parse_region(json.dumps(raw))
+    assert region.symmetric_difference(wanted).area == pytest.approx(0, abs=1e-9)
+
+
 @pytest.mark.parametrize(
     ("raw", "said"),
     [

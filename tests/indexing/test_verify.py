@@ -6,6 +6,7 @@ from hashlib import sha256
 
 import numpy as np
 import pytest
+from on_disk import file_of
 
 from geoloc.errors import GalleryError
 from indexing.gallery import Gallery
@@ -18,8 +19,8 @@ FILES = [
     "embeddings.h5",
     "tiles.parquet",
     "index.faiss",
-    "model/weights.safetensors",
-    "model/spec.json",
+    "weights.safetensors",
+    "spec.json",
 ]
 
 
@@ -27,10 +28,6 @@ FILES = [
 def copy(tmp_path, gallery):
     shutil.copytree(gallery, tmp_path / "g")
     return tmp_path / "g"
-
-
-def inside(gallery, name):
-    return gallery / name if name == "CURRENT" else live_folder(gallery) / name
 
 
 def republish(gallery, change):
@@ -52,7 +49,7 @@ def test_a_sound_gallery(gallery):
 
 @pytest.mark.parametrize("name", FILES)
 def test_one_flipped_byte_is_found(copy, name):
-    path = inside(copy, name)
+    path = file_of(copy, name)
     whole = path.read_bytes()
     ends = [0, len(whole) - 1] if name != "CURRENT" else [0]
     for at in [*ends, *np.random.default_rng(0).integers(0, len(whole) - 1, 6).tolist()]:
@@ -68,7 +65,7 @@ def test_one_flipped_byte_is_found(copy, name):
 
 @pytest.mark.parametrize("name", FILES[1:])
 def test_a_missing_or_shortened_file_is_found(copy, name):
-    path = inside(copy, name)
+    path = file_of(copy, name)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(GalleryError):
         verify(copy)
@@ -78,9 +75,9 @@ def test_a_missing_or_shortened_file_is_found(copy, name):
 
 
 def test_every_damaged_file_and_every_stranger_is_named(copy):
-    inside(copy, "index.faiss").write_bytes(b"x")
-    inside(copy, "tiles.parquet").unlink()
-    inside(copy, "extra.txt").write_text("x")
+    file_of(copy, "index.faiss").write_bytes(b"x")
+    file_of(copy, "tiles.parquet").unlink()
+    file_of(copy, "index.faiss").with_name("extra.txt").write_text("x")
     report = examine(copy)
     assert [any(name in problem for problem in report.problems) for name in ("index", "tiles", "extra")] == [
         True
@@ -110,7 +107,7 @@ def forge(**changes):
         lambda raw: raw["files"][0].update(name="/etc/passwd"),
         lambda raw: raw.update(files=[]),
         lambda raw: raw.update(schema=99),
-        lambda raw: raw.update(rows=10**12),
+        lambda raw: raw["segments"][0].update(rows=10**12),
         lambda raw: raw.update(grid={}),
         lambda raw: raw["spec"].update(channels=7),
         lambda raw: raw["spec"].update(mean=[0.1, 0.1, 0.1]),
@@ -128,7 +125,7 @@ def test_forged_manifests_are_refused(copy, change):
 def test_an_index_of_other_vectors_is_found(copy):
     import faiss
 
-    path = inside(copy, "index.faiss")
+    path = file_of(copy, "index.faiss")
     index = faiss.read_index(str(path))
     vectors = index.reconstruct_n(0, index.ntotal)
     index.reset()
@@ -140,7 +137,7 @@ def test_an_index_of_other_vectors_is_found(copy):
 
 
 def test_a_table_of_other_tiles_is_found(copy):
-    path = inside(copy, "tiles.parquet")
+    path = file_of(copy, "tiles.parquet")
     with Gallery.open(copy) as opened:
         table = opened.tiles
     table["id"] = table["id"] + 1
@@ -151,15 +148,12 @@ def test_a_table_of_other_tiles_is_found(copy):
 
 
 def _rehash(gallery, name):
-    from indexing.manifest import stored_file
-
-    folder = live_folder(gallery)
-    new = stored_file(folder, folder / name)
+    content = file_of(gallery, name).read_bytes()
 
     def change(raw):
         for file in raw["files"]:
-            if file["name"] == name:
-                file.update(bytes=new.bytes, sha256=new.sha256)
+            if file["name"].endswith(f"/{name}"):
+                file.update(bytes=len(content), sha256=sha256(content).hexdigest())
 
     republish(gallery, change)
 
@@ -180,15 +174,8 @@ def test_a_forged_manifest_is_refused(copy, change):
 
 
 def test_a_model_of_another_spec_is_refused(copy):
-    path = live_folder(copy) / "model/spec.json"
-    other = path.read_text().replace('"stage": ', '"stage": 1')
-    path.write_text(other)
-
-    def agree(raw):
-        for file in raw["files"]:
-            if file["name"] == "model/spec.json":
-                file.update(bytes=len(other), sha256=sha256(other.encode()).hexdigest())
-
-    republish(copy, agree)
-    with pytest.raises(GalleryError, match="model/spec"):
+    path = file_of(copy, "spec.json")
+    path.write_text(path.read_text().replace('"stage": ', '"stage": 1'))
+    _rehash(copy, "spec.json")
+    with pytest.raises(GalleryError, match=r"spec\.json is not the manifest's"):
         Gallery.open(copy)

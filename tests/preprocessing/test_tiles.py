@@ -46,9 +46,12 @@ def imagery(tmp_path, name="a.tif", left=LEFT, top=TOP, h=200, w=300, gsd=1.0, s
 
 def cut(images, grid, region=None):
     return {
-        id: (source, rgb)
+        id: (source, strip.rgb[square])
         for block in plan_blocks(images, grid, region)
-        for id, source, rgb in cut_block(block, grid, images)
+        for strip in cut_block(block, grid, images)
+        for id, source, square in zip(
+            strip.ids.tolist(), strip.sources.tolist(), strip.squares(), strict=True
+        )
     }
 
 

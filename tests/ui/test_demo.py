@@ -3,6 +3,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from on_disk import file_of
 from small_world import PLACE, World
 
 from geoloc.errors import DataError, GeolocError
@@ -53,7 +54,7 @@ def test_gallery_is_built_once_and_again_when_damaged(sample_town: Path) -> None
     path = demo.demo_gallery()
     assert path.is_relative_to(sample_town)
     version = verify(path).version
-    stored = path / version / "embeddings.h5"
+    stored = file_of(path, "embeddings.h5")
     built = stored.stat().st_mtime_ns
     assert demo.demo_gallery() == path
     assert stored.stat().st_mtime_ns == built

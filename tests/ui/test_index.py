@@ -6,13 +6,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from on_disk import file_of
 from tiny_imagery import noise, write
 
 from geoloc.encoder import TwinEncoder
 from geoloc.model import save_encoder
 from geoloc.spec import EncoderSpec
 from indexing.gallery import Gallery
-from indexing.manifest import live_folder
 from ui.cli import main
 
 SPEC = EncoderSpec(
@@ -89,7 +89,7 @@ def test_verify(world, tmp_path, capsys):
     assert geoloc("index", "verify", world / "g", "--json") == 0
     assert json.loads(capsys.readouterr().out)["ok"] is True
     shutil.copytree(world / "g", tmp_path / "g")
-    path = live_folder(tmp_path / "g") / "embeddings.h5"
+    path = file_of(tmp_path / "g", "embeddings.h5")
     path.write_bytes(path.read_bytes()[:-1] + b"!")
     assert geoloc("index", "verify", tmp_path / "g", "--json") == 2
     captured = capsys.readouterr()

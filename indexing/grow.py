@@ -1,0 +1,183 @@
+"""Imagery into a gallery that is there: `add` and `replace`, as if it had been built with it.
+
+Only tiles that show the new imagery are embedded, where it has a pixel that nothing listed before it
+covers. They become a segment of their own; what the gallery had of the same cells is removed. Tiles
+keep their cells, so nothing is moved or numbered anew.
+"""
+
+import dataclasses
+import math
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import shapely
+from jaxtyping import Int64
+
+from geoloc.encoder import TwinEncoder
+from geoloc.errors import ImageryError
+from geoloc.model import load_encoder
+from geoloc.places import M_PER_DEG
+from indexing.build import (
+    Note,
+    Plan,
+    Shelf,
+    clear_leftovers,
+    embed,
+    open_all,
+    say_notes,
+    store,
+    tell_unused,
+    work_key,
+)
+from indexing.compact import settle, without
+from indexing.curve import along_curve
+from indexing.durable import disk_errors_named, only_builder
+from indexing.embed import Progress
+from indexing.embeddings import read_ids
+from indexing.manifest import EMBEDDINGS, Manifest, Source, live_folder, read_manifest
+from indexing.publish import publish
+from indexing.rows import rows_of
+from indexing.source import open_source, source_of
+from indexing.store import Bounds
+from preprocessing.geotiff import Imagery, find_imagery, outline
+from preprocessing.tiles import Block, Grid, make_grid, plan_blocks
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What to embed, and the sources of the gallery when that is done. given: indexes into plan.imagery."""
+
+    plan: Plan
+    given: frozenset[int]
+    sources: tuple[Source, ...]
+
+
+def add_imagery(
+    gallery: Path,
+    imagery: Sequence[Path],
+    *,
+    replace: bool = False,
+    encoder: TwinEncoder | None = None,
+    progress: Progress = lambda *_: None,
+    note: Note = lambda _: None,
+) -> Path:
+    """Add imagery to a gallery, publish that as its live version, and return that version's folder.
+
+    Where it overlaps the gallery's own imagery that wins, as if listed before it; with `replace` the new
+    imagery wins. Tiles of the gallery that show none of the new imagery stay as they are. encoder: instead of
+    the one in the gallery. Raises GalleryError, ImageryError; none of them touches the live version.
+    """
+    live_folder(gallery)
+    with disk_errors_named(gallery), only_builder(gallery):
+        live = live_folder(gallery)
+        base = read_manifest(live)
+        encoder = encoder or load_encoder(gallery / base.model)
+        ids = [read_ids(gallery / one.folder / EMBEDDINGS, base.spec, one.rows) for one in base.segments]
+        growth = plan_growth(gallery, base, imagery, ids, replace=replace)
+        plan = growth.plan
+        say_notes([plan.imagery[number] for number in sorted(growth.given)], note)
+        if not plan.blocks:
+            note("Nothing to do: the gallery has every tile of this imagery.")
+            return live
+        work = embed(plan, encoder, gallery, progress)
+        if not tell_unused(plan, work, growth.given, note):
+            shutil.rmtree(work)
+            note("Nothing to do: no tile that the gallery lacks shows enough of this imagery.")
+            return live
+        stored = store(plan, Shelf(base.spec, gallery, work, progress, note), "auto")
+        new_ids = read_ids(gallery / stored.segment.folder / EMBEDDINGS, base.spec, stored.segment.rows)
+        gone = [np.isin(one, new_ids) for one in ids]
+        grown = base.changed(
+            (*without(base.segments, gone), stored.segment),
+            stored.files,
+            grid=plan.grid,
+            bounds_lonlat=_around(base.bounds_lonlat, stored.bounds_lonlat),
+            sources=growth.sources,
+        )
+        version = publish(grown, gallery, work)
+        clear_leftovers(gallery)
+        return settle(gallery, version, progress, note)
+
+
+def _around(one: Bounds, other: Bounds) -> Bounds:
+    return min(one[0], other[0]), min(one[1], other[1]), max(one[2], other[2]), max(one[3], other[3])
+
+
+def plan_growth(
+    gallery: Path,
+    base: Manifest,
+    paths: Sequence[Path],
+    ids: Sequence[Int64[np.ndarray, "n"]],
+    *,
+    replace: bool,
+) -> Growth:
+    """Which tiles to embed: those that may show the imagery, less those the gallery has of it already."""
+    given = open_all(find_imagery(paths), base.grid.footprint_m)
+    known = {source.path: source for source in base.sources}
+    listed = {str(one.path): source_of(one) for one in given}
+    if not replace:
+        _refuse_changed(listed, known)
+    sources = tuple((listed | known | listed if replace else known | listed).values())
+    opened = {str(one.path): one for one in given}
+    near = [source for source in sources if _is_near(source, listed.values(), base.grid)]
+    all_imagery = [opened[one.path] if one.path in opened else open_source(one) for one in near]
+    numbers = frozenset(number for number, one in enumerate(near) if one.path in listed)
+    fresh = [one for one in given if replace or str(one.path) not in known]
+    zones = dict(make_grid(given, base.grid.footprint_m, base.grid.size_px).crs_of_zone)
+    grid = dataclasses.replace(
+        base.grid, crs_of_zone=tuple(sorted((zones | dict(base.grid.crs_of_zone)).items()))
+    )
+    present = np.concatenate(
+        [one[rows_of(segment.kept)] for one, segment in zip(ids, base.segments, strict=True)]
+    )
+    blocks = [
+        part
+        for block in along_curve(plan_blocks(all_imagery, grid), grid)
+        for part in _cells_to_cut(block, grid, given, fresh, present, numbers)
+    ]
+    key = work_key(base.spec, gallery / base.model, grid, all_imagery, blocks)
+    return Growth(Plan(all_imagery, grid, blocks, key), numbers, sources)
+
+
+def _refuse_changed(listed: dict[str, Source], known: dict[str, Source]) -> None:
+    changed = [path for path in listed if path in known and listed[path].bytes != known[path].bytes]
+    if changed:
+        raise ImageryError(
+            f"{', '.join(changed)} changed since the gallery was built of it; "
+            "use geoloc index replace to take the tiles from it as it is now."
+        )
+
+
+def _is_near(source: Source, given: Iterable[Source], grid: Grid) -> bool:
+    """Whether a tile might show both: the edges of what is new are cut with the imagery around it."""
+    box = shapely.box(*source.bounds_lonlat)
+    spare = 2 * grid.footprint_m / M_PER_DEG
+    for one in given:
+        west, south, east, north = one.bounds_lonlat
+        wide = spare / max(0.01, math.cos(math.radians(max(abs(south), abs(north)))))
+        if box.intersects(shapely.box(west - wide, south - spare, east + wide, north + spare)):
+            return True
+    return False
+
+
+def _cells_to_cut(
+    block: Block,
+    grid: Grid,
+    given: Sequence[Imagery],
+    fresh: Sequence[Imagery],
+    present: Int64[np.ndarray, "n"],
+    numbers: frozenset[int],
+) -> Iterator[Block]:
+    """What to cut of a block: cells on the given imagery that the gallery lacks or fresh imagery meets."""
+    crs = grid.crs(block.zone)
+    squares = shapely.box(*grid.bounds(block.columns, block.rows).T)
+    new, meets = (
+        shapely.intersects(shapely.union_all([outline(one, crs) for one in some]), squares)
+        for some in (given, fresh)
+    )
+    wanted = new & (meets | ~np.isin(grid.ids(block.zone, block.columns, block.rows), present))
+    if wanted.any():
+        yield dataclasses.replace(block.only(wanted), showing=numbers)
