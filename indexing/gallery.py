@@ -19,7 +19,7 @@ from geoloc.posterior import Calibration, Evidence, read_calibration
 from geoloc.spec import EncoderSpec
 from indexing.embeddings import read_ids
 from indexing.faiss_index import read_index
-from indexing.manifest import Manifest, Source, check_file, live_folder, read_manifest
+from indexing.manifest import Manifest, Source, check_to_open, live_folder, read_manifest
 from indexing.rows import Ranges, count
 from indexing.segment import Segment, best_turns
 from indexing.table import read_table, rows_inside
@@ -48,14 +48,14 @@ class Gallery:
 
     @classmethod
     def open(cls, path: Path) -> "Gallery":
-        """Open the version that CURRENT names, after checking every file against its hash.
+        """Open the version that CURRENT names, after `check_to_open` of every file.
 
         Raises GalleryError, with cause and remedy, for anything missing, damaged or inconsistent.
         """
         folder = live_folder(path)
         manifest = read_manifest(folder)
         for file in manifest.files:
-            check_file(folder, file)
+            check_to_open(folder, file)
         spec, rows = manifest.spec, manifest.rows
         if read_spec(folder / "model") != spec:
             raise GalleryError(f"{folder}: model/{SPEC} is not the manifest's; build the gallery again.")

@@ -24,6 +24,7 @@ NAME = "manifest.json"
 _PARTS = {"embeddings.h5", "tiles.parquet", "index.faiss", f"model/{WEIGHTS}", f"model/{SPEC}"}
 _LARGEST_MANIFEST = 1 << 26
 _MOST_RESCORED = 1 << 16
+_HASHED_TO_OPEN = 1 << 28
 _VERSION = re.compile(r"[0-9a-f]{16}")
 
 
@@ -179,6 +180,19 @@ def _bounds(raw: list[float]) -> tuple[float, float, float, float]:
 
 
 _REMEDY = "take the gallery again from its source or build it again."
+
+
+def check_to_open(folder: Path, file: StoredFile) -> None:
+    """`check_file`, but of embeddings that are large the size alone: their rows are checked as they are read.
+
+    Each row has its own checksum, and a search reads some hundred of them: hashing the 20 GB of ten million
+    tiles would keep the first answer waiting for it. `verify` hashes everything. Raises GalleryError.
+    """
+    path = folder / file.name
+    if path.name != "embeddings.h5" or file.bytes <= _HASHED_TO_OPEN or path.is_symlink():
+        check_file(folder, file)
+    elif not path.is_file() or path.stat().st_size != file.bytes:
+        raise GalleryError(f"{path} is missing or of another size; {_REMEDY}")
 
 
 def check_file(folder: Path, file: StoredFile) -> None:
