@@ -20,7 +20,7 @@ from geoloc.model import SPEC, read_spec
 from geoloc.places import M_PER_DEG, LonLat, Tile, to_lonlat
 from geoloc.posterior import Calibration, Evidence, read_calibration
 from geoloc.spec import EncoderSpec
-from indexing.manifest import Manifest, Source, check_file
+from indexing.manifest import Manifest, Source, check_to_open
 from indexing.opened import OpenSegment, open_segment
 from indexing.rows import Ranges, both, count
 from indexing.segment import best_turns
@@ -51,7 +51,7 @@ class Gallery:
 
     @classmethod
     def open(cls, path: Path) -> "Gallery":
-        """Open the version that CURRENT names, after checking every file against its hash.
+        """Open the version that CURRENT names, after `check_to_open` of every file.
 
         Until it is closed `gc` leaves the version alone. Raises GalleryError, with cause and remedy, for
         anything missing, damaged or inconsistent.
@@ -59,7 +59,7 @@ class Gallery:
         manifest, held = hold_live(path)
         try:
             for file in manifest.files:
-                check_file(path, file)
+                check_to_open(path, file)
             if read_spec(path / manifest.model) != manifest.spec:
                 raise GalleryError(
                     f"{path}: {manifest.model}/{SPEC} is not the manifest's; build the gallery again."

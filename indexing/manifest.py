@@ -31,6 +31,7 @@ NAME = "manifest.json"
 EMBEDDINGS, TABLE, INDEX = "embeddings.h5", "tiles.parquet", "index.faiss"
 _LARGEST_MANIFEST = 1 << 28
 _MOST_RESCORED = 1 << 16
+_HASHED_TO_OPEN = 1 << 28
 VERSION = re.compile(r"[0-9a-f]{16}")
 _FILE = re.compile(r"(segments|models)/[0-9a-f]{16}/[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -263,6 +264,20 @@ def _bounds(raw: list[float]) -> tuple[float, float, float, float]:
 
 
 _REMEDY = "take the gallery again from its source or build it again."
+
+
+def check_to_open(gallery: Path, file: StoredFile) -> None:
+    """`check_file`, but of embeddings that are large the size alone: their rows are checked as they are read.
+
+    Each row has its own checksum, and a search reads some hundred of them: hashing the 20 GB of ten million
+    tiles would keep the first answer waiting for it. `verify` hashes everything. Raises GalleryError.
+    """
+    path = gallery / file.name
+    links = path.is_symlink() or path.parent.is_symlink()
+    if path.name != EMBEDDINGS or file.bytes <= _HASHED_TO_OPEN or links:
+        check_file(gallery, file)
+    elif not path.is_file() or path.stat().st_size != file.bytes:
+        raise GalleryError(f"{path} is missing or of another size; {_REMEDY}")
 
 
 def check_file(gallery: Path, file: StoredFile) -> None:

@@ -125,10 +125,12 @@ def _finds(
 ) -> bool:
     """Whether each embedding finds itself, or one as like it (open water looks the same everywhere).
 
-    An exact index must do so for all, one that is not (any but Flat) for nine in ten.
+    An exact index must do so for all, one that is not (any but Flat) for nine in ten, among as many as
+    are scored again.
     """
     index = read_index(path, vectors.shape[1], segment.rows)
-    scores, found = search_rows(index, vectors, min(10, segment.rows))
+    exact = segment.index == "Flat"
+    scores, found = search_rows(index, vectors, min(10 if exact else segment.depth, segment.rows))
     own = (vectors**2).sum(axis=1)
     is_found = (found == rows[:, None]).any(axis=1) | (scores[:, 0] >= own - 1e-3)
-    return bool(is_found.mean() >= (1 if segment.index == "Flat" else 1 - _INEXACT))
+    return bool(is_found.mean() >= (1 if exact else 1 - _INEXACT))

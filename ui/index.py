@@ -65,8 +65,9 @@ def build(
     index: Annotated[
         str,
         typer.Option(
-            help="FAISS factory string, such as Flat, IVF1024,Flat or HNSW32. "
-            "auto: Flat below 100,000 tiles, else an inverted file."
+            help="Scan64 (64 bytes a tile; 8 to 128), or a FAISS factory string, such as Flat, IVF1024,SQ8 "
+            "or HNSW32. auto: Flat below 20,000 tiles, else the longest scan that fits in 2 GiB. What was "
+            "chosen, why, and how much of exact search it finds is said."
         ),
     ] = "auto",
     engine: Annotated[
@@ -216,6 +217,8 @@ def _facts(gallery: Path, manifest: Manifest) -> dict[str, Any]:
         "crs": manifest.crs,
         "bounds_lonlat": list(manifest.bounds_lonlat),
         "index": manifest.index,
+        "rescored": [one.depth for one in manifest.segments],
+        "recall@10": [one.recall and dataclasses.asdict(one.recall) for one in manifest.segments],
         "footprint_m": spec.footprint_m,
         "stride_m": manifest.stride_m,
         "tile_px": spec.satellite_px,

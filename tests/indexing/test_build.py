@@ -35,7 +35,7 @@ def test_layout(gallery):
     assert [p.name for p in folder.iterdir()] == ["manifest.json"]
     with h5py.File(file_of(gallery, "embeddings.h5")) as file:
         data = file["embeddings"]
-        assert data.dtype == np.float16 and data.chunks is None
+        assert data.dtype == np.float16 and data.chunks is None and file["checks"].shape == data.shape[:1]
         assert len(file["ids"]) == len(data) and file.attrs["spec"] == SPEC.to_json()
         np.testing.assert_allclose(np.linalg.norm(data[:].astype(float), axis=1), 1, atol=2e-3)
     assert {p.name for p in (gallery / live(gallery).model).iterdir()} == {"spec.json", "weights.safetensors"}
