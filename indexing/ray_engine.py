@@ -73,7 +73,7 @@ def _embed(batch: dict[str, Any], shared: Any, dtype: torch.dtype) -> dict[str, 
             npz = to_npz(embed_block(block, grid, imagery, encoder.to(best_device()), dtype))
     except GeolocError as cause:
         error = cause
-    return {"number": np.array([number]), "npz": [npz], "error": [error]}
+    return {"number": [number], "npz": [npz], "error": [error]}
 
 
 @contextmanager
