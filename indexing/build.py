@@ -8,8 +8,9 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import faiss
@@ -28,7 +29,8 @@ from indexing.faiss_index import choose_factory, fill_index, make_index
 from indexing.manifest import Manifest, Source
 from indexing.region import read_region
 from indexing.table import make_table
-from preprocessing.geotiff import Imagery, find_imagery, open_imagery
+from preprocessing.source import Imagery
+from preprocessing.sources import Overlap, open_all
 from preprocessing.tiles import COVERED, Block, Grid, make_grid, plan_blocks, refuse_coarse
 
 
@@ -43,12 +45,14 @@ class Plan:
 
 
 def build_gallery(
-    imagery: Sequence[Path],
+    imagery: Sequence[str | Path],
     model: Path,
     out: Path,
     *,
     stride_m: float | None = None,
     region: Path | None = None,
+    overlap: Overlap = "listed",
+    hosts: Collection[str] = (),
     index: str = "auto",
     encoder: TwinEncoder | None = None,
     progress: Progress = lambda *_: None,
@@ -56,15 +60,16 @@ def build_gallery(
 ) -> Path:
     """Build a gallery, publish it as the live version of `out`, and return that version's folder.
 
-    imagery: GeoTIFF files and folders of them; the first listed wins where they overlap. stride_m: see
-    `make_grid`. region: GeoJSON; only tiles whose centre lies inside. index: a FAISS factory string.
+    imagery: see `find_imagery`. overlap: whether the first listed or the newest wins where they overlap.
+    hosts: those that imagery may lie on beside the ones it names. stride_m: see `make_grid`. region:
+    GeoJSON; only tiles whose centre lies inside. index: a FAISS factory string.
     encoder: instead of the one loaded from `model`. note: told what the imagery's reader had to assume.
     Raises GalleryError, ImageryError, ModelError, DataError; none of them touches the live version.
     """
     encoder = encoder or load_encoder(model)
     if index != "auto":
         make_index(index, encoder.spec.dim)
-    plan = plan_build(imagery, model, encoder, stride_m, region)
+    plan = plan_build(imagery, model, encoder, stride_m, region, overlap, hosts)
     for text in (text for one in plan.imagery for text in one.notes):
         note(text)
     _refuse_foreign_folder(out)
@@ -82,17 +87,23 @@ def build_gallery(
                     "check it, or choose a smaller stride."
                 )
             for one in unused:
-                note(f"{one.path.name}: no tile was cut from it; it is too small or others cover it.")
+                note(f"{one.label}: no tile was cut from it; it is too small or others cover it.")
             version = store(plan, encoder, model, work, index, progress)
             return publish(version, out)
 
 
 def plan_build(
-    imagery: Sequence[Path], model: Path, encoder: TwinEncoder, stride_m: float | None, region: Path | None
+    imagery: Sequence[str | Path],
+    model: Path,
+    encoder: TwinEncoder,
+    stride_m: float | None,
+    region: Path | None,
+    overlap: Overlap = "listed",
+    hosts: Collection[str] = (),
 ) -> Plan:
     """Step 1: which tiles, of which files, and the key under which their embeddings are kept."""
     spec = encoder.spec
-    opened = _open_all(find_imagery(imagery), spec.footprint_m)
+    opened = open_all(imagery, hosts, overlap, partial(refuse_coarse, footprint_m=spec.footprint_m))
     grid = make_grid(opened, spec.footprint_m, spec.satellite_px, stride_m)
     area = read_region(region) if region is not None else None
     blocks = plan_blocks(opened, grid, area)
@@ -102,23 +113,9 @@ def plan_build(
         "grid": dataclasses.asdict(grid),
         "covered": COVERED,
         "region": shapely.to_wkb(area, hex=True) if area is not None else None,
-        "imagery": [(str(one.path), one.path.stat().st_size, one.path.stat().st_mtime_ns) for one in opened],
+        "imagery": [(one.address, one.state.bytes, one.state.stamp) for one in opened],
     }
     return Plan(opened, grid, blocks, hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16])
-
-
-def _open_all(paths: Sequence[Path], footprint_m: float) -> list[Imagery]:
-    """Open every file; of those that cannot be used, one line each in a single ImageryError."""
-    opened, refused = [], []
-    for path in paths:
-        try:
-            opened.append(open_imagery(path))
-            refuse_coarse(opened[-1], footprint_m)
-        except ImageryError as cause:
-            refused.append(str(cause))
-    if refused:
-        raise ImageryError("\n".join(refused))
-    return opened
 
 
 def _model_file(model: Path, name: str) -> Path:
@@ -188,7 +185,7 @@ def _write_manifest(
 
 
 def _source(one: Imagery) -> Source:
-    return Source(str(one.path), one.path.stat().st_size, one.bounds_lonlat)
+    return Source(one.address, one.state.bytes, one.bounds_lonlat)
 
 
 def publish(version: Path, out: Path) -> Path:

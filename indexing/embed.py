@@ -16,7 +16,7 @@ from geoloc.encoder import TwinEncoder
 from geoloc.errors import GalleryError, ModelError
 from geoloc.tensors import tile_tensor
 from indexing.durable import write_whole
-from preprocessing.geotiff import Imagery
+from preprocessing.source import Imagery
 from preprocessing.tiles import Block, Grid, cut_block
 
 Progress = Callable[[str, int, int], None]

@@ -24,8 +24,10 @@ from indexing.embeddings import read_ids, read_rows
 from indexing.faiss_index import read_index, search_rows
 from indexing.manifest import Manifest, Source, check_file, live_folder, read_manifest
 from indexing.table import read_table
-from preprocessing.geotiff import Imagery, open_imagery
 from preprocessing.imagery import read_square
+from preprocessing.remote import allowed_hosts
+from preprocessing.source import Imagery
+from preprocessing.sources import open_imagery
 
 _SPARE = 16  # more hits than asked for, so that equal scores around the k-th are ordered by id
 _RESCORED = 256
@@ -180,10 +182,10 @@ class Gallery:
 
     def _open_imagery(self, source: Source) -> Imagery:
         if source.path not in self._imagery:
-            path = Path(source.path)
-            self._imagery[source.path] = open_imagery(path)
-            if path.stat().st_size != source.bytes:
-                raise ImageryError(f"{path} is not the file it was; build the gallery again.")
+            opened = open_imagery(source.path, allowed_hosts())
+            if opened.state.bytes != source.bytes:
+                raise ImageryError(f"{source.path} is not the file it was; build the gallery again.")
+            self._imagery[source.path] = opened
         return self._imagery[source.path]
 
     def _row(self, id: int) -> int:

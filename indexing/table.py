@@ -8,7 +8,7 @@ import shapely
 from jaxtyping import Float64, Int64
 
 from geoloc.places import to_lonlat
-from preprocessing.geotiff import Imagery
+from preprocessing.source import Imagery
 from preprocessing.tiles import Grid
 
 
@@ -30,7 +30,7 @@ def make_table(
     return geopandas.GeoDataFrame(
         {
             "id": ids,
-            "source": [str(imagery[i].path) for i in sources],
+            "source": [imagery[i].address for i in sources],
             "gsd_m": [imagery[i].gsd_m for i in sources],
             "lon": lon,
             "lat": lat,
