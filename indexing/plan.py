@@ -162,7 +162,7 @@ def _row_bytes(made: faiss.Index) -> float:
     if isinstance(index, _swig.IndexHNSW):
         upper = index.hnsw.nb_neighbors(1)  # links on all layers but the lowest, of 1 in `upper` rows
         links = index.hnsw.nb_neighbors(0) + upper / max(1, upper - 1)
-        return _row_bytes(index.storage) + 4 * links + 12
+        return _row_bytes(index.storage) + 4 * float(links) + 12
     return float(index.code_size)
 
 
@@ -170,10 +170,10 @@ def _fixed_bytes(made: faiss.Index) -> int:
     index: Any = faiss.downcast_index(made)
     if isinstance(index, _swig.IndexPreTransform):
         chain = [index.chain.at(at) for at in range(index.chain.size())]
-        return sum(4 * step.d_in * step.d_out for step in chain) + _fixed_bytes(index.index)
+        return sum(4 * int(step.d_in) * int(step.d_out) for step in chain) + _fixed_bytes(index.index)
     codebook = 4 * int(index.d) * int(index.pq.ksub) if hasattr(index, "pq") else 0
     if isinstance(index, _swig.IndexIVF):
-        return round(index.nlist * (_row_bytes(index.quantizer) + 8)) + codebook + 1000
+        return int(index.nlist) * round(_row_bytes(index.quantizer) + 8) + codebook + 1000
     return codebook + 1000
 
 

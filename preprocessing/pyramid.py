@@ -39,7 +39,7 @@ class Pyramid:
     """Reads map tiles as imagery. A tile that is absent, or transparent, is ground without valid pixels.
 
     zooms: those stored, ascending. tile_px: the side of every tile. bounds: (west, south, east, north) in
-    EPSG:3857; nothing beyond is valid. state: what the store was when it was opened.
+    EPSG:3857; nothing beyond is valid.
     """
 
     address: str
@@ -55,16 +55,12 @@ class Pyramid:
         zoom = next(z for z in self.zooms if 2 ** (deepest - z) <= factor * 1.001 or z == deepest)
         left, top, hw = self.window_px(zoom)
         with self.store.opened() as get:
-            yield Level(
-                self.transform(zoom) @ Affine.translation(left, top),
-                hw,
-                partial(self._read, get, zoom, left, top),
-            )
+            yield Level(self.transform(zoom, left, top), hw, partial(self._read, get, zoom, left, top))
 
-    def transform(self, zoom: int) -> Affine:
-        """From pixels of the whole world at a zoom to EPSG:3857."""
+    def transform(self, zoom: int, left: int, top: int) -> Affine:
+        """To EPSG:3857 from pixels of a zoom, counted from a pixel of the whole world."""
         gsd = 2 * HALF_M / (self.tile_px << zoom)
-        return Affine(gsd, 0, -HALF_M, 0, -gsd, HALF_M)
+        return Affine(gsd, 0, left * gsd - HALF_M, 0, -gsd, HALF_M - top * gsd)
 
     def window_px(self, zoom: int) -> tuple[int, int, Hw]:
         """The bounds in whole pixels of the world at a zoom: left, top, (h, w).
@@ -144,8 +140,7 @@ def open_pyramid(
         tile_px = tile_side_px(blob, f"{address}: tile {'/'.join(map(str, sample))}")
     pyramid = Pyramid(address, store, zooms, tile_px, bounds)
     left, top, hw = pyramid.window_px(zooms[-1])
-    transform = pyramid.transform(zooms[-1]) @ Affine.translation(left, top)
-    return place(address, "EPSG:3857", transform, hw, pyramid, state)
+    return place(address, "EPSG:3857", pyramid.transform(zooms[-1], left, top), hw, pyramid, state)
 
 
 def tile_bounds(zoom: int, columns: tuple[int, int], rows: tuple[int, int]) -> Bounds:

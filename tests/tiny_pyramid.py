@@ -146,7 +146,7 @@ def to_pmtiles(
     bounds = [round(degrees * 1e7) for degrees in lonlat_bounds()]
     header = {
         "magic": b"PMTiles", "version": 3, "root": 127, "root_n": len(root), "meta": at, "meta_n": 0,
-        "leaves": at, "leaves_n": len(leaf_bytes), "data": at + len(leaf_bytes), "data_n": len(data),
+        "leaf": at, "leaf_n": len(leaf_bytes), "data": at + len(leaf_bytes), "data_n": len(data),
         "addressed": len(entries), "entries": len(entries), "contents": len(entries), "clustered": 1,
         "inner": 2 if zipped else 1, "outer": 1, "kind": 2, "min_zoom": min(zooms), "max_zoom": max(zooms),
         "west": bounds[0], "south": bounds[1], "east": bounds[2], "north": bounds[3],

@@ -14,7 +14,7 @@ from rasterio.enums import Resampling
 from rasterio.transform import from_bounds
 from rasterio.warp import reproject
 from tiny_imagery import LEFT, TOP, UTM, flat, write
-from tiny_pyramid import make_pyramid, to_folder, to_mbtiles, to_pmtiles
+from tiny_pyramid import Pyramid, encode, make_pyramid, to_folder, to_mbtiles, to_pmtiles
 
 from geoloc.errors import ImageryError
 from preprocessing.imagery import read_overview, read_square
@@ -140,8 +140,6 @@ def middle_3857(one):
 
 
 def test_alpha_of_a_png_is_what_is_valid(tmp_path):
-    from tiny_pyramid import Pyramid, encode
-
     rgba = np.full((256, 256, 4), 255, np.uint8)
     rgba[:, :128, 3] = 0
     one = opened(f"xyz:{to_folder(Pyramid(tmp_path, {(18, 137000, 90000): encode(rgba)}), tmp_path / 'x')}")
