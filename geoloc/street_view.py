@@ -134,6 +134,26 @@ def read_rgb(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     return np.asarray(_decode(path, str(path))[0])
 
 
+def decode_tile(blob: bytes, name: str, side_px: int) -> UInt8[np.ndarray, "s s 4"]:
+    """A map tile's pixels as RGBA, opaque without an alpha. Raises ImageError where it has another size."""
+    with _image_errors(name), Image.open(io.BytesIO(blob), formats=FORMATS) as image:
+        if image.size != (side_px, side_px):
+            raise ImageError(
+                f"{name} is {image.width} x {image.height} px, not {side_px} x {side_px} as others are; "
+                "cut the tiles again."
+            )
+        return np.asarray(image.convert("RGBA"))
+
+
+def tile_side_px(blob: bytes, name: str) -> int:
+    """The side of a square map tile. Raises ImageError where it is none, or over 4096 px."""
+    with _image_errors(name), Image.open(io.BytesIO(blob), formats=FORMATS) as image:
+        width, height = image.size
+    if width != height or not 16 <= width <= MAX_SIDE_PX:
+        raise ImageError(f"{name} is {width} x {height} px; map tiles are squares of 16 to {MAX_SIDE_PX} px.")
+    return width
+
+
 def inspect_image(path: Path) -> tuple[tuple[int, int], str]:
     """Width and height, and the sha256 of the file, of an image that can be decoded to its last byte.
 

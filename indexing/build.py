@@ -8,8 +8,9 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,8 @@ from indexing.region import read_region
 from indexing.source import source_of
 from indexing.store import Bounds, write_segment
 from indexing.table import Origins
-from preprocessing.geotiff import Imagery, find_imagery, open_imagery
+from preprocessing.source import Imagery
+from preprocessing.sources import Overlap, open_all
 from preprocessing.tiles import COVERED, Block, Grid, make_grid, plan_blocks, refuse_coarse
 
 Note = Callable[[str], None]
@@ -67,12 +69,14 @@ class Stored:
 
 
 def build_gallery(
-    imagery: Sequence[Path],
+    imagery: Sequence[str | Path],
     model: Path,
     out: Path,
     *,
     stride_m: float | None = None,
     region: Path | None = None,
+    overlap: Overlap = "listed",
+    hosts: Collection[str] = (),
     index: str = "auto",
     encoder: TwinEncoder | None = None,
     engine: Engine = embed_blocks,
@@ -81,16 +85,16 @@ def build_gallery(
 ) -> Path:
     """Build a gallery, publish it as the live version of `out`, and return that version's folder.
 
-    imagery: GeoTIFF files and folders of them; the first listed wins where they overlap. stride_m: see
-    `make_grid`. region: GeoJSON; only tiles whose centre lies inside. index: a FAISS factory string.
-    encoder: instead of the one loaded from `model`. engine: what does step 2. note: told what
-    the imagery's reader had to assume.
+    imagery: see `find_imagery`. overlap: whether the first listed or the newest wins where they overlap.
+    hosts: those that imagery may lie on beside the ones it names. stride_m: see `make_grid`. region:
+    GeoJSON; only tiles whose centre lies inside. index: a FAISS factory string. encoder: instead of the one
+    loaded from `model`. engine: what does step 2. note: told what the imagery's reader had to assume.
     Raises GalleryError, ImageryError, ModelError, DataError; none of them touches the live version.
     """
     encoder = encoder or load_encoder(model)
     if index != "auto":
         make_index(index, encoder.spec.dim)
-    plan = plan_build(imagery, model, encoder, stride_m, region)
+    plan = plan_build(imagery, model, encoder, stride_m, region, overlap, hosts)
     say_notes(plan.imagery, note)
     _refuse_foreign_folder(out)
     with disk_errors_named(out):
@@ -122,11 +126,17 @@ def build_gallery(
 
 
 def plan_build(
-    imagery: Sequence[Path], model: Path, encoder: TwinEncoder, stride_m: float | None, region: Path | None
+    imagery: Sequence[str | Path],
+    model: Path,
+    encoder: TwinEncoder,
+    stride_m: float | None,
+    region: Path | None,
+    overlap: Overlap = "listed",
+    hosts: Collection[str] = (),
 ) -> Plan:
     """Step 1: which tiles, of which files, and the key under which their embeddings are kept."""
     spec = encoder.spec
-    opened = open_all(find_imagery(imagery), spec.footprint_m)
+    opened = open_all(imagery, hosts, overlap, partial(refuse_coarse, footprint_m=spec.footprint_m))
     grid = make_grid(opened, spec.footprint_m, spec.satellite_px, stride_m)
     area = read_region(region) if region is not None else None
     blocks = along_curve(plan_blocks(opened, grid, area), grid)
@@ -143,27 +153,13 @@ def work_key(
         "grid": dataclasses.asdict(grid),
         "covered": COVERED,
         "dtype": str(compute_dtype("auto", best_device())),
-        "imagery": [(str(one.path), one.path.stat().st_size, one.path.stat().st_mtime_ns) for one in imagery],
+        "imagery": [(one.address, one.state.bytes, one.state.stamp) for one in imagery],
     }
     digest = hashlib.sha256(json.dumps(decisive).encode())
     for block in blocks:
         digest.update(json.dumps([block.zone, sorted(block.showing or ())]).encode())
         digest.update(np.stack([block.columns, block.rows]).tobytes())
     return digest.hexdigest()[:16]
-
-
-def open_all(paths: Sequence[Path], footprint_m: float) -> list[Imagery]:
-    """Open every file; of those that cannot be used, one line each in a single ImageryError."""
-    opened, refused = [], []
-    for path in paths:
-        try:
-            opened.append(open_imagery(path))
-            refuse_coarse(opened[-1], footprint_m)
-        except ImageryError as cause:
-            refused.append(str(cause))
-    if refused:
-        raise ImageryError("\n".join(refused))
-    return opened
 
 
 def _model_file(model: Path, name: str) -> Path:
@@ -208,9 +204,7 @@ def tell_unused(plan: Plan, work: Path, given: Iterable[int], note: Note) -> int
         tiles += len(chunk.ids)
         used.update(chunk.sources.tolist())
     for number in sorted(set(given) - used) if tiles else []:
-        note(
-            f"{plan.imagery[number].path.name}: no tile was cut from it; it is too small or others cover it."
-        )
+        note(f"{plan.imagery[number].label}: no tile was cut from it; it is too small or others cover it.")
     return tiles
 
 
@@ -218,7 +212,7 @@ def store(plan: Plan, shelf: Shelf, index: str) -> Stored:
     """Steps 3 and 4: the committed blocks to a segment in its place, which no version lists yet."""
     columns = [(chunk.ids, chunk.sources) for chunk in committed(shelf.work, len(plan.blocks))]
     ids, sources = (np.concatenate(column) for column in zip(*columns, strict=True))
-    paths, gsd_m = ([str(one.path) for one in plan.imagery], [one.gsd_m for one in plan.imagery])
+    paths, gsd_m = ([one.address for one in plan.imagery], [one.gsd_m for one in plan.imagery])
     tiles = Origins(ids, np.array(paths, object)[sources], np.array(gsd_m)[sources])
     chunks = ((chunk.ids, chunk.embeddings) for chunk in committed(shelf.work, len(plan.blocks)))
     return store_segment(plan.grid, tiles, chunks, shelf, index)

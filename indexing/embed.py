@@ -21,7 +21,7 @@ from geoloc.errors import GalleryError, ModelError
 from geoloc.spec import EncoderSpec
 from geoloc.tensors import ground_tensor, tile_tensor
 from indexing.durable import write_whole
-from preprocessing.geotiff import Imagery
+from preprocessing.source import Imagery
 from preprocessing.tiles import Block, Grid, Strip, cut_block
 
 BATCH = 32

@@ -27,8 +27,8 @@ from indexing.segment import best_turns
 from indexing.source import open_source
 from indexing.table import rows_inside
 from indexing.versions import hold_live
-from preprocessing.geotiff import Imagery
 from preprocessing.imagery import read_square
+from preprocessing.source import Imagery
 
 _SAMPLE = 4096
 

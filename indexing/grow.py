@@ -8,8 +8,9 @@ keep their cells, so nothing is moved or numbered anew.
 import dataclasses
 import math
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,6 @@ from indexing.build import (
     Shelf,
     clear_leftovers,
     embed,
-    open_all,
     say_notes,
     store,
     tell_unused,
@@ -42,8 +42,9 @@ from indexing.publish import publish
 from indexing.rows import rows_of
 from indexing.source import open_source, source_of
 from indexing.store import Bounds
-from preprocessing.geotiff import Imagery, find_imagery, outline
-from preprocessing.tiles import Block, Grid, make_grid, plan_blocks
+from preprocessing.source import Imagery, outline
+from preprocessing.sources import open_all
+from preprocessing.tiles import Block, Grid, make_grid, plan_blocks, refuse_coarse
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,10 @@ class Growth:
 
 def add_imagery(
     gallery: Path,
-    imagery: Sequence[Path],
+    imagery: Sequence[str | Path],
     *,
     replace: bool = False,
+    hosts: Collection[str] = (),
     encoder: TwinEncoder | None = None,
     progress: Progress = lambda *_: None,
     note: Note = lambda _: None,
@@ -67,8 +69,9 @@ def add_imagery(
     """Add imagery to a gallery, publish that as its live version, and return that version's folder.
 
     Where it overlaps the gallery's own imagery that wins, as if listed before it; with `replace` the new
-    imagery wins. Tiles of the gallery that show none of the new imagery stay as they are. encoder: instead of
-    the one in the gallery. Raises GalleryError, ImageryError; none of them touches the live version.
+    imagery wins. Tiles of the gallery that show none of the new imagery stay as they are. hosts: see
+    `build_gallery`. encoder: instead of the one in the gallery. Raises GalleryError, ImageryError; none of
+    them touches the live version.
     """
     live_folder(gallery)
     with disk_errors_named(gallery), only_builder(gallery):
@@ -76,7 +79,7 @@ def add_imagery(
         base = read_manifest(live)
         encoder = encoder or load_encoder(gallery / base.model)
         ids = [read_ids(gallery / one.folder / EMBEDDINGS, base.spec, one.rows) for one in base.segments]
-        growth = plan_growth(gallery, base, imagery, ids, replace=replace)
+        growth = plan_growth(gallery, base, imagery, ids, replace=replace, hosts=hosts)
         plan = growth.plan
         say_notes([plan.imagery[number] for number in sorted(growth.given)], note)
         if not plan.blocks:
@@ -109,23 +112,25 @@ def _around(one: Bounds, other: Bounds) -> Bounds:
 def plan_growth(
     gallery: Path,
     base: Manifest,
-    paths: Sequence[Path],
+    paths: Sequence[str | Path],
     ids: Sequence[Int64[np.ndarray, "n"]],
     *,
     replace: bool,
+    hosts: Collection[str],
 ) -> Growth:
     """Which tiles to embed: those that may show the imagery, less those the gallery has of it already."""
-    given = open_all(find_imagery(paths), base.grid.footprint_m)
+    check = partial(refuse_coarse, footprint_m=base.grid.footprint_m)
+    given = open_all(paths, hosts, "listed", check)
     known = {source.path: source for source in base.sources}
-    listed = {str(one.path): source_of(one) for one in given}
+    listed = {one.address: source_of(one) for one in given}
     if not replace:
         _refuse_changed(listed, known)
     sources = tuple((listed | known | listed if replace else known | listed).values())
-    opened = {str(one.path): one for one in given}
+    opened = {one.address: one for one in given}
     near = [source for source in sources if _is_near(source, listed.values(), base.grid)]
     all_imagery = [opened[one.path] if one.path in opened else open_source(one) for one in near]
     numbers = frozenset(number for number, one in enumerate(near) if one.path in listed)
-    fresh = [one for one in given if replace or str(one.path) not in known]
+    fresh = [one for one in given if replace or one.address not in known]
     zones = dict(make_grid(given, base.grid.footprint_m, base.grid.size_px).crs_of_zone)
     grid = dataclasses.replace(
         base.grid, crs_of_zone=tuple(sorted((zones | dict(base.grid.crs_of_zone)).items()))

@@ -47,7 +47,10 @@ class StoredFile:
 
 @dataclass(frozen=True)
 class Source:
-    """Imagery that tiles were cut from. bounds_lonlat: (west, south, east, north) in degrees."""
+    """Imagery that tiles were cut from. path: its address, see `Imagery`. bytes: of all its files.
+
+    bounds_lonlat: (west, south, east, north) in degrees.
+    """
 
     path: str
     bytes: int

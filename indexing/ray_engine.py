@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from geoloc.embed import best_device, compute_dtype
@@ -16,7 +15,7 @@ from geoloc.encoder import TwinEncoder
 from geoloc.errors import GalleryError, GeolocError
 from indexing.durable import write_whole
 from indexing.embed import Progress, chunk_path, embed_block, single_threaded, to_npz
-from preprocessing.geotiff import Imagery
+from preprocessing.source import Imagery
 from preprocessing.tiles import Block, Grid
 
 _PATIENCE_S = 10

@@ -16,8 +16,11 @@ from jaxtyping import Bool, Float64, Int32, Int64, UInt8
 
 from geoloc.errors import ImageryError
 from geoloc.places import Tile, to_lonlat
-from preprocessing.geotiff import MIN_TILE_PX, Imagery, outline
 from preprocessing.imagery import read_square
+from preprocessing.source import Imagery, outline
+
+MIN_TILE_PX = 32
+"""A tile whose footprint has fewer pixels than this in the imagery shows too little to be found."""
 
 COVERED = 0.8
 """A tile is kept if at least this share of its pixels is valid."""
@@ -113,8 +116,9 @@ def refuse_coarse(imagery: Imagery, footprint_m: float) -> None:
     tile_px = footprint_m / imagery.gsd_m
     if tile_px < MIN_TILE_PX:
         raise ImageryError(
-            f"{imagery.path} has {imagery.gsd_m:.4g} m per pixel, so a tile of this model, {footprint_m:g} m "
-            f"wide, has {tile_px:.3g} of its pixels; use {footprint_m / MIN_TILE_PX:.3g} m imagery or finer."
+            f"{imagery.address} has {imagery.gsd_m:.4g} m per pixel, so a tile of this model, "
+            f"{footprint_m:g} m wide, has {tile_px:.3g} of its pixels; "
+            f"use {footprint_m / MIN_TILE_PX:.3g} m imagery or finer."
         )
 
 
@@ -155,7 +159,7 @@ def plan_blocks(
 def _nothing_fits(imagery: Sequence[Imagery], grid: Grid, region: shapely.Geometry | None) -> str:
     sizes = [(one.hw[1] * one.gsd_m, one.hw[0] * one.gsd_m) for one in imagery]
     named = ", ".join(
-        f"{one.path} ({w:.0f} x {h:.0f} m)" for one, (w, h) in zip(imagery[:5], sizes, strict=False)
+        f"{one.address} ({w:.0f} x {h:.0f} m)" for one, (w, h) in zip(imagery[:5], sizes, strict=False)
     )
     cause = f"Tiles of this model are {grid.footprint_m:g} m wide and stand every {grid.stride_m:.4g} m: "
     if region is not None:

@@ -12,16 +12,19 @@ import typer
 from rich.console import Console
 
 from geoloc.errors import GalleryError
-from indexing.build import build_gallery
+from geoloc.model import load_encoder
+from indexing.build import build_gallery, plan_build
 from indexing.compact import compact as compact_gallery
 from indexing.embed import Progress, embed_blocks
 from indexing.grow import add_imagery
 from indexing.manifest import Manifest, live_folder, read_manifest
+from indexing.plan import Estimate, estimate
 from indexing.ray_engine import embed_blocks_on_ray
 from indexing.remove import remove_region
 from indexing.verify import examine
 from indexing.versions import gc as clear_versions
 from indexing.versions import versions
+from preprocessing.sources import Overlap
 from ui.progress import progress
 
 
@@ -37,39 +40,61 @@ index_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 GalleryPath = Annotated[
     Path, typer.Argument(metavar="GALLERY", help="A gallery, as `geoloc index build` made it.")
 ]
-ImageryPaths = Annotated[
-    list[Path],
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+Sources = Annotated[
+    list[str],
     typer.Argument(
         metavar="IMAGERY...",
-        help="GeoTIFFs, and folders of them. Where they overlap the first wins.",
+        help="GeoTIFF, MBTiles and PMTiles files, folders of them; folders of map tiles, as xyz:FOLDER or "
+        "tms:FOLDER where they do not say which; STAC item collections (JSON); http(s) addresses of COGs and "
+        "collections.",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+ModelFolder = Annotated[Path, typer.Option(help="Model folder, such as data/model or RUN/model.")]
+StrideM = Annotated[
+    float | None,
+    typer.Option(
+        help="Metres between tile centres. Halving it makes four times the tiles. Default: an eighth "
+        "of the model's footprint. Rounded to whole tile pixels."
+    ),
+]
+Region = Annotated[Path | None, typer.Option(help="GeoJSON polygon: only tiles whose centre lies inside.")]
+Factory = Annotated[
+    str,
+    typer.Option(
+        help="Scan64 (64 bytes a tile; 8 to 128), or a FAISS factory string, such as Flat, IVF1024,SQ8 "
+        "or HNSW32. auto: Flat below 20,000 tiles, else the longest scan that fits in 2 GiB. What was "
+        "chosen, why, and how much of exact search it finds is said."
+    ),
+]
+Winner = Annotated[
+    Overlap,
+    typer.Option(
+        help="Which imagery wins where it overlaps: the first listed (of a STAC collection the newest), or "
+        "the newest by STAC datetime, TIFFTAG_DATETIME or file date; the notes say by which."
+    ),
+]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="HOST[:PORT]",
+        envvar="GEOLOC_ALLOW_HOSTS",
+        help="A host that STAC items may lie on, beside those of the addresses given. Repeatable. Redirects "
+        "are never followed; logins come from the netrc file that GEOLOC_NETRC names, if any.",
+    ),
+]
 
 
 @index_app.command()
 def build(
-    imagery: ImageryPaths,
-    model: Annotated[Path, typer.Option(help="Model folder, such as data/model or RUN/model.")],
+    imagery: Sources,
+    model: ModelFolder,
     out: Annotated[Path, typer.Option(help="The gallery: a new folder, or a gallery to replace.")],
-    stride_m: Annotated[
-        float | None,
-        typer.Option(
-            help="Metres between tile centres. Halving it makes four times the tiles. Default: an eighth "
-            "of the model's footprint. Rounded to whole tile pixels."
-        ),
-    ] = None,
-    region: Annotated[
-        Path | None, typer.Option(help="GeoJSON polygon: only tiles whose centre lies inside.")
-    ] = None,
-    index: Annotated[
-        str,
-        typer.Option(
-            help="Scan64 (64 bytes a tile; 8 to 128), or a FAISS factory string, such as Flat, IVF1024,SQ8 "
-            "or HNSW32. auto: Flat below 20,000 tiles, else the longest scan that fits in 2 GiB. What was "
-            "chosen, why, and how much of exact search it finds is said."
-        ),
-    ] = "auto",
+    stride_m: StrideM = None,
+    region: Region = None,
+    index: Factory = "auto",
+    overlap: Winner = "listed",
+    allow_host: AllowHost = None,
     engine: Annotated[
         Engine,
         typer.Option(help="Where tiles are embedded: on this machine, or on the Ray cluster at --address."),
@@ -98,6 +123,8 @@ def build(
             stride_m=stride_m,
             region=region,
             index=index,
+            overlap=overlap,
+            hosts=allow_host or (),
             engine=embed_blocks if address is None else partial(embed_blocks_on_ray, address=address),
             progress=_embedding(report),
             note=_note,
@@ -106,7 +133,7 @@ def build(
 
 
 @index_app.command()
-def add(gallery: GalleryPath, imagery: ImageryPaths) -> None:
+def add(gallery: GalleryPath, imagery: Sources, allow_host: AllowHost = None) -> None:
     """Add imagery to a gallery; where it overlaps the gallery's own imagery, that stays.
 
     Only tiles that show the new imagery are embedded, and those at its edges, which show both, anew. The
@@ -114,11 +141,11 @@ def add(gallery: GalleryPath, imagery: ImageryPaths) -> None:
 
     Example: geoloc index add town.gallery ortho/north.tif
     """
-    _grow(gallery, imagery, replace=False)
+    _grow(gallery, imagery, allow_host, replace=False)
 
 
 @index_app.command()
-def replace(gallery: GalleryPath, imagery: ImageryPaths) -> None:
+def replace(gallery: GalleryPath, imagery: Sources, allow_host: AllowHost = None) -> None:
     """Add newer imagery to a gallery; where it overlaps the gallery's own imagery, the new one wins.
 
     Tiles that show the new imagery are embedded anew, all others stay. Files that changed in place are
@@ -126,12 +153,14 @@ def replace(gallery: GalleryPath, imagery: ImageryPaths) -> None:
 
     Example: geoloc index replace town.gallery ortho-2026/
     """
-    _grow(gallery, imagery, replace=True)
+    _grow(gallery, imagery, allow_host, replace=True)
 
 
-def _grow(gallery: Path, imagery: list[Path], *, replace: bool) -> None:
+def _grow(gallery: Path, imagery: list[str], hosts: list[str] | None, *, replace: bool) -> None:
     with progress("Embedding tiles") as report:
-        folder = add_imagery(gallery, imagery, replace=replace, progress=_embedding(report), note=_note)
+        folder = add_imagery(
+            gallery, imagery, replace=replace, hosts=hosts or (), progress=_embedding(report), note=_note
+        )
     _say(gallery, folder)
 
 
@@ -194,6 +223,54 @@ def _say(gallery: Path, folder: Path) -> None:
 
 def _console() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+@index_app.command()
+def plan(
+    imagery: Sources,
+    model: ModelFolder,
+    stride_m: StrideM = None,
+    region: Region = None,
+    index: Factory = "auto",
+    allow_host: AllowHost = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a build would cost: tiles, hours on this machine, disk and memory. Writes nothing.
+
+    Some tiles are read and embedded to measure how fast that goes; it takes a few seconds.
+
+    Example: geoloc index plan ortho/ --model data/model --stride-m 16
+    """
+    encoder = load_encoder(model)
+    planned = plan_build(imagery, model, encoder, stride_m, region, hosts=allow_host or ())
+    cost = estimate(planned, encoder, model, index)
+    if as_json:
+        totals = dataclasses.asdict(cost)
+        per_km2 = {name: totals[name] / cost.area_km2 for name in ("tiles", "hours", "disk_bytes")}
+        print(json.dumps(totals | {"per_km2": per_km2}))
+        return
+    for name, total, per in _cost_lines(cost):
+        print(f"{name:<16}{total:>14}{per:>20}".rstrip())
+    print(f"measured on {cost.sample_tiles:,} tiles, in {cost.sample_s:.1f} s")
+
+
+def _cost_lines(cost: Estimate) -> list[tuple[str, str, str]]:
+    """Name, in total, for each square kilometre."""
+    km2 = cost.area_km2
+    return [
+        ("stride", f"{cost.stride_m:g} m", ""),
+        ("index", cost.index, ""),
+        ("area", f"{km2:,.2f} km2", ""),
+        ("tiles", f"{cost.tiles:,}", f"{cost.tiles / km2:,.0f} per km2"),
+        ("hours", f"{cost.hours:,.3f}", f"{cost.hours / km2:,.4f} per km2"),
+        ("disk", _megabytes(cost.disk_bytes), f"{_megabytes(cost.disk_bytes / km2)} per km2"),
+        ("while building", f"+ {_megabytes(cost.work_bytes)}", ""),
+        ("memory", _megabytes(cost.memory_bytes), ""),
+    ]
+
+
+def _megabytes(size: float) -> str:
+    return f"{size / 1e6:,.1f} MB"
 
 
 @index_app.command()

@@ -13,6 +13,8 @@ from geoloc.errors import ImageryError
 from indexing.answer import Match, open_gallery
 from indexing.gallery import Gallery
 from preprocessing.imagery import read_overview
+from preprocessing.remote import allowed_hosts
+from preprocessing.sources import open_imagery
 from ui.layers import Corners
 from ui.panels import data_uri
 
@@ -39,7 +41,7 @@ def shelf(path: str) -> Shelf:
 def backdrop(source: str) -> tuple[str, Corners] | None:
     """An image of the gallery, reduced, as a data URI with its corners; None where it has moved."""
     try:
-        pixels, corners = read_overview(Path(source), OVERVIEW_PX)
+        pixels, corners = read_overview(open_imagery(source, allowed_hosts()), OVERVIEW_PX)
     except ImageryError:
         return None
     return data_uri(pixels, OVERVIEW_PX), corners

@@ -14,7 +14,8 @@ from rasterio.transform import from_origin
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import from_bounds
 
-from preprocessing.geotiff import open_imagery, opened
+from preprocessing.geotiff import opened
+from preprocessing.sources import open_imagery
 from preprocessing.tiles import cut_block, make_grid, plan_blocks
 
 
@@ -26,7 +27,7 @@ def one_by_one(path, grid, ids):
         size = {"width": tile.size_px, "height": tile.size_px}
         place = from_origin(left, top, tile.gsd_m, tile.gsd_m)
         with (
-            opened(path) as dataset,
+            opened(str(path)) as dataset,
             WarpedVRT(
                 dataset, crs=tile.crs, transform=place, resampling=Resampling.bilinear, **size
             ) as warped,

@@ -17,8 +17,8 @@ from tiny_imagery import LEFT, TOP, UTM, flat, write
 
 from geoloc.errors import ImageryError
 from preprocessing import imagery as reading
-from preprocessing.geotiff import find_imagery, open_imagery
 from preprocessing.imagery import read_overview, read_square
+from preprocessing.sources import find_imagery, open_imagery
 
 LON, LAT = pyproj.Transformer.from_crs(UTM, "EPSG:4326", always_xy=True).transform(LEFT, TOP)
 
@@ -99,7 +99,7 @@ def test_reading_in_parts_changes_nothing(tmp_path, monkeypatch):
     path = write(tmp_path / "a.tif", values)
     bounds = (LEFT + 10.5, TOP - 266.5, LEFT + 266.5, TOP - 10.5)
     whole, _ = square(path, bounds, (128, 128))
-    monkeypatch.setattr(reading, "_LARGEST_READ_PX", 10_000)
+    monkeypatch.setattr(reading, "LARGEST_READ_PX", 10_000)
     parts, _ = square(path, bounds, (128, 128))
     assert np.abs(whole.astype(int) - parts).max() <= 1
 
@@ -141,7 +141,7 @@ def test_alpha_is_honoured(tmp_path):
     values[3, :, :50] = 0
     path = write(tmp_path / "a.tif", values, alpha="YES")
     rgb, owner = square(path, hw=(100, 100))
-    assert open_imagery(path).alpha == 4 and (owner[:, :49] == -1).all() and (owner[:, 51:] == 0).all()
+    assert open_imagery(path).reader.alpha == 4 and (owner[:, :49] == -1).all() and (owner[:, 51:] == 0).all()
     assert (rgb[:, 51:] == (10, 20, 30)).all()
 
 
@@ -170,7 +170,7 @@ def test_sixteen_bits_are_spread_over_eight(tmp_path):
     path = write(tmp_path / "a.tif", ramp, nodata=0)
     imagery = open_imagery(path)
     rgb, owner = square(path, hw=(100, 100))
-    assert 1000 < imagery.black < 1100 and 4900 < imagery.white <= 5000
+    assert 1000 < imagery.reader.black < 1100 and 4900 < imagery.reader.white <= 5000
     assert (
         (owner[:9] == -1).all()
         and rgb[50, 0, 0] == 0
@@ -197,7 +197,9 @@ def test_overview_of_the_whole_image(tmp_path):
     crs, transform = placed("south up and turned")
     values = flat((10, 20, 30), 200, 100)
     values[:, :100] = 0
-    rgba, corners = read_overview(write(tmp_path / "a.tif", values, crs, transform, nodata=0), 64)
+    rgba, corners = read_overview(
+        open_imagery(write(tmp_path / "a.tif", values, crs, transform, nodata=0)), 64
+    )
     assert rgba.shape == (64, 32, 4) and rgba[:30, :, 3].max() == 0 and (rgba[34:] == (10, 20, 30, 255)).all()
     to_degrees = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
     for corner, at in zip(corners, ((0, 200), (0, 0), (100, 0), (100, 200)), strict=True):
@@ -208,7 +210,7 @@ def test_folders_are_searched_and_files_taken_once(tmp_path):
     (tmp_path / "deep").mkdir()
     b, a = write(tmp_path / "b.TIF", flat((1, 2, 3))), write(tmp_path / "deep" / "a.tiff", flat((1, 2, 3)))
     (tmp_path / "c.txt").write_text("no imagery")
-    assert find_imagery([a, tmp_path]) == [a, b]
+    assert find_imagery([a, tmp_path]) == [(str(a), None), (str(b), None)]
     with pytest.raises(ImageryError, match="no file or folder"):
         find_imagery([tmp_path / "x.tif"])
     (tmp_path / "empty").mkdir()

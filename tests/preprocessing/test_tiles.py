@@ -11,8 +11,8 @@ from tiny_imagery import LEFT, TOP, UTM, flat, write
 
 from geoloc.errors import ImageryError
 from preprocessing import tiles as gridding
-from preprocessing.geotiff import open_imagery
 from preprocessing.imagery import read_square
+from preprocessing.sources import open_imagery
 from preprocessing.tiles import Grid, cut_block, make_grid, plan_blocks, refuse_coarse
 
 ZONES = tuple((zone, "EPSG:32632") for zone in range(1, 121))

@@ -159,3 +159,41 @@ def test_no_gallery(tmp_path, capsys):
     for command in ("info", "verify"):
         assert geoloc("index", command, tmp_path) == 2
         assert "is no gallery" in capsys.readouterr().err
+
+
+def test_plan_says_what_a_build_costs_and_writes_nothing(world, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ("index", "plan", world / "ortho.tif", "--model", world / "model", "--stride-m", 8)
+    assert geoloc(*words, "--json") == 0
+    cost = json.loads(capsys.readouterr().out)
+    assert cost["tiles"] > 100 and cost["index"] == "Flat" and cost["stride_m"] == 8
+    assert cost["per_km2"]["tiles"] == pytest.approx(1e6 / 64)
+    assert cost["hours"] > 0 and cost["disk_bytes"] > 0 and cost["memory_bytes"] > cost["disk_bytes"]
+    assert geoloc(*words, "--index", "SQ8") == 0
+    said = capsys.readouterr()
+    assert "SQ8" in said.out and "per km2" in said.out and "measured on" in said.out and said.err == ""
+    assert list(tmp_path.iterdir()) == []
+    assert geoloc(*words, "--index", "IVFfoo") == 2 and "FAISS factory" in capsys.readouterr().err
+
+
+def test_build_takes_addresses_and_hosts(world, tmp_path, capfd):
+    words = ("--model", world / "model", "--out", tmp_path / "g", "--stride-m", 16)
+    item = {
+        "id": "a",
+        "type": "Feature",
+        "assets": {"visual": {"type": "image/tiff", "href": "https://far.invalid/a"}},
+    }
+    (tmp_path / "items.json").write_text(json.dumps(item))
+    for source, said in (
+        (tmp_path / "items.json", "--allow-host far.invalid"),
+        ("http://127.0.0.1:9/a.tif", "could not be read"),
+        ("https://me:secret@far.invalid/a.tif", "holds a password"),
+        (f"xyz:{tmp_path}", "holds no tiles"),
+    ):
+        assert geoloc("index", "build", source, *words) == 2
+        lines = [line for line in capfd.readouterr().err.splitlines() if line.strip()]
+        assert len(lines) == 1 and said in lines[0] and "secret" not in lines[0]
+    assert not (tmp_path / "g").exists()
+    assert geoloc("index", "build", world / "ortho.tif", *words, "--overlap", "newest") == 0
+    assert "by the file's own date" in capfd.readouterr().err
+    assert geoloc("index", "build", world / "ortho.tif", *words, "--overlap", "oldest") == 2
