@@ -19,6 +19,7 @@ from tiny_imagery import LEFT, TOP, UTM, noise, write
 
 from geoloc.errors import GalleryError, ImageryError, ModelError
 from indexing import build as building
+from indexing import choose as choosing
 from indexing import embed as embedding
 from indexing import publish as publishing
 from indexing import store as storing
@@ -98,7 +99,7 @@ class Died(BaseException):
     ("module", "step"),
     [
         (storing, "write_embeddings"),
-        (storing, "fill_index"),
+        (choosing, "fill_index"),
         (building, "install"),
         (publishing, "to_bytes"),
         (publishing, "sync_tree"),
@@ -166,7 +167,7 @@ def test_a_second_builder_is_refused(tmp_path, ortho, model):
     [
         (embedding, "write_whole", OSError(errno.ENOSPC, "No space left on device")),
         (storing, "write_embeddings", OSError("Can't write data (No space left on device)")),
-        (storing, "fill_index", RuntimeError("fwrite failed: No space left on device")),
+        (choosing, "fill_index", RuntimeError("fwrite failed: No space left on device")),
     ],
 )
 def test_a_full_disk_is_one_sentence(tmp_path, gallery, ortho, model, monkeypatch, module, step, error):

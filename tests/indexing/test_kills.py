@@ -13,9 +13,9 @@ from changes import LIFE, announced, change, make_world
 from on_disk import embeddings, snapshot
 
 from geoloc.errors import GalleryError, ImageryError
+from indexing import choose, manifest, publish, store
 from indexing import compact as compacting
 from indexing import embed as embedding
-from indexing import manifest, publish, store
 from indexing.gallery import Gallery
 from indexing.manifest import live_folder
 from indexing.verify import verify
@@ -126,7 +126,7 @@ BROKEN = OSError(errno.EIO, "Input/output error")
         ("add", publish, "sync_tree"),
         ("add", publish, "write_whole"),
         ("remove", publish, "write_whole"),
-        ("compact", store, "fill_index"),
+        ("compact", choose, "fill_index"),
         ("compact", publish, "to_bytes"),
     ],
 )
