@@ -292,7 +292,8 @@ def _validate(
     scores = score_pairs(encoder, validation, VALIDATION, unseen.tensors(config.model))
     state = state.validated({"step": state.step, "loss": state.mean_loss, **scores})
     if state.best:
-        card = model_card(config, table, validation, scores, state.log)
-        save_encoder(encoder, run / "model", card, table.seeds | _seeds_before(config))
+        seeds = table.seeds | _seeds_before(config)
+        card = model_card(config, dataclasses.replace(table, seeds=seeds), validation, scores, state.log)
+        save_encoder(encoder, run / "model", card, seeds)
     write_text(run / "log.jsonl", "".join(json.dumps(line) + "\n" for line in state.log))
     return state
