@@ -98,8 +98,8 @@ def test_only_tiles_that_show_the_new_imagery_are_embedded(tmp_path, world, mode
     gallery = build(world, model, tmp_path / "g", "a")
     before = embeddings(gallery)
     counted = []
-    done = embedding.embed_tiles
-    monkeypatch.setattr(embedding, "embed_tiles", lambda t, *rest: counted.append(len(t)) or done(t, *rest))
+    done = embedding._embed
+    monkeypatch.setattr(embedding, "_embed", lambda t, *rest: counted.append(len(t)) or done(t, *rest))
     add(world, gallery, "b")
     after = embeddings(gallery)
     assert sum(counted) == len({id for id in after if after[id] != before.get(id)})
