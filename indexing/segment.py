@@ -21,6 +21,7 @@ SPARE = 16
 """More rows than asked for, so that equal scores around the k-th are ordered by id."""
 
 _AT_ONCE = 8192
+_FEW_TURNS = 3
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,10 @@ class Segment:
         turns: by how many bins the query may be rolled. A row has its best score over them, and that turn
         (`best_turns`). A row among the best overall is among the best of its own best turn, so `depth` of
         each turn are looked up together, and the best `depth` of all scored from the stored embeddings.
-        Few rows are all scored. Raises GalleryError for a damaged file.
+        A heading known to 3 bins has fewer rivals, and a quarter of the depth does. Few rows are all scored.
+        Raises GalleryError for a damaged file.
         """
-        depth = max(self.depth, k + SPARE)
+        depth = max(self.depth if len(turns) > _FEW_TURNS else self.depth // 4, k + SPARE)
         row = rows_of(only) if count(only) <= 2 * depth else self._candidates(query, turns, depth, only)
         score, turn = self.score(query, row, turns)
         order = np.lexsort((row, -score))
