@@ -24,6 +24,10 @@ from geoloc.errors import ImageryError
 from preprocessing.remote import RangeReader, is_url, remote
 from preprocessing.source import SELF_CONTAINED, Hw, Imagery, Level, State, file_state, place
 
+warnings.filterwarnings(
+    "ignore", category=NotGeoreferencedWarning
+)  # refused in words; for all threads at once
+
 _LARGEST_SIDE_PX = 2_000_000
 _LARGEST_BLOCK_PX = 1 << 28
 
@@ -119,9 +123,7 @@ def opened(address: str, **options: int) -> Iterator[DatasetReader]:
         name, opener = address, partial(RangeReader, file)
     with rasterio.Env(**SELF_CONTAINED):
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                dataset = rasterio.open(name, driver="GTiff", opener=opener, **options)
+            dataset = rasterio.open(name, driver="GTiff", opener=opener, **options)
         except UnicodeEncodeError as cause:
             raise ImageryError(f"{address} has a name that GDAL cannot read; rename it.") from cause
         except RasterioError as cause:
