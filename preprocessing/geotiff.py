@@ -24,9 +24,7 @@ from geoloc.errors import ImageryError
 from preprocessing.remote import RangeReader, is_url, remote
 from preprocessing.source import SELF_CONTAINED, Hw, Imagery, Level, State, file_state, place
 
-warnings.filterwarnings(
-    "ignore", category=NotGeoreferencedWarning
-)  # refused in words; for all threads at once
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)  # for all threads at once
 
 _LARGEST_SIDE_PX = 2_000_000
 _LARGEST_BLOCK_PX = 1 << 28

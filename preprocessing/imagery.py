@@ -112,7 +112,7 @@ def _scale(source_crs: str, transform: Affine, crs: str, bounds: Bounds, hw: Hw)
     if not np.isfinite([xs, ys]).all():
         return {}
     columns, rows = apply(~transform, xs, ys)
-    across, down = np.hypot(columns[1:] - columns[0], rows[1:] - rows[0]).tolist()
+    across, down = (float(np.abs(steps[1:] - steps[0]).sum()) for steps in (columns, rows))
     return {"XSCALE": 1 / across, "YSCALE": 1 / down}
 
 
