@@ -108,21 +108,27 @@ def build_gallery(
                     "check it, or choose a smaller stride."
                 )
             stored = store(plan, Shelf(encoder.spec, out, work, progress, note), index)
-            place, model_files = install_model(model, out, work)
-            manifest = Manifest(
-                version="",
-                spec=encoder.spec,
-                grid=plan.grid,
-                bounds_lonlat=stored.bounds_lonlat,
-                sources=tuple(map(source_of, plan.imagery)),
-                wanted_index=index,
-                model=place,
-                segments=(stored.segment,),
-                files=(*model_files, *stored.files),
-            )
+            manifest = _manifest(plan, encoder.spec, stored, install_model(model, out, work), index)
             version = publish(manifest, out, work)
             clear_leftovers(out)
             return version
+
+
+def _manifest(
+    plan: Plan, spec: EncoderSpec, stored: Stored, model: tuple[str, tuple[StoredFile, ...]], index: str
+) -> Manifest:
+    place, model_files = model
+    return Manifest(
+        version="",
+        spec=spec,
+        grid=plan.grid,
+        bounds_lonlat=stored.bounds_lonlat,
+        sources=tuple(map(source_of, plan.imagery)),
+        wanted_index=index,
+        model=place,
+        segments=(stored.segment,),
+        files=(*model_files, *stored.files),
+    )
 
 
 def plan_build(

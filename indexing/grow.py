@@ -7,7 +7,6 @@ keep their cells, so nothing is moved or numbered anew.
 
 import dataclasses
 import math
-import shutil
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +24,7 @@ from indexing.build import (
     Note,
     Plan,
     Shelf,
+    Stored,
     clear_leftovers,
     embed,
     say_notes,
@@ -83,26 +83,33 @@ def add_imagery(
         plan = growth.plan
         say_notes([plan.imagery[number] for number in sorted(growth.given)], note)
         if not plan.blocks:
+            clear_leftovers(gallery)
             note("Nothing to do: the gallery has every tile of this imagery.")
             return live
         work = embed(plan, encoder, gallery, progress)
         if not tell_unused(plan, work, growth.given, note):
-            shutil.rmtree(work)
+            clear_leftovers(gallery)
             note("Nothing to do: no tile that the gallery lacks shows enough of this imagery.")
             return live
         stored = store(plan, Shelf(base.spec, gallery, work, progress, note), "auto")
-        new_ids = read_ids(gallery / stored.segment.folder / EMBEDDINGS, base.spec, stored.segment.rows)
-        gone = [np.isin(one, new_ids) for one in ids]
-        grown = base.changed(
-            (*without(base.segments, gone), stored.segment),
-            stored.files,
-            grid=plan.grid,
-            bounds_lonlat=_around(base.bounds_lonlat, stored.bounds_lonlat),
-            sources=growth.sources,
-        )
-        version = publish(grown, gallery, work)
+        version = publish(_grown(gallery, base, growth, stored, ids), gallery, work)
         clear_leftovers(gallery)
         return settle(gallery, version, progress, note)
+
+
+def _grown(
+    gallery: Path, base: Manifest, growth: Growth, stored: Stored, ids: Sequence[np.ndarray]
+) -> Manifest:
+    """The manifest with the new segment, and without what the old ones, of these ids, have of its cells."""
+    new = read_ids(gallery / stored.segment.folder / EMBEDDINGS, base.spec, stored.segment.rows)
+    gone = [np.isin(one, new) for one in ids]
+    return base.changed(
+        (*without(base.segments, gone), stored.segment),
+        stored.files,
+        grid=growth.plan.grid,
+        bounds_lonlat=_around(base.bounds_lonlat, stored.bounds_lonlat),
+        sources=growth.sources,
+    )
 
 
 def _around(one: Bounds, other: Bounds) -> Bounds:

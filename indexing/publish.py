@@ -60,6 +60,8 @@ def publish(manifest: Manifest, gallery: Path, work: Path) -> Path:
     (version / NAME).write_bytes(content)
     target = gallery / version_of(content)
     _move(version, target, is_whole=_is_readable(target))
+    for stale in gallery.glob(".CURRENT.*"):  # of a process that was killed within write_whole
+        stale.unlink()
     write_whole(gallery / "CURRENT", f"{target.name}\n".encode())
     return target
 

@@ -19,6 +19,7 @@ from indexing import embed as embedding
 from indexing.gallery import Gallery
 from indexing.manifest import live_folder
 from indexing.verify import verify
+from indexing.versions import gc
 
 
 @dataclass(frozen=True)
@@ -72,26 +73,33 @@ def die_at(moment_s: float, name: str, world: Path, gallery: Path) -> bool:
 
 
 def live_a_life(gallery: Path, world: Path, stages: list[Stage], kills: int, seed: int) -> int:
-    """Every change, each killed `kills` times and then left alone; what there is is right after each."""
+    """Every change, each killed `kills` times and then left alone: how many times it was killed midway.
+
+    After each kill the tiles are those before the change or after it, and no block committed is lost. A
+    change that was killed after it was published and is made again may store its tiles in other segments,
+    until they are merged.
+    """
     rng, killed = np.random.default_rng(seed), 0
-    before = None
+    before: dict[int, bytes] | None = None
     for name, after in zip(LIFE, stages, strict=True):
         for _ in range(kills):
             committed = blocks(gallery)
             killed += die_at(rng.uniform(0, 1.1) * after.took_s, name, world, gallery)
-            if not (gallery / "CURRENT").exists():
-                assert before is None and committed.items() <= blocks(gallery).items()
-                continue
-            verify(gallery)
-            there = snapshot(gallery)
-            assert there == after.files or (before is not None and there == before.files)
-            assert there == after.files or committed.items() <= blocks(gallery).items()
-            assert embeddings(gallery) == (after if there == after.files else before).tiles
-        change(name, world, gallery)
-        assert snapshot(gallery) == after.files and embeddings(gallery) == after.tiles
-        before = after
-    assert not list(gallery.glob(".building-*")) and not list(gallery.glob(".changing"))
-    assert not list(gallery.rglob("*.tmp*"))
+            there = None
+            if before is not None or (gallery / "CURRENT").exists():
+                verify(gallery)
+                there = embeddings(gallery)
+            assert there in (before, after.tiles)
+            assert there == after.tiles or committed.items() <= blocks(gallery).items()
+        if name != "remove" or embeddings(gallery) != after.tiles:  # there is nothing to remove twice
+            change(name, world, gallery)
+        before = embeddings(gallery)
+        assert before == after.tiles
+    verify(gallery)
+    assert snapshot(gallery) == stages[-1].files
+    gc(gallery)
+    left = {path.name for path in gallery.iterdir()}
+    assert left == {"CURRENT", ".lock", live_folder(gallery).name, "segments", "models"}
     return killed
 
 

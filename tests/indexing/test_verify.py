@@ -6,11 +6,17 @@ from hashlib import sha256
 
 import numpy as np
 import pytest
-from on_disk import file_of
+import shapely
+from fake_encoder import FakeEncoder
+from on_disk import file_of, live
+from rasterio.transform import from_origin
+from tiny_imagery import UTM, noise, write
 
 from geoloc.errors import GalleryError
 from indexing.gallery import Gallery
+from indexing.grow import add_imagery
 from indexing.manifest import live_folder, version_of
+from indexing.remove import remove_region
 from indexing.verify import examine, verify
 
 FILES = [
@@ -179,3 +185,49 @@ def test_a_model_of_another_spec_is_refused(copy):
     _rehash(copy, "spec.json")
     with pytest.raises(GalleryError, match=r"spec\.json is not the manifest's"):
         Gallery.open(copy)
+
+
+@pytest.fixture
+def grown(copy, tmp_path):
+    """A gallery of two segments, of one of which a region is removed."""
+    path = write(tmp_path / "new.tif", noise(90, 120, 4), UTM, from_origin(500_350, 5_300_200, 1, 1))
+    add_imagery(copy, [path], encoder=FakeEncoder())
+    with Gallery.open(copy) as opened:
+        west, south, east, north = opened.bounds_lonlat
+    box = shapely.box(west, south, west + (east - west) / 5, north)
+    (tmp_path / "r.json").write_text(json.dumps(shapely.geometry.mapping(box)))
+    remove_region(copy, tmp_path / "r.json")
+    return copy
+
+
+def test_one_flipped_byte_is_found_in_any_file_of_any_segment(grown):
+    manifest = live(grown)
+    assert len(manifest.segments) == 2 and manifest.segments[0].removed and len(manifest.files) == 8
+    names = [*(file.name for file in manifest.files), f"{manifest.version}/manifest.json"]
+    for number, name in enumerate(names):
+        path = grown / name
+        whole = path.read_bytes()
+        for at in [0, len(whole) - 1, *np.random.default_rng(number).integers(0, len(whole), 3).tolist()]:
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << int(at) % 8]) + whole[at + 1 :])
+            with pytest.raises(GalleryError):
+                verify(grown)
+        path.write_bytes(whole)
+    verify(grown)
+
+
+@pytest.mark.parametrize(
+    "removed",
+    [[[5, 3]], [[3, 3]], [[0, 5], [4, 9]], [[-1, 3]], [[0, 10**12]], [["a", "b"]], [[1, 2, 3]], "x", None],
+)
+def test_forged_removals_are_refused(grown, removed):
+    republish(grown, lambda raw: raw["segments"][0].update(removed=removed))
+    with pytest.raises(GalleryError, match="no manifest of a gallery"):
+        Gallery.open(grown)
+
+
+def test_a_segment_listed_twice_is_found(grown):
+    republish(grown, lambda raw: raw["segments"].append(raw["segments"][1]))
+    with pytest.raises(GalleryError, match="tiles of the same id"):
+        Gallery.open(grown)
+    with pytest.raises(GalleryError, match="tiles of the same id"):
+        verify(grown)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 from on_disk import file_of
-from tiny_imagery import noise, write
+from rasterio.transform import from_origin
+from tiny_imagery import LEFT, TOP, noise, write
 
 from geoloc.encoder import TwinEncoder
 from geoloc.model import save_encoder
@@ -197,3 +198,49 @@ def test_build_takes_addresses_and_hosts(world, tmp_path, capfd):
     assert geoloc("index", "build", world / "ortho.tif", *words, "--overlap", "newest") == 0
     assert "by the file's own date" in capfd.readouterr().err
     assert geoloc("index", "build", world / "ortho.tif", *words, "--overlap", "oldest") == 2
+
+
+def test_a_gallery_grows_shrinks_and_is_cleared(world, tmp_path, capsys):
+    shutil.copytree(world / "g", tmp_path / "g")
+    write(tmp_path / "east.tif", noise(120, 100), transform=from_origin(LEFT + 160, TOP, 1, 1))
+    with Gallery.open(tmp_path / "g") as gallery:
+        west, south, east, north = gallery.bounds_lonlat
+        tiles = len(gallery)
+    middle = (west + east) / 2
+    ring = [[west, south], [middle, south], [middle, north], [west, north], [west, south]]
+    (tmp_path / "r.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
+    for words in (
+        ("add", tmp_path / "g", tmp_path / "east.tif"),
+        ("replace", tmp_path / "g", world / "ortho.tif"),
+        ("remove", tmp_path / "g", "--region", tmp_path / "r.geojson"),
+        ("compact", tmp_path / "g"),
+    ):
+        assert geoloc("index", *words) == 0
+        captured = capsys.readouterr()
+        assert captured.out == "" and "tiles, 4 m apart, version" in captured.err
+    assert geoloc("index", "info", tmp_path / "g", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert len(facts["segments"]) == 1 and facts["removed"] == 0 and len(facts["versions"]) >= 5
+    assert 0 < facts["tiles"] != tiles and len(facts["sources"]) == 2
+    assert geoloc("index", "gc", tmp_path / "g", "--json") == 0
+    cleared = json.loads(capsys.readouterr().out)
+    assert len(cleared["deleted"]) == len(facts["versions"]) - 1 and cleared["bytes"] > 0
+    assert geoloc("index", "gc", tmp_path / "g") == 0
+    assert "0 old versions deleted" in capsys.readouterr().out
+    assert geoloc("index", "verify", tmp_path / "g") == 0
+
+
+def test_what_cannot_be_changed_is_one_line_and_exit_2(world, tmp_path, capfd):
+    (tmp_path / "all.geojson").write_text(
+        json.dumps({"type": "Polygon", "coordinates": [[[8, 47], [10, 47], [10, 49], [8, 49], [8, 47]]]})
+    )
+    for words, said in (
+        (("add", tmp_path, world / "ortho.tif"), "is no gallery"),
+        (("add", world / "g", tmp_path / "missing.tif"), "no file or folder"),
+        (("remove", world / "g", "--region", tmp_path / "all.geojson"), "every tile of the gallery"),
+        (("compact", tmp_path), "is no gallery"),
+        (("gc", tmp_path), "is no gallery"),
+    ):
+        assert geoloc("index", *words) == 2
+        lines = [line for line in capfd.readouterr().err.splitlines() if line.strip()]
+        assert len(lines) == 1 and said in lines[0] and lines[0].startswith("geoloc: ")
