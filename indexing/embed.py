@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float16, Float32, Int64, UInt8
 from torch import Tensor
 
@@ -90,7 +91,11 @@ def embed_block(
     dtype: torch.dtype,
     stop: threading.Event | None = None,
 ) -> Embedded:
-    """The tiles of a block. Raises Stopped between two batches once `stop` is set."""
+    """The tiles of a block. Raises Stopped between two batches once `stop` is set.
+
+    The last batch of a strip is filled up: the last bits of an embedding depend on the size of its batch, and
+    a tile's are to be the same whichever others are cut.
+    """
     ids = [np.empty(0, np.int64)]
     sources = [np.empty(0, np.int64)]
     parts = [np.empty((0, encoder.spec.dim), np.float16)]
@@ -101,7 +106,8 @@ def embed_block(
             if stop is not None and stop.is_set():
                 raise Stopped
             batch = _tensors(strip, slice(start, start + BATCH), encoder.spec)
-            parts.append(_embed(batch, encoder, best_device(), dtype))
+            whole = F.pad(batch, (0, 0, 0, 0, 0, 0, 0, BATCH - len(batch)))
+            parts.append(_embed(whole, encoder, best_device(), dtype)[: len(batch)])
     return Embedded(np.concatenate(ids), np.concatenate(sources), np.concatenate(parts))
 
 

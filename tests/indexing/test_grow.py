@@ -98,8 +98,13 @@ def test_only_tiles_that_show_the_new_imagery_are_embedded(tmp_path, world, mode
     gallery = build(world, model, tmp_path / "g", "a")
     before = embeddings(gallery)
     counted = []
-    done = embedding._embed
-    monkeypatch.setattr(embedding, "_embed", lambda t, *rest: counted.append(len(t)) or done(t, *rest))
+    done = embedding._tensors
+
+    def counting(strip, some, spec):
+        counted.append(len(strip.ids[some]))
+        return done(strip, some, spec)
+
+    monkeypatch.setattr(embedding, "_tensors", counting)
     add(world, gallery, "b")
     after = embeddings(gallery)
     assert sum(counted) == len({id for id in after if after[id] != before.get(id)})
