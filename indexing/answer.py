@@ -20,6 +20,7 @@ from geoloc.posterior import Evidence
 from geoloc.street_view import StreetView
 from geoloc.tensors import street_tensor
 from indexing.gallery import Gallery
+from indexing.milvus import SCHEME, open_served
 from indexing.refine import refine
 
 TOLERANCE_DEG = 10.0
@@ -54,9 +55,12 @@ class Answer:
     region: shapely.Geometry | None
 
 
-def open_gallery(path: Path) -> tuple[Gallery, TwinEncoder]:
-    """A gallery, to be closed by the caller, and its encoder. Raises GalleryError, ModelError."""
-    gallery = Gallery.open(path)
+def open_gallery(path: Path | str) -> tuple[Gallery, TwinEncoder]:
+    """A gallery, to be closed by the caller, and its encoder; milvus:URI is one that Milvus serves.
+
+    Raises GalleryError, ModelError.
+    """
+    gallery = open_served(str(path)) if str(path).startswith(SCHEME) else Gallery.open(Path(path))
     return gallery, load_encoder(gallery.model_dir)
 
 

@@ -75,7 +75,8 @@ def embed_blocks(
     done, total = 0, sum(len(block.rows) for block in blocks)
     with single_threaded(), ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
-            for block in as_completed([pool.submit(embed, number) for number in range(len(blocks))]):
+            largest_first = sorted(range(len(blocks)), key=lambda number: -len(blocks[number].rows))
+            for block in as_completed([pool.submit(embed, number) for number in largest_first]):
                 done += block.result()
                 progress("embed", done, total)
         finally:

@@ -3,7 +3,7 @@
 import math
 import os
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +20,7 @@ from geoloc.model import SPEC, read_spec
 from geoloc.places import M_PER_DEG, LonLat, Tile, to_lonlat
 from geoloc.posterior import Calibration, Evidence, read_calibration
 from geoloc.spec import EncoderSpec
-from indexing.manifest import Manifest, Source, check_to_open
+from indexing.manifest import EMBEDDINGS, INDEX, Manifest, Source, check_to_open
 from indexing.opened import OpenSegment, open_segment
 from indexing.rows import Ranges, both, count
 from indexing.segment import best_turns
@@ -31,6 +31,13 @@ from preprocessing.imagery import read_square
 from preprocessing.source import Imagery
 
 _SAMPLE = 4096
+
+Served = Callable[[Path, Manifest], Sequence[OpenSegment]]
+"""Opens the segments of a gallery's version."""
+
+
+def _of_files(path: Path, manifest: Manifest) -> Sequence[OpenSegment]:
+    return [open_segment(path, segment, manifest.spec) for segment in manifest.segments]
 
 
 class Gallery:
@@ -50,21 +57,23 @@ class Gallery:
         self._let_go = weakref.finalize(self, os.close, held)
 
     @classmethod
-    def open(cls, path: Path) -> "Gallery":
+    def open(cls, path: Path, served: Served | None = None) -> "Gallery":
         """Open the version that CURRENT names, after `check_to_open` of every file.
 
-        Until it is closed `gc` leaves the version alone. Raises GalleryError, with cause and remedy, for
+        Until it is closed `gc` leaves the version alone. served: what serves its embeddings instead of its
+        files, which then are not looked at. Raises GalleryError, with cause and remedy, for
         anything missing, damaged or inconsistent.
         """
         manifest, held = hold_live(path)
         try:
             for file in manifest.files:
-                check_to_open(path, file)
+                if served is None or not file.name.endswith((EMBEDDINGS, INDEX)):
+                    check_to_open(path, file)
             if read_spec(path / manifest.model) != manifest.spec:
                 raise GalleryError(
                     f"{path}: {manifest.model}/{SPEC} is not the manifest's; build the gallery again."
                 )
-            segments = [open_segment(path, segment, manifest.spec) for segment in manifest.segments]
+            segments = (served or _of_files)(path, manifest)
             gallery = cls(path, manifest, segments, held)
         except BaseException:
             os.close(held)
@@ -102,7 +111,7 @@ class Gallery:
     @cached_property
     def tiles(self) -> geopandas.GeoDataFrame:
         """One row per tile, see `make_table`; geometry is the footprint in EPSG:4326."""
-        tables = [segment.tiles for segment in self._segments]
+        tables = [segment.tiles for segment in self.segments]
         return tables[0] if len(tables) == 1 else pandas.concat(tables, ignore_index=True)
 
     @cached_property
@@ -199,7 +208,7 @@ class Gallery:
         cosines over the azimuths that the query shows. Raises ModelError for queries of another model,
         GalleryError for a region without tiles.
         """
-        segments = self._segments
+        segments = self.segments
         known = [None] * len(queries) if headings_deg is None else headings_deg
         self._check_queries(queries, k, known)
         only = [one.kept for one in segments] if region is None else self._rows_in(region)
@@ -231,7 +240,7 @@ class Gallery:
         only: Sequence[Ranges],
     ) -> tuple[Int64[np.ndarray, "k"], Float32[np.ndarray, "k"], Float32[np.ndarray, "k"]]:
         """Ids, scores and headings of the k best tiles of all segments over the query's turns."""
-        found = [one.search(query, turns, k, rows) for one, rows in zip(self._segments, only, strict=True)]
+        found = [one.search(query, turns, k, rows) for one, rows in zip(self.segments, only, strict=True)]
         id, score, turn = (np.concatenate(part) for part in zip(*found, strict=True))
         best = np.lexsort((id, -score.round(6)))[:k]
         score = np.minimum.accumulate(score[best])
@@ -246,7 +255,8 @@ class Gallery:
         )
 
     @property
-    def _segments(self) -> Sequence[OpenSegment]:
+    def segments(self) -> Sequence[OpenSegment]:
+        """Where the tiles are. Raises GalleryError once the gallery is closed."""
         if self._open_segments is None:
             raise GalleryError(f"{self.path} was closed; open the gallery again to search it.")
         return self._open_segments
@@ -254,7 +264,7 @@ class Gallery:
     def _parts(self, tiles: Bool[np.ndarray, "n"]) -> Iterator[tuple[OpenSegment, Bool[np.ndarray, "m"]]]:
         """Every segment, and which of its tiles are meant."""
         start = 0
-        for segment in self._segments:
+        for segment in self.segments:
             yield segment, tiles[start : start + len(segment.rows)]
             start += len(segment.rows)
 
@@ -308,7 +318,7 @@ class Gallery:
 
     def _rows_in(self, region: shapely.Geometry) -> list[Ranges]:
         """Of every segment the rows of tiles whose centre lies in the region."""
-        inside = [both(one.kept, rows_inside(one.table, region)) for one in self._segments]
+        inside = [both(one.kept, rows_inside(one.table, region)) for one in self.segments]
         if not any(map(len, inside)):
             west, south, east, north = self.bounds_lonlat
             raise GalleryError(

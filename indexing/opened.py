@@ -13,7 +13,7 @@ from indexing.embeddings import read_ids
 from indexing.faiss_index import read_index
 from indexing.manifest import EMBEDDINGS, INDEX, TABLE, StoredSegment
 from indexing.rows import Ranges, rows_of
-from indexing.segment import Segment
+from indexing.segment import SearchedRows, Segment
 from indexing.table import read_table
 
 Found = tuple[Int64[np.ndarray, "m"], Float32[np.ndarray, "m"], Float32[np.ndarray, "m"]]
@@ -24,7 +24,7 @@ Found = tuple[Int64[np.ndarray, "m"], Float32[np.ndarray, "m"], Float32[np.ndarr
 class OpenSegment:
     """A segment's rows and their ids. kept: the rows that are in the gallery; these are its tiles."""
 
-    segment: Segment
+    segment: SearchedRows
     table: Path
     all_ids: Int64[np.ndarray, "n"]
     kept: Ranges

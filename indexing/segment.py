@@ -24,15 +24,25 @@ _AT_ONCE = 8192
 _FEW_TURNS = 3
 
 
-@dataclass(frozen=True)
-class Segment:
-    """`rows` embeddings of one model in a file, and their index. depth: how many rows are scored again."""
+class SearchedRows:
+    """`rows` embeddings of one model, wherever they are. depth: how many are scored again.
 
-    embeddings: Path
+    Of a place that keeps them two things are asked, `nearest` and `read`; all else follows.
+    """
+
     spec: EncoderSpec
     rows: int
-    index: faiss.Index
     depth: int
+
+    def nearest(
+        self, copies: Float32[np.ndarray, "t d"], depth: int, only: Ranges
+    ) -> tuple[Float32[np.ndarray, "t k"], Int64[np.ndarray, "t k"]]:
+        """Inner products and rows of about the `depth` best of `only` for each copy; row -1 pads."""
+        raise NotImplementedError
+
+    def read(self, rows: Int64[np.ndarray, "m"]) -> Float32[np.ndarray, "m d"]:
+        """The stored embeddings of some rows. Raises GalleryError."""
+        raise NotImplementedError
 
     def search(
         self, query: Float32[np.ndarray, "d"], turns: Int64[np.ndarray, "t"], k: int, only: Ranges
@@ -56,7 +66,7 @@ class Segment:
     ) -> Int64[np.ndarray, "m"]:
         by_bin = query.reshape(self.spec.azimuth_bins, self.spec.channels)
         copies = np.stack([np.roll(by_bin, turn, axis=0).ravel() for turn in turns])
-        score, row = (part.ravel() for part in search_rows(self.index, copies, depth, only))
+        score, row = (part.ravel() for part in self.nearest(copies, depth, only))
         order = np.argsort(-score, kind="stable")
         _, first = np.unique(row[order], return_index=True)
         best = row[order][np.sort(first)]
@@ -73,14 +83,31 @@ class Segment:
         score, turn = (np.concatenate(part) for part in zip(*parts, strict=True))
         return score, turn
 
-    def read(self, rows: Int64[np.ndarray, "m"]) -> Float32[np.ndarray, "m d"]:
-        """The stored embeddings of some rows. Raises GalleryError."""
-        return read_rows(self.embeddings, self.spec, self.rows, rows).astype(np.float32)
-
     @property
     def every(self) -> Ranges:
         """All rows, for a search of everything."""
         return every_row(self.rows)
+
+
+@dataclass(frozen=True)
+class Segment(SearchedRows):
+    """Embeddings in a file, and their index."""
+
+    embeddings: Path
+    spec: EncoderSpec
+    rows: int
+    index: faiss.Index
+    depth: int
+
+    def nearest(
+        self, copies: Float32[np.ndarray, "t d"], depth: int, only: Ranges
+    ) -> tuple[Float32[np.ndarray, "t k"], Int64[np.ndarray, "t k"]]:
+        """What the index proposes."""
+        return search_rows(self.index, copies, depth, only)
+
+    def read(self, rows: Int64[np.ndarray, "m"]) -> Float32[np.ndarray, "m d"]:
+        """The stored embeddings of some rows. Raises GalleryError."""
+        return read_rows(self.embeddings, self.spec, self.rows, rows).astype(np.float32)
 
 
 def best_turns(

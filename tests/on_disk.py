@@ -31,7 +31,7 @@ def embeddings(gallery: Path) -> dict[int, bytes]:
     """By id, of every tile; none may be there twice."""
     with Gallery.open(gallery) as opened:
         ids = opened.tiles["id"].tolist()
-        rows = np.concatenate([one.segment.read(one.rows) for one in opened._segments])
+        rows = np.concatenate([one.segment.read(one.rows) for one in opened.segments])
     found = dict(zip(ids, map(bytes, rows), strict=True))
     assert len(found) == len(ids)
     return found

@@ -16,8 +16,11 @@ from geoloc.model import load_encoder
 from indexing.build import build_gallery, plan_build
 from indexing.compact import compact as compact_gallery
 from indexing.embed import Progress, embed_blocks
+from indexing.gallery import Gallery
 from indexing.grow import add_imagery
 from indexing.manifest import Manifest, live_folder, read_manifest
+from indexing.milvus import export_to_milvus
+from indexing.parquet import export_to_parquet
 from indexing.plan import Estimate, estimate
 from indexing.ray_engine import embed_blocks_on_ray
 from indexing.remove import remove_region
@@ -33,6 +36,13 @@ class Engine(StrEnum):
 
     local = "local"
     ray = "ray"
+
+
+class Target(StrEnum):
+    """What a gallery is exported to."""
+
+    parquet = "parquet"
+    milvus = "milvus"
 
 
 index_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -271,6 +281,30 @@ def _cost_lines(cost: Estimate) -> list[tuple[str, str, str]]:
 
 def _megabytes(size: float) -> str:
     return f"{size / 1e6:,.1f} MB"
+
+
+@index_app.command()
+def export(
+    gallery: GalleryPath,
+    out: Annotated[
+        str, typer.Argument(metavar="OUT", help="parquet: the file; milvus: a server's URI, or a file.")
+    ],
+    to: Annotated[Target, typer.Option(help="GeoParquet, or a collection of Milvus.")],
+) -> None:
+    """Write the tiles and their embeddings for others to read or serve.
+
+    parquet: one GeoParquet file with id, lon, lat, source, footprint and embedding (float16). milvus: the
+    embeddings only, into a database of their own; `geoloc query --gallery milvus:URI` then searches there,
+    with the model and the tiles of this folder. Wants geoloc[milvus].
+
+    Example: geoloc index export town.gallery --to milvus http://localhost:19530
+    """
+    with Gallery.open(gallery) as opened, progress("Exporting tiles") as report:
+        if to is Target.parquet:
+            export_to_parquet(opened, Path(out), report)
+        else:
+            export_to_milvus(opened, out, report)
+    typer.echo(f"{out}: {len(opened):,} tiles of {gallery}", err=True)
 
 
 @index_app.command()

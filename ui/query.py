@@ -30,7 +30,13 @@ class Format(StrEnum):
 
 def query(
     photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="JPEG, PNG or WebP files.")],
-    gallery: Annotated[Path, typer.Option(help="The gallery to search, as `geoloc index build` made it.")],
+    gallery: Annotated[
+        str,
+        typer.Option(
+            help="The gallery to search, as `geoloc index build` made it; milvus:URI: one that `geoloc index "
+            "export` put into Milvus."
+        ),
+    ],
     k: Annotated[int, typer.Option("-k", min=1, max=1000, help="Tiles to answer with, for each photo.")] = 10,
     region: Annotated[Path | None, typer.Option(help="GeoJSON polygon to search in.")] = None,
     heading_deg: Annotated[
@@ -71,7 +77,7 @@ def query(
                     answer(view, tiles, encoder, k=k, region=area, tolerance_deg=heading_tolerance_deg)
                 )
     if answers:
-        _write(answers, str(gallery), format)
+        _write(answers, gallery, format)
     if len(answers) < len(photos):
         raise typer.Exit(2)
 

@@ -1,61 +1,216 @@
-"""Tiles a second when they are cut from strips, beside a plain loop that reads each by itself.
+"""Tiles a second of a build, beside the encoder's forward alone and beside a plain loop; and a cost curve.
 
-Run: OMP_NUM_THREADS=1 python tests/benchmarks/bench_build.py
+Run: python tests/benchmarks/bench_build.py            the sample town with the shipped model
+     python tests/benchmarks/bench_build.py --curve    a build of 10^3 to 10^6 tiles of a very small encoder
 """
 
+import argparse
+import multiprocessing
+import os
+import resource
+import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import rasterio
+import torch
 from rasterio.enums import Resampling
 from rasterio.transform import from_origin
 from rasterio.vrt import WarpedVRT
-from rasterio.windows import from_bounds
 
-from preprocessing.geotiff import opened
-from preprocessing.sources import open_imagery
-from preprocessing.tiles import cut_block, make_grid, plan_blocks
+from geoloc.embed import compute_dtype
+from geoloc.model import load_encoder
+from geoloc.tensors import tile_tensor
+from indexing.embed import embed_blocks, single_threaded
+from preprocessing.geotiff import open_imagery
+from preprocessing.tiles import make_grid, plan_blocks
+
+sys.path.append(str(Path(__file__).parents[1]))
+from fake_encoder import SPEC, FakeEncoder
+from tiny_imagery import UTM, noise
+
+DATA = Path(__file__).parents[2] / "data"
+SIZES = (1_000, 10_000, 100_000, 1_000_000)
+BATCHES = (16, 32, 64)
 
 
-def one_by_one(path, grid, ids):
-    """The plain loop: a warped read per tile."""
-    for id in ids:
-        tile = grid.tile(id)
-        left, _, _, top = tile.bounds
-        size = {"width": tile.size_px, "height": tile.size_px}
-        place = from_origin(left, top, tile.gsd_m, tile.gsd_m)
-        with (
-            opened(str(path)) as dataset,
-            WarpedVRT(
-                dataset, crs=tile.crs, transform=place, resampling=Resampling.bilinear, **size
-            ) as warped,
-        ):
-            warped.read(window=from_bounds(*tile.bounds, place))
+@dataclass(frozen=True)
+class Rate:
+    """Tiles a second by the clock, and by the time of all processors: what others do slows only the first."""
+
+    by_clock: float
+    by_processor: float
+
+
+class Stopwatch:
+    """Started when made."""
+
+    def __init__(self) -> None:
+        self.clock, self.processor = time.perf_counter(), time.process_time()
+
+    def rate(self, tiles: int) -> Rate:
+        clock_s, processor_s = time.perf_counter() - self.clock, time.process_time() - self.processor
+        return Rate(tiles / clock_s, tiles / processor_s)
+
+
+def median(rates) -> Rate:
+    """Of both."""
+    return Rate(
+        *(float(np.median([getattr(rate, by) for rate in rates])) for by in ("by_clock", "by_processor"))
+    )
+
+
+def build_rate(encoder, one, grid) -> Rate:
+    """Step 2: read, cut, embedded and written."""
+    blocks = plan_blocks([one], grid)
+    with tempfile.TemporaryDirectory() as work:
+        watch = Stopwatch()
+        embed_blocks(blocks, grid, [one], encoder, Path(work), lambda *_: None)
+        kept = watch.rate(1)
+        tiles = sum(len(np.load(path)["ids"]) for path in Path(work).iterdir())
+    return Rate(tiles * kept.by_clock, tiles * kept.by_processor)
+
+
+def loop_rate(encoder, path, grid, ids) -> Rate:
+    """The plain loop: a warped read per tile, then the batch of 64 through the encoder, in float32."""
+    watch = Stopwatch()
+    for first in range(0, len(ids), 64):
+        with rasterio.open(path) as dataset, torch.inference_mode():
+            tensors = [
+                tile_tensor(_read(dataset, grid.tile(id)), encoder.spec) for id in ids[first : first + 64]
+            ]
+            encoder.embed_satellite(torch.stack(tensors)).half().numpy()
+    return watch.rate(len(ids))
+
+
+def _read(dataset, tile):
+    left, _, _, top = tile.bounds
+    place = from_origin(left, top, tile.gsd_m, tile.gsd_m)
+    size = {"width": tile.size_px, "height": tile.size_px}
+    with WarpedVRT(dataset, crs=tile.crs, transform=place, resampling=Resampling.bilinear, **size) as warped:
+        return warped.read([1, 2, 3]).transpose(1, 2, 0)
+
+
+def floor_rate(encoder, batch, dtype, side_by_side) -> Rate:
+    """The forward of backbone and head alone, on ready polar tensors.
+
+    side_by_side: as the build does it, one thread for each processor; else all processors on one batch.
+    """
+    workers = (os.cpu_count() or 1) if side_by_side else 1
+    images = torch.randn(batch, 3, *encoder.spec.street_hw)
+
+    def forward(times):
+        with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            for _ in range(times):
+                encoder.satellite(images)
+
+    times = 512 // batch
+    with single_threaded() if side_by_side else nullcontext(), ThreadPoolExecutor(workers) as pool:
+        list(pool.map(forward, [1] * workers))
+        watch = Stopwatch()
+        list(pool.map(forward, [times] * workers))
+        return watch.rate(workers * times * batch)
+
+
+def floors(encoder) -> dict:
+    """The rate of every batch size, number format and way, to take the best of."""
+    dtypes = {torch.float32, compute_dtype("auto", torch.device("cpu"))}
+    return {
+        (batch, str(dtype), way): floor_rate(encoder, batch, dtype, way == "side by side")
+        for batch in BATCHES
+        for dtype in dtypes
+        for way in ("side by side", "all on one")
+    }
+
+
+def throughput(rounds: int) -> None:
+    """Print the three rates, in turns so that they share whatever else the machine does, and their ratios."""
+    path = DATA / "town" / "ortho.tif"
+    encoder, one = load_encoder(DATA / "model"), open_imagery(path)
+    for share in (4, 8):
+        spec = encoder.spec
+        grid = make_grid([one], spec.footprint_m, spec.satellite_px, spec.footprint_m / share)
+        ids = np.concatenate([grid.ids(b.zone, b.columns, b.rows) for b in plan_blocks([one], grid)])
+        some = ids[:: len(ids) // 128][:128].tolist()
+        rounds_of = [_round(encoder, one, grid, path, some) for _ in range(rounds)]
+        build, loop = (median([one[i] for one in rounds_of]) for i in (0, 1))
+        forward = {key: median([one[2][key] for one in rounds_of]) for key in rounds_of[0][2]}
+        print(f"stride = footprint / {share}, {len(ids):,} tiles, medians of {rounds} rounds")
+        for by in ("by_clock", "by_processor"):
+            best = max(forward, key=lambda key, by=by: getattr(forward[key], by))
+            made, alone, plain = (getattr(rate, by) for rate in (build, forward[best], loop))
+            print(
+                f"  tiles/s {by}: build {made:.0f}; forward alone {alone:.0f} {best}, "
+                f"ratio {made / alone:.2f}; "
+                f"plain loop {plain:.0f}, ratio {made / plain:.1f}",
+                flush=True,
+            )
+
+
+def _round(encoder, one, grid, path, some):
+    build, forward = build_rate(encoder, one, grid), floors(encoder)
+    with single_threaded():
+        lone = loop_rate(encoder, path, grid, some)
+    loop = loop_rate(encoder, path, grid, some)
+    return build, max(lone, loop, key=lambda rate: rate.by_clock), forward
+
+
+def _curve_point(tiles: int, pipe) -> None:
+    """In a process of its own, for its peak memory: the embedding step, then the whole build."""
+    from indexing.build import build_gallery
+
+    folder = Path(tempfile.mkdtemp())
+    side_px = round((tiles**0.5 - 1) * 4 + SPEC.footprint_m)
+    path, model = folder / "a.tif", folder / "model"
+    model.mkdir()
+    (model / "weights.safetensors").write_bytes(b"not loaded")
+    (model / "spec.json").write_text(SPEC.to_json())
+    shape = {"count": 3, "height": side_px, "width": side_px, "dtype": "uint8", "tiled": True}
+    place = {"crs": UTM, "transform": from_origin(500_000, 5_300_000, 1, 1)}
+    with rasterio.open(path, "w", driver="GTiff", **shape, **place) as dataset:
+        dataset.write(noise(side_px, side_px))
+    one = open_imagery(path)
+    grid = make_grid([one], SPEC.footprint_m, SPEC.satellite_px, 4)
+    rate = build_rate(FakeEncoder(), one, grid).by_clock
+    embedding_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    start = time.perf_counter()
+    build_gallery([path], model, folder / "g", stride_m=4, encoder=FakeEncoder())
+    took_s = time.perf_counter() - start
+    whole_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    pipe.send((rate, embedding_mb, tiles / took_s, whole_mb))
+
+
+def curve(most: int) -> None:
+    """Print tiles/s and peak memory by the number of tiles; the encoder is one random projection."""
+    context = multiprocessing.get_context("spawn")
+    print("a random projection to 24 numbers in place of the encoder, 16 px tiles, stride = footprint / 8")
+    for tiles in (size for size in SIZES if size <= most):
+        here, there = context.Pipe()
+        process = context.Process(target=_curve_point, args=(tiles, there))
+        process.start()
+        there.close()
+        rate, embedding_mb, whole_rate, whole_mb = here.recv()
+        process.join()
+        print(
+            f"{tiles:>9,} tiles: embedding {rate:,.0f} tiles/s, peak {embedding_mb:,.0f} MB; "
+            f"whole build {whole_rate:,.0f} tiles/s, peak {whole_mb:,.0f} MB",
+            flush=True,
+        )
 
 
 def main() -> None:
-    """Print both rates and their ratio, for 0.5 m web mercator, 64 m tiles of 128 px every 20 m."""
-    path = Path(tempfile.mkdtemp()) / "a.tif"
-    values = np.random.default_rng(0).integers(0, 255, (3, 1600, 1600), np.uint8)
-    shape = {"count": 3, "height": 1600, "width": 1600, "dtype": "uint8", "tiled": True}
-    place = {"crs": "EPSG:3857", "transform": from_origin(1e6, 6e6, 0.5, 0.5)}
-    with rasterio.open(path, "w", driver="GTiff", **shape, **place) as dataset:
-        dataset.write(values)
-    start = time.perf_counter()
-    one = open_imagery(path)
-    grid = make_grid([one], 64, 128, 20)
-    ids = [id for block in plan_blocks([one], grid) for id, _, _ in cut_block(block, grid, [one])]
-    strips_s = time.perf_counter() - start
-    some = ids[:: max(1, len(ids) // 100)]
-    start = time.perf_counter()
-    one_by_one(path, grid, some)
-    loop_s = (time.perf_counter() - start) / len(some) * len(ids)
-    print(
-        f"{len(ids)} tiles: by strips {len(ids) / strips_s:,.0f} tiles/s, "
-        f"one by one {len(ids) / loop_s:,.0f} tiles/s, ratio {loop_s / strips_s:.1f}"
-    )
+    """One of the two."""
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--curve", action="store_true")
+    arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--most", type=int, default=SIZES[-1])
+    given = arguments.parse_args()
+    curve(given.most) if given.curve else throughput(given.rounds)
 
 
 if __name__ == "__main__":

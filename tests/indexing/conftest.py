@@ -1,5 +1,6 @@
 """One gallery for all tests; copy it before breaking it."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,9 @@ def gallery(tmp_path_factory: pytest.TempPathFactory, ortho: Path, model: Path) 
     out = tmp_path_factory.mktemp("galleries") / "g"
     build_gallery([ortho], model, out, stride_m=8, encoder=FakeEncoder())
     return out
+
+
+@pytest.fixture
+def gallery_copy(tmp_path: Path, gallery: Path) -> Path:
+    """A copy of the gallery, to be changed."""
+    return Path(shutil.copytree(gallery, tmp_path / "copy"))
