@@ -88,6 +88,7 @@ def _listed(client: Any) -> dict[str, str]:
     """The folder of each version that is whole."""
     if not client.has_collection(_LIST):
         return {}
+    client.load_collection(_LIST)
     found = client.query(_LIST, filter='version != ""', output_fields=["version", "folder"], limit=1000)
     return {str(one["version"]): str(one["folder"]) for one in found}
 
@@ -154,6 +155,7 @@ class Served(SearchedRows):
         scores = np.full((len(copies), limit), -np.inf, np.float32)
         rows = np.full((len(copies), limit), -1, np.int64)
         with _client(self.uri) as client:
+            client.load_collection(self.collection)
             found = client.search(self.collection, data=list(copies), limit=limit, filter=inside)
         for copy, hits in enumerate(found):
             scores[copy, : len(hits)] = [hit["distance"] for hit in hits]
@@ -164,6 +166,7 @@ class Served(SearchedRows):
         """The stored embeddings of some rows. Raises GalleryError."""
         vectors = np.empty((len(rows), self.spec.dim), np.float32)
         with _client(self.uri) as client:
+            client.load_collection(self.collection)
             for start in range(0, len(rows), _AT_ONCE):
                 keys = (rows[start : start + _AT_ONCE] + (self.number << _SEGMENT_BITS)).tolist()
                 found = client.get(self.collection, ids=keys, output_fields=["row", "vector"])

@@ -27,7 +27,7 @@ from geoloc.embed import compute_dtype
 from geoloc.model import load_encoder
 from geoloc.tensors import tile_tensor
 from indexing.embed import embed_blocks, single_threaded
-from preprocessing.geotiff import open_imagery
+from preprocessing.sources import open_imagery
 from preprocessing.tiles import make_grid, plan_blocks
 
 sys.path.append(str(Path(__file__).parents[1]))
