@@ -19,6 +19,8 @@ Imagery becomes a gallery of tiles (`geoloc index build`), a street view is matc
 (`geoloc query`, `geoloc ui`). Begin with `geoloc demo`.
 """
 
+INTERRUPTED = "Interrupted; run the same command again to go on."
+
 COMMANDS = {
     "demo": ("ui.serve", "demo", "The whole job on the sample town: gallery, queries, map page."),
     "doctor": ("ui.doctor", "doctor", "What is installed, what would be slow or broken, and the remedy."),
@@ -75,7 +77,11 @@ def main(words: Sequence[str] | None = None) -> None:
     except MemoryError:
         _fail("There is too little memory for that; ask for less, or use a larger machine.", 2)
     except KeyboardInterrupt:
-        _fail("Interrupted; run the same command again to go on.", 130)
+        _fail(INTERRUPTED, 130)
+    except SystemExit as end:
+        if isinstance(end.__context__ and end.__context__.__cause__, KeyboardInterrupt):
+            _fail(INTERRUPTED, 130)  # typer took it, and says nothing
+        raise
 
 
 def complain(message: str) -> None:

@@ -81,6 +81,18 @@ def test_what_becomes_of_errors(
     assert says in err
 
 
+def test_an_interrupted_command_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ui.doctor.examine", interrupt)
+    code, out, err = run(capsys, "doctor")
+    assert (code, out) == (130, "")
+    assert err == "geoloc: Interrupted; run the same command again to go on.\n"
+
+
 def test_doctor_finds_this_machine_whole(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "doctor", "--json")
     assert code == 0
