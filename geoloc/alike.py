@@ -87,8 +87,6 @@ def near(
     these: Float[np.ndarray, "m 2"], those: Float[np.ndarray, "n 2"], apart_m: float
 ) -> Bool[Tensor, "m n"]:
     """Which of two lists of lonlats are nearer to each other than apart_m; unknown places (NaN) are far."""
-    scale = M_PER_DEG * np.cos(np.radians(these[:, 1])), M_PER_DEG
-    east, north = (
-        (these[:, None, axis] - those[:, axis]) * np.expand_dims(scale[axis], -1) for axis in (0, 1)
-    )
+    east, north = ((these[:, None, axis] - those[:, axis]) * M_PER_DEG for axis in (0, 1))
+    east *= np.cos(np.radians(these[:, 1:]))
     return torch.from_numpy(np.hypot(east, north) < apart_m)

@@ -107,8 +107,9 @@ def train(
         unseen = decode(validation.pairs, config.model, 0.0)
     while state.step < config.epochs * steps_per_epoch:
         saved_at = time.monotonic()
-        confused = _mine(config, pairs, decoded, encoder, run, state.step // steps_per_epoch, preparing)
-        order = batch_order(config, pairs, state.step // steps_per_epoch, confused)[:steps_per_epoch]
+        epoch = state.step // steps_per_epoch
+        confused = _mine(config, pairs, decoded, encoder, run, epoch, preparing)
+        order = batch_order(config, pairs, epoch, confused)[:steps_per_epoch]
         for now in _epoch(config, pairs, decoded, order, learner, optimizer, state, report):
             state = now
             if state.step % steps_per_epoch and time.monotonic() - saved_at >= config.save_every_s:

@@ -39,11 +39,6 @@ def _of_blocks(
     return position
 
 
-def curve_order(lon: Float[np.ndarray, "n"], lat: Float[np.ndarray, "n"]) -> Int64[np.ndarray, "n"]:
-    """Which place comes first along the curve, which second, and so on; places alike stay in order."""
-    return np.argsort(curve_position(lon, lat), kind="stable")
-
-
 def curve_position(lon: Float[np.ndarray, "n"], lat: Float[np.ndarray, "n"]) -> Int64[np.ndarray, "n"]:
     """How far along a Hilbert curve over the world places lie, in cells of 360 / 2^26 degrees.
 

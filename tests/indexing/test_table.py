@@ -7,13 +7,13 @@ import shapely
 from pyarrow.parquet import ParquetFile
 
 from indexing import table
-from indexing.curve import curve_order
+from indexing.curve import curve_position
 from indexing.rows import rows_of
 from indexing.table import rows_inside
 
 RNG = np.random.default_rng(0)
 LON, LAT = RNG.uniform(24, 25, 20_000), RNG.uniform(60, 61, 20_000)
-ORDER = curve_order(LON, LAT)
+ORDER = np.argsort(curve_position(LON, LAT), kind="stable")
 LON, LAT = LON[ORDER], LAT[ORDER]
 SHAPES = [
     shapely.box(24.2, 60.2, 24.3, 60.9),
