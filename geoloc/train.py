@@ -14,14 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Int64
 from torch import Tensor, nn
 
 from geoloc.alike import alike, near
 from geoloc.atomic import atomic_path, write_text
 from geoloc.augment import Varied, vary
-from geoloc.azimuth import correlate
 from geoloc.batch_order import Alike, batch_order, lonlats_of
 from geoloc.card import model_card
 from geoloc.checkpoint import RunState, load_state, save_state
@@ -29,8 +27,8 @@ from geoloc.decoded import Decoded, decode_pairs
 from geoloc.embed import best_device, compute_dtype
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError
-from geoloc.losses import heading_infonce, heading_triplet
 from geoloc.model import load_encoder, save_encoder, trained_towns
+from geoloc.objective import Objective
 from geoloc.pairs import PairTable
 from geoloc.recipe import TrainConfig
 from geoloc.score import Asked, score_pairs
@@ -90,7 +88,7 @@ def train(
     if dataclasses.replace(encoder.spec, weights_sha256="") != config.model:
         raise DataError(f"{config.start_from} is a model of another spec than the config's.")
     encoder.spec = config.model
-    learner = _Learner(encoder, config.temperature)
+    learner = _Learner(encoder, config)
     learner.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(
         learner.parameters(), config.learning_rate, weight_decay=config.weight_decay
@@ -124,12 +122,12 @@ def train(
 
 
 class _Learner(nn.Module):
-    """What is learnt: the encoders, and the loss's temperature as its logarithm."""
+    """What is learnt: the encoders, and what the objective learns of its own."""
 
-    def __init__(self, encoder: TwinEncoder, temperature: float) -> None:
+    def __init__(self, encoder: TwinEncoder, config: TrainConfig) -> None:
         super().__init__()
         self.encoder = encoder
-        self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)))
+        self.objective = Objective(config)
 
 
 def _thinned(table: PairTable) -> PairTable:
@@ -163,7 +161,7 @@ def _epoch(
     epoch, done = divmod(state.step, steps)
     order = order[done:]
     lonlats = lonlats_of(table)
-    device = learner.log_temperature.device
+    device = next(learner.parameters()).device
     precision = compute_dtype(config.precision, device)
     scaler = torch.amp.GradScaler(
         device.type, enabled=precision == torch.float16, init_scale=state.loss_scale
@@ -176,7 +174,7 @@ def _epoch(
             group["lr"] = config.learning_rate * _rate(state.step, config.epochs * steps, config.warmup)
         torch.manual_seed(config.seed + state.step)
         close = near(lonlats[rows], lonlats[rows], config.apart_m).to(device)
-        loss = _step(config, learner, optimizer, scaler, precision, batch, close)
+        loss = _step(learner, optimizer, scaler, precision, batch, close)
         if not math.isfinite(loss):
             raise DataError(
                 f"The loss became {loss} at step {state.step}; the last checkpoint is kept. "
@@ -208,7 +206,6 @@ def read_ahead(make: Callable[[Step], Varied], steps: Iterable[Step]) -> Iterato
 
 
 def _step(
-    config: TrainConfig,
     learner: _Learner,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
@@ -220,17 +217,9 @@ def _step(
     with torch.autocast(device.type, precision, enabled=precision != torch.float32):
         street = encoder.street_bins(batch.street.to(device))
         satellite = encoder.satellite_bins(batch.satellite.to(device))
-    owner = batch.owner.to(device)
-    windows = batch.windows.to(device)
-    queries = F.normalize((street[owner] * windows[:, :, None]).flatten(1), dim=1).view(-1, *street.shape[1:])
-    scores = correlate(queries, satellite) / windows.sum(dim=1).clamp(min=1).sqrt()[:, None, None]
-    turn = batch.turn.to(device)[owner]
-    if config.loss == "infonce":
-        loss = heading_infonce(scores, owner, turn, learner.log_temperature.exp().clamp(min=0.01), close)
-    else:
-        loss = heading_triplet(scores, owner, turn, config.loss_weight, close)
+    loss = learner.objective(street, satellite, batch, close)
     optimizer.zero_grad()
-    scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    scaler.scale(loss).backward()
     scaler.unscale_(optimizer)
     nn.utils.clip_grad_norm_(learner.parameters(), MAX_GRAD_NORM)
     scaler.step(optimizer)
