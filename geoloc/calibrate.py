@@ -1,5 +1,6 @@
 """Fitting a calibration, and judging one: reliability, coverage, and telling absence."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from geoloc.posterior import Calibration, Evidence, Weights
 PENALTY = 1e-5
 UNLISTED = 256
 ELSEWHERE = -1
+FEWEST = 20
 
 
 @dataclass(frozen=True)
@@ -33,18 +35,22 @@ class Trial:
 def fit_calibration(trials: Sequence[Trial], fitted_on: str) -> Calibration:
     """The calibration that makes the truths likeliest, by L-BFGS.
 
+    Fitted on every trial twice: as it is, and `thinned` to a gallery of any size down to FEWEST tiles.
     The softmax is fitted on trials whose place is in the gallery, absence on all, either kind weighing
     half. Raises DataError unless there are ten of either.
     """
-    inside = [trial for trial in trials if trial.truth is not None]
-    if min(len(inside), len(trials) - len(inside)) < 10:
+    there = sum(trial.truth is not None for trial in trials)
+    if min(there, len(trials) - there) < 10:
         raise DataError(
             "A calibration wants 10 queries from inside the gallery and 10 from outside; give more pairs."
         )
-    features, logs, truth = _tensors(inside)
+    rng = np.random.default_rng(0)
+    trials = [*trials, *(less for trial in trials if (less := thinned(trial, rng)))]
+    inside = [trial for trial in trials if trial.truth is not None]
+    parts, conditions, logs, truth = _tensors(inside)
 
     def share_loss(weights: Tensor) -> Tensor:
-        logits = torch.einsum("tkfx,fx->tk", features, weights) + logs
+        logits = torch.einsum("tkf,tf->tk", parts, conditions @ weights.T) + logs
         right = logits.masked_fill(~truth, -math.inf).logsumexp(dim=1)
         return (logits.logsumexp(dim=1) - right).mean()
 
@@ -56,9 +62,34 @@ def fit_calibration(trials: Sequence[Trial], fitted_on: str) -> Calibration:
         logits = (torch.from_numpy(standing) * weights).sum(dim=(1, 2))
         return (F.binary_cross_entropy_with_logits(logits, present, reduction="none") * balance).sum()
 
-    standard, cosine = _least(share_loss, torch.tensor([[1.0, 0, 0], [0, 0, 0]], dtype=torch.float64))
-    present_weights = _least(absence_loss, torch.zeros(4, 3, dtype=torch.float64))
+    standard, cosine = _least(share_loss, torch.eye(2, 4, dtype=torch.float64) * torch.tensor([[1.0], [0.0]]))
+    present_weights = _least(absence_loss, torch.zeros(4, 4, dtype=torch.float64))
     return Calibration(standard, cosine, tuple(present_weights), fitted_on)  # type: ignore[arg-type]
+
+
+def thinned(trial: Trial, rng: np.random.Generator) -> Trial | None:
+    """The trial with a random part of the gallery's tiles left, the truth among them; None where none is.
+
+    How many are left is drawn evenly on a logarithmic scale, from FEWEST up.
+    """
+    evidence = trial.evidence
+    share = (min(1.0, FEWEST / evidence.tiles)) ** rng.random()
+    kept = rng.random(len(evidence.scores)) < share
+    listed = None if trial.truth == ELSEWHERE else trial.truth
+    if listed is not None:
+        kept[listed] = True
+    left = np.flatnonzero(kept)
+    if not len(left):
+        return None
+    scores = evidence.scores[left]
+    rivals = scores[1:][scores[1:] <= evidence.rival]
+    seen = dataclasses.replace(
+        evidence,
+        scores=scores,
+        rival=float(rivals[0] if len(rivals) else scores[-1]),
+        tiles=max(len(left), round(share * evidence.tiles)),
+    )
+    return Trial(seen, trial.truth if listed is None else int(np.searchsorted(left, listed)))
 
 
 def _least(loss: Callable[[Tensor], Tensor], start: Tensor) -> list[Weights]:
@@ -76,28 +107,28 @@ def _least(loss: Callable[[Tensor], Tensor], start: Tensor) -> list[Weights]:
     return [tuple(map(float, row)) for row in weights.detach()]  # type: ignore[misc]
 
 
-def _tensors(trials: Sequence[Trial]) -> tuple[Tensor, Tensor, Tensor]:
-    """For each trial and each of its tiles the 2 x 3 features, the log of its number, and if it is the truth.
+def _tensors(trials: Sequence[Trial]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of each trial's tiles both kinds of score, its conditions, the log of each tile's count, and the truth.
 
     The tiles are those listed, then a sample of the others, each standing for many, then padding.
     """
     width = max(len(trial.evidence.scores) for trial in trials) + 2 * UNLISTED
-    features = np.zeros((len(trials), width, 2, 3))
+    parts = np.zeros((len(trials), width, 2))
     logs = np.full((len(trials), width), -1e9)
     truth = np.zeros(logs.shape, bool)
     for row, trial in enumerate(trials):
         evidence, k = trial.evidence, len(trial.evidence.scores)
         lesser, weight = evidence.unlisted
-        thinned = lesser[:: max(1, len(lesser) // UNLISTED)]
-        scores = np.concatenate([evidence.scores, thinned])
+        thin = lesser[:: max(1, len(lesser) // UNLISTED)]
+        scores = np.concatenate([evidence.scores, thin])
         n = len(scores)
-        parts = np.stack([evidence.standardised(scores), scores], axis=1)
-        features[row, :n] = parts[:, :, None] * evidence.conditions
+        parts[row, :n] = np.stack([evidence.standardised(scores), scores], axis=1)
         logs[row, :k] = 0.0
         if n > k:
             logs[row, k:n] = np.log(weight * len(lesser) / (n - k))
         truth[row, slice(k, n) if trial.truth == ELSEWHERE else trial.truth] = True
-    return torch.from_numpy(features), torch.from_numpy(logs), torch.from_numpy(truth)
+    conditions = np.stack([trial.evidence.conditions for trial in trials])
+    return tuple(map(torch.from_numpy, (parts, conditions, logs, truth)))  # type: ignore[return-value]
 
 
 def reliability(

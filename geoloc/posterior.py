@@ -12,10 +12,10 @@ from jaxtyping import Float, Int64
 from geoloc.errors import ModelError
 
 FILE = "calibration.json"
-SCHEMA = 1
+SCHEMA = 2
 REGION_SHARE = 0.9
 
-Weights = tuple[float, float, float]
+Weights = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,11 @@ class Evidence:
     span_deg: float
 
     @property
-    def conditions(self) -> Float[np.ndarray, " 3"]:
-        """1, how narrow the view is (octaves below 360 degrees), and the share of all headings searched."""
-        return np.array([1.0, math.log2(360 / max(self.seen_deg, 1.0)), self.span_deg / 360])
+    def conditions(self) -> Float[np.ndarray, " 4"]:
+        """1, how narrow the view is (octaves below 360 degrees), the share of all headings that is searched,
+        and how many tiles are (decades above 10,000)."""
+        narrow, crowd = math.log2(360 / max(self.seen_deg, 1.0)), math.log10(max(self.tiles, 1)) - 4
+        return np.array([1.0, narrow, self.span_deg / 360, crowd])
 
     @property
     def unlisted(self) -> tuple[Float[np.ndarray, " m"], float]:
@@ -92,7 +94,7 @@ class Calibration:
 
     Within the gallery the tiles share by a softmax of ((standard . x) / deviation + cosine . x) s: s the
     score, deviation that of the query's own background, x the conditions of the evidence. That the place
-    is in the gallery at all is a logistic regression on x times how the best tile stands: inside, 4 x 3.
+    is in the gallery at all is a logistic regression on x times how the best tile stands: inside, 4 x 4.
     fitted_on: what it was fitted on, in words.
     """
 
@@ -144,7 +146,7 @@ def read_calibration(folder: Path) -> Calibration | None:
 
 
 def _weights(raw: list[float]) -> Weights:
-    a, b, c = map(float, raw)
-    if not all(map(math.isfinite, (a, b, c))):
+    a, b, c, d = map(float, raw)
+    if not all(map(math.isfinite, (a, b, c, d))):
         raise ValueError("weights that are no numbers")
-    return a, b, c
+    return a, b, c, d

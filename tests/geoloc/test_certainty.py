@@ -9,7 +9,7 @@ from geoloc.places import LonLat
 from geoloc.posterior import Calibration
 from geoloc.spec import EncoderSpec
 
-NONE = (0.0, 0.0, 0.0)
+NONE = (0.0, 0.0, 0.0, 0.0)
 
 
 def unit(rng: np.random.Generator, n: int, a: int, c: int) -> np.ndarray:
@@ -35,7 +35,9 @@ def anywhere(n: int) -> list[View]:
 def test_sure_of_what_is_there_and_of_what_is_not(unknown: bool) -> None:
     """Queries that equal their tile exactly: every even one is found, every odd one's tile is taken away."""
     gallery = unit(np.random.default_rng(0), 60, 8, 16)
-    sharp = Calibration((10.0, 0.0, 0.0), NONE, ((-25.0, 0.0, 0.0), (5.5, 0.0, 0.0), NONE, NONE))
+    sharp = Calibration(
+        (10.0, 0.0, 0.0, 0.0), NONE, ((-25.0, 0.0, 0.0, 0.0), (5.5, 0.0, 0.0, 0.0), NONE, NONE)
+    )
     lineup = one_to_one(40, anywhere(60))
     figures = certainty_figures(sharp, ring_spec(8, 16), lineup, gallery[:40], gallery, unknown)
     assert figures["auroc_in_gallery"] == 1
@@ -45,7 +47,7 @@ def test_sure_of_what_is_there_and_of_what_is_not(unknown: bool) -> None:
 
 def test_a_model_that_is_always_sure_is_found_out() -> None:
     gallery = unit(np.random.default_rng(0), 60, 8, 16)
-    vain = Calibration((90.0, 0.0, 0.0), NONE, ((90.0, 0.0, 0.0), NONE, NONE, NONE))
+    vain = Calibration((90.0, 0.0, 0.0, 0.0), NONE, ((90.0, 0.0, 0.0, 0.0), NONE, NONE, NONE))
     lineup = one_to_one(40, anywhere(60))
     figures = certainty_figures(vain, ring_spec(8, 16), lineup, gallery[:40], gallery, False)
     assert figures["calibration_error"] > 0.4
@@ -54,7 +56,9 @@ def test_a_model_that_is_always_sure_is_found_out() -> None:
 def test_tiles_that_overlap_are_taken_out_too() -> None:
     gallery = unit(np.random.default_rng(0), 30, 4, 8)
     twins = np.concatenate([gallery, gallery])
-    sharp = Calibration((10.0, 0.0, 0.0), NONE, ((-25.0, 0.0, 0.0), (5.5, 0.0, 0.0), NONE, NONE))
+    sharp = Calibration(
+        (10.0, 0.0, 0.0, 0.0), NONE, ((-25.0, 0.0, 0.0, 0.0), (5.5, 0.0, 0.0, 0.0), NONE, NONE)
+    )
     spec = ring_spec(4, 8)
     places = [View(Path(str(row)), LonLat(10 + row % 30 / 1000, 50)) for row in range(60)]  # 72 m apart
     blind = certainty_figures(sharp, spec, one_to_one(30, anywhere(60)), gallery, twins, False)

@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoloc.calibrate import ELSEWHERE, Trial, auroc, calibration_error, fit_calibration, reliability
+from geoloc.calibrate import ELSEWHERE, Trial, auroc, calibration_error, fit_calibration, reliability, thinned
 from geoloc.errors import DataError, ModelError
 from geoloc.posterior import FILE, Calibration, Evidence, Posterior, read_calibration
 
-NONE = (0.0, 0.0, 0.0)
-PLAIN = Calibration((2.0, -0.3, 0.1), (3.0, 0.5, 0.0), ((-4.0, 0.2, 0.1), (0.8, 0.0, -0.1), NONE, NONE))
+NONE = (0.0, 0.0, 0.0, 0.0)
+PLAIN = Calibration(
+    (2.0, -0.3, 0.1, 0.2), (3.0, 0.5, 0.0, -0.1), ((-4.0, 0.2, 0.1, -0.5), (0.8, 0.0, -0.1, 0.0), NONE, NONE)
+)
 finite = st.floats(-50, 50)
 
 
@@ -26,11 +28,11 @@ def evidence(scores: np.ndarray, tiles: int, seed: int = 0, background: np.ndarr
 @given(
     st.lists(st.floats(-1, 1), min_size=1, max_size=30),
     st.integers(0, 10_000),
-    st.tuples(finite, finite, finite),
+    st.tuples(finite, finite, finite, finite),
     st.lists(st.floats(-1, 1), max_size=20),
 )
 def test_probabilities_sum_to_one(
-    scores: list[float], more: int, weights: tuple[float, float, float], background: list[float]
+    scores: list[float], more: int, weights: tuple[float, float, float, float], background: list[float]
 ) -> None:
     calibration = Calibration(weights, weights, (weights, weights, NONE, weights))
     seen = evidence(np.array(scores), len(scores) + more, background=np.array([0.0, *background]))
@@ -43,7 +45,7 @@ def test_equals_a_naive_softmax_where_every_tile_is_listed() -> None:
     scores = np.sort(np.random.default_rng(1).normal(0.2, 0.1, 50))[::-1]
     seen = evidence(scores, 50)
     mean, deviation = seen.background.mean(), seen.background.std()
-    x = [1.0, 2.0, 1.0]  # 90 degrees are two octaves below 360, all headings searched
+    x = [1.0, 2.0, 1.0, math.log10(50) - 4]  # 90 degrees are two octaves below 360, all headings searched
     slope, plain = (sum(w * c for w, c in zip(ws, x, strict=True)) for ws in (PLAIN.standard, PLAIN.cosine))
     terms = [math.exp(slope * (s - mean) / deviation + plain * s) for s in scores]
     best = (scores[0] - mean) / deviation
@@ -59,7 +61,7 @@ def test_equals_a_naive_softmax_where_every_tile_is_listed() -> None:
 def test_a_list_and_a_sample_come_near_the_whole_gallery() -> None:
     scores = np.sort(np.random.default_rng(2).normal(0.1, 0.1, 5000))[::-1]
     sample = scores[::5]
-    soft = Calibration((1.0, 0.0, 0.0), NONE, (NONE, NONE, NONE, NONE))
+    soft = Calibration((1.0, 0.0, 0.0, 0.0), NONE, (NONE, NONE, NONE, NONE))
     whole = soft.posterior(Evidence(scores, scores[1], sample, 5000, 90.0, 360.0))
     listed = soft.posterior(Evidence(scores[:100], scores[1], sample, 5000, 90.0, 360.0))
     assert listed.elsewhere == pytest.approx(whole.tiles[100:].sum(), rel=0.05)
@@ -85,7 +87,7 @@ def test_round_trip_and_files_that_are_none(tmp_path: Path) -> None:
     wrong = [
         "", "[" * 10**5, "null", "{}", json.dumps(good | {"schema": 9}),
         json.dumps(good | {"standard": [1]}),
-        json.dumps(good | {"inside": [[0, 0, 0]] * 3}), json.dumps(good | {"cosine": ["a", 1, 2]}),
+        json.dumps(good | {"inside": [[0, 0, 0, 0]] * 3}), json.dumps(good | {"cosine": ["a", 1, 2, 3]}),
         PLAIN.to_json().replace("3.0", "NaN"), json.dumps(good | {"fitted_on": 3}),
     ]  # fmt: skip
     for text in wrong:
@@ -122,6 +124,37 @@ def test_a_fit_is_calibrated_on_fresh_queries() -> None:
     assert 0.82 <= np.mean(held) <= 0.99
     with pytest.raises(DataError, match="10 queries"):
         fit_calibration(fresh[:15], "too few")
+
+
+@pytest.mark.parametrize("tiles", [40, 4000])
+def test_a_fit_holds_in_galleries_of_other_sizes(tiles: int) -> None:
+    rng = np.random.default_rng(5)
+    fitted = fit_calibration([simulated(rng, number % 2 == 0, 1000) for number in range(1500)], "simulation")
+    fresh = [simulated(rng, number % 2 == 0, tiles, min(tiles, 100)) for number in range(800)]
+    found = [fitted.posterior(trial.evidence) for trial in fresh]
+    here = np.array([trial.truth is not None for trial in fresh])
+    assert calibration_error(np.array([one.in_gallery for one in found]), here) < 0.08
+    top = np.array([one.tiles[0] for one in found])
+    assert calibration_error(top, np.array([trial.truth == 0 for trial in fresh])) < 0.08
+
+
+def test_thinning_keeps_the_truth_and_the_order() -> None:
+    rng = np.random.default_rng(6)
+    sizes = []
+    for number in range(300):
+        trial = simulated(rng, number % 2 == 0)
+        less = thinned(trial, rng)
+        if less is None:
+            continue
+        kept = less.evidence.scores
+        assert (np.diff(kept) <= 0).all() and np.isin(kept, trial.evidence.scores).all()
+        assert less.evidence.rival <= kept[0] and len(kept) <= less.evidence.tiles <= trial.evidence.tiles
+        if trial.truth is None or trial.truth == ELSEWHERE:
+            assert less.truth == trial.truth
+        else:
+            assert less.truth is not None and kept[less.truth] == trial.evidence.scores[trial.truth]
+        sizes.append(less.evidence.tiles)
+    assert min(sizes) < 30 and max(sizes) > 300
 
 
 def test_measures_against_naive_loops() -> None:

@@ -16,7 +16,7 @@ from indexing.trials import Result, figures_of, town_cases, try_cases
 from preprocessing.towns.synth import SynthConfig, synthesize
 from preprocessing.towns.town import TownConfig
 
-NONE = (0.0, 0.0, 0.0)
+NONE = (0.0, 0.0, 0.0, 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,9 @@ def test_answers_of_a_dense_gallery(towns, tiny_spec, tmp_path):
     torch.manual_seed(0)
     model = tmp_path / "model"
     save_encoder(TwinEncoder(tiny_spec), model, "untrained")
-    weights = Calibration((3.0, 0.0, 0.0), NONE, ((-3.0, 0.0, 0.0), (1.0, 0.0, 0.0), NONE, NONE))
+    weights = Calibration(
+        (3.0, 0.0, 0.0, 0.0), NONE, ((-3.0, 0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0), NONE, NONE)
+    )
     (model / "calibration.json").write_text(weights.to_json())
     chosen = town_cases(towns, "all", 3)
     build_gallery(chosen.imagery, model, tmp_path / "gallery", stride_m=16.0)

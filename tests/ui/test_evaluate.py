@@ -16,7 +16,7 @@ from preprocessing.towns.town import TownConfig
 from ui.cli import main
 from ui.evaluate import score_table, title
 
-NONE = (0.0, 0.0, 0.0)
+NONE = (0.0, 0.0, 0.0, 0.0)
 
 
 def run(*words):
@@ -53,7 +53,9 @@ def test_several_fields_of_view_at_once(towns, model, capsys):
 
 
 def test_a_calibrated_model_is_scored_for_certainty(towns, model, capsys):
-    weights = Calibration((3.0, 0.0, 0.0), NONE, ((-3.0, 0.0, 0.0), (1.0, 0.0, 0.0), NONE, NONE))
+    weights = Calibration(
+        (3.0, 0.0, 0.0, 0.0), NONE, ((-3.0, 0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0), NONE, NONE)
+    )
     (model / "calibration.json").write_text(weights.to_json())
     assert run("evaluate", "--data", f"towns:{towns}", "--model", str(model), "--json") in (0, None)
     found = json.loads(capsys.readouterr().out)
