@@ -71,26 +71,33 @@ def answer(
     *,
     k: int,
     region: shapely.Geometry | None = None,
+    source: str | None = None,
     tolerance_deg: float = TOLERANCE_DEG,
     refining: bool = True,
 ) -> Answer:
-    """Find the k best tiles for `view`, those with their centre in `region` (lon, lat) where it is given.
+    """Find the k best tiles for `view`, of those in `region` (lon, lat) and from `source`, see `search`.
 
     tolerance_deg: how far off a known heading may be. refining: whether to move the fix off the tiles'
     grid, which is most of the work. A field of view that nothing says is the usual one whose best tile
-    stands out most. Raises GalleryError where no tile lies in the region.
+    stands out most. Raises GalleryError where no tile is left.
     """
     heading_deg = None if view.heading_deg is None else view.heading_deg - gallery.north_deg
     widths = (view.hfov_deg,) if view.hfov_known else USUAL_HFOV_DEG
     views = [dataclasses.replace(view, hfov_deg=width) for width in widths]
     queries = _embed(views, heading_deg, encoder)
     hits = gallery.search(
-        queries, max(k, DEPTH), region=region, headings_deg=[heading_deg] * len(views),
+        queries, max(k, DEPTH), region=region, source=source, headings_deg=[heading_deg] * len(views),
         tolerance_deg=tolerance_deg,
     )  # fmt: skip
     weighed = [
         gallery.evidence(
-            query, ids, scores, region=region, heading_deg=heading_deg, tolerance_deg=tolerance_deg
+            query,
+            ids,
+            scores,
+            region=region,
+            source=source,
+            heading_deg=heading_deg,
+            tolerance_deg=tolerance_deg,
         )
         for query, ids, scores in zip(queries, hits.ids, hits.scores, strict=True)
     ]
@@ -103,15 +110,15 @@ def answer(
                 gallery, encoder, query, hits, heading_deg=heading_deg, tolerance_deg=tolerance_deg
             )
     ids = hits.ids[0][hits.ids[0] >= 0]
-    known = gallery.calibration
+    known, grid = gallery.calibration, gallery.manifest.grid
     fix = locate(
         Hits(hits.ids[:, :k], hits.scores[:, :k], hits.headings_deg[:, :k]),
-        gallery.tile,
+        grid.tile,
         gallery.manifest.stride_m,
         refined=refined,
         map=None if known is None else ProbabilityMap(ids, gallery.lonlats(ids), known.posterior(evidence)),
     )
-    matches = (Match(hit, gallery.tile(hit.tile_id), gallery.source(hit.tile_id)) for hit in fix.alternatives)
+    matches = (Match(hit, grid.tile(hit.tile_id), gallery.source(hit.tile_id)) for hit in fix.alternatives)
     likely = None if fix.map is None else gallery.cells(ids[fix.map.posterior.region()])
     return Answer(views[best], fix, tuple(matches), bool(refined), ids, evidence, likely)
 

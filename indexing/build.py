@@ -29,8 +29,8 @@ from indexing.manifest import Manifest, StoredFile, StoredSegment
 from indexing.publish import install, install_model, publish
 from indexing.region import read_region
 from indexing.source import source_of
-from indexing.store import Bounds, write_segment
-from indexing.table import Origins
+from indexing.store import write_segment
+from indexing.table import Bounds, Origins
 from preprocessing.source import Imagery
 from preprocessing.sources import Overlap, open_all
 from preprocessing.tiles import COVERED, Block, Grid, make_grid, plan_blocks, refuse_coarse

@@ -41,7 +41,7 @@ from indexing.manifest import EMBEDDINGS, Manifest, Source, live_folder, read_ma
 from indexing.publish import publish
 from indexing.rows import rows_of
 from indexing.source import open_source, source_of
-from indexing.store import Bounds
+from indexing.table import Bounds
 from preprocessing.source import Imagery, outline
 from preprocessing.sources import open_all
 from preprocessing.tiles import Block, Grid, make_grid, plan_blocks, refuse_coarse

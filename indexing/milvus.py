@@ -19,7 +19,7 @@ from geoloc.spec import EncoderSpec
 from indexing.gallery import Gallery
 from indexing.manifest import TABLE, Manifest
 from indexing.opened import OpenSegment
-from indexing.rows import Ranges, count
+from indexing.rows import Ranges, count, rows_of
 from indexing.segment import SearchedRows
 from indexing.table import read_origins
 
@@ -57,8 +57,9 @@ def _fill(client: Any, name: str, gallery: Gallery, report: Callable[[int, int],
     _create(client, name, gallery.spec.dim, row={"datatype": DataType.INT64})
     done = 0
     for number, opened in enumerate(gallery.segments):
-        for start in range(0, len(opened.rows), _AT_ONCE):
-            rows = opened.rows[start : start + _AT_ONCE]
+        kept = rows_of(opened.kept)
+        for start in range(0, len(kept), _AT_ONCE):
+            rows = kept[start : start + _AT_ONCE]
             keys = (rows + (number << _SEGMENT_BITS)).tolist()
             vectors = opened.segment.read(rows)
             client.insert(name, [{"row": k, "vector": v} for k, v in zip(keys, vectors, strict=True)])

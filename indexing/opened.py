@@ -6,13 +6,13 @@ from pathlib import Path
 
 import geopandas
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Float32, Int64
 
 from geoloc.spec import EncoderSpec
 from indexing.embeddings import read_ids
 from indexing.faiss_index import read_index
 from indexing.manifest import EMBEDDINGS, INDEX, TABLE, StoredSegment
-from indexing.rows import Ranges, rows_of
+from indexing.rows import Ranges, count, rows_of
 from indexing.segment import SearchedRows, Segment
 from indexing.table import read_table
 
@@ -30,24 +30,10 @@ class OpenSegment:
     kept: Ranges
 
     @cached_property
-    def rows(self) -> Int64[np.ndarray, "m"]:
-        """The row of each tile."""
-        return rows_of(self.kept)
-
-    @property
-    def ids(self) -> Int64[np.ndarray, "m"]:
-        """The id of each tile."""
-        return np.asarray(self.all_ids[self.rows])
-
-    @cached_property
     def tiles(self) -> geopandas.GeoDataFrame:
         """One row per tile, see `make_table`."""
         table = read_table(self.table)
-        return table if len(self.rows) == len(table) else table.iloc[self.rows]
-
-    def read(self, tiles: Bool[np.ndarray, "m"]) -> Float32[np.ndarray, "s d"]:
-        """The stored embeddings of some tiles."""
-        return self.segment.read(self.rows[tiles])
+        return table if count(self.kept) == len(table) else table.iloc[rows_of(self.kept)]
 
     def search(
         self, query: Float32[np.ndarray, "d"], turns: Int64[np.ndarray, "t"], k: int, only: Ranges

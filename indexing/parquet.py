@@ -38,7 +38,7 @@ def _tables(gallery: Gallery) -> Iterator[pa.Table]:
     for opened in gallery.segments:
         kept, start = mask_of(opened.kept, len(opened.all_ids)), 0
         with pq.ParquetFile(opened.table) as stored:
-            described = _described(stored.schema_arrow)
+            described = _described(stored.metadata.metadata)
             for batch in stored.iter_batches(_AT_ONCE, columns=COLUMNS):
                 here = kept[start : start + len(batch)]
                 rows = start + np.flatnonzero(here)
@@ -52,9 +52,9 @@ def _tables(gallery: Gallery) -> Iterator[pa.Table]:
                 yield table.replace_schema_metadata(described)
 
 
-def _described(schema: pa.Schema) -> dict[bytes, bytes]:
+def _described(metadata: dict[bytes, bytes]) -> dict[bytes, bytes]:
     """What makes it GeoParquet, without what is particular to one segment."""
-    geo = json.loads(schema.metadata[b"geo"])
+    geo = json.loads(metadata[b"geo"])
     for name in ("bbox", "covering"):
         geo["columns"]["geometry"].pop(name, None)
     return {b"geo": json.dumps(geo).encode()}

@@ -24,14 +24,14 @@ from indexing.build import Plan
 from indexing.choose import choose_factory
 from indexing.embed import BATCH, embed_tiles, single_threaded
 from indexing.faiss_index import make_index
-from indexing.table import Origins, make_table, write_table
+from indexing.table import Origins, write_table
 from preprocessing.tiles import Block, cut_block
 
 SAMPLE_S = 4.0
 """How long is measured, half of it reading, half of it embedding; one block and one batch at least."""
 
 _TABLE_SAMPLE = 20_000
-_TABLE_ROW_BYTES = 1_300  # of memory while it is made and written: measured 1,110 to 1,260
+_TABLE_ROW_BYTES = 300  # of memory while it is made and written: measured 265
 _MOST_BLOCKS = 16
 
 _swig: Any = faiss
@@ -118,7 +118,7 @@ def measure(plan: Plan, encoder: TwinEncoder, seconds: float) -> Sample:
             kept += len(strip.ids)
             some = list(islice(strip.squares(), 0, None, 4))[: 1024 - len(tiles)]
             tiles.extend(strip.rgb[square].copy() for square in some)
-        if time.perf_counter() - start > seconds / 2:
+        if tiles and time.perf_counter() - start > seconds / 2:
             break
     cut_s = time.perf_counter() - start
     if not tiles:
@@ -187,7 +187,7 @@ def table_bytes(plan: Plan, rows: int) -> int:
         first = plan.imagery[0]
         origins = Origins(ids[:count], np.full(count, first.address, object), np.full(count, first.gsd_m))
         with tempfile.NamedTemporaryFile(suffix=".parquet") as written:
-            write_table(make_table(plan.grid, origins), Path(written.name))
+            write_table(plan.grid, origins, Path(written.name))
             sizes.append(Path(written.name).stat().st_size)
     row_bytes = (sizes[1] - sizes[0]) / max(1, len(ids) - len(ids) // 2)
     return round(sizes[1] + (rows - len(ids)) * row_bytes)

@@ -39,7 +39,7 @@ def refine(
     turns = gallery.turns(heading_deg, tolerance_deg)
     found = []
     for tile_id in _separate(gallery, hits.ids[0]):
-        tile = gallery.tile(tile_id)
+        tile = gallery.manifest.grid.tile(tile_id)
         reach = max(1, round(gallery.manifest.stride_m / tile.gsd_m))
         pixels = gallery.read_around(tile, reach + 2 * _px(FINEST_M, tile))
 
@@ -73,7 +73,7 @@ def _px(metres: float, tile: Tile) -> int:
 def _separate(gallery: Gallery, ids: Int64[np.ndarray, "k"]) -> list[int]:
     """The best hits that lie two strides or more from each better one."""
     kept: list[Tile] = []
-    for tile in (gallery.tile(int(id)) for id in ids[ids >= 0][:64]):
+    for tile in (gallery.manifest.grid.tile(int(id)) for id in ids[ids >= 0][:64]):
         least = 2 * gallery.manifest.stride_m
         apart = (
             tile.crs != other.crs

@@ -25,14 +25,15 @@ def both(some: Ranges, others: Ranges) -> Ranges:
     edges = np.unique(np.r_[some.ravel(), others.ravel()])
     if not len(edges):
         return some[:0]
-    inside = _holds(some, edges[:-1]) & _holds(others, edges[:-1])
+    inside = holds(some, edges[:-1]) & holds(others, edges[:-1])
     runs = ranges_of(inside)
     return np.stack([edges[runs[:, 0]], edges[runs[:, 1]]], axis=1)
 
 
-def _holds(ranges: Ranges, rows: Int64[np.ndarray, "m"]) -> Bool[np.ndarray, "m"]:
+def holds(ranges: Ranges, rows: Int64[np.ndarray, "*m"] | int) -> Bool[np.ndarray, "*m"]:
+    """Whether each of these rows is among them."""
     if not len(ranges):
-        return np.zeros(len(rows), bool)
+        return np.zeros(np.shape(rows), bool)
     at = np.searchsorted(ranges[:, 0], rows, side="right") - 1
     return np.asarray((at >= 0) & (rows < ranges[at, 1]))
 
@@ -47,6 +48,12 @@ def rows_of(ranges: Ranges) -> Int64[np.ndarray, "m"]:
     sizes = ranges[:, 1] - ranges[:, 0]
     ends = np.cumsum(sizes)
     return np.asarray(np.arange(count(ranges)) + np.repeat(ranges[:, 1] - ends, sizes))
+
+
+def nth(ranges: Ranges, places: Int64[np.ndarray, "m"]) -> Int64[np.ndarray, "m"]:
+    """The rows at these places of `rows_of`, which is not made for it."""
+    ends = np.cumsum(ranges[:, 1] - ranges[:, 0])
+    return np.asarray(places + (ranges[:, 1] - ends)[np.searchsorted(ends, places, side="right")])
 
 
 def mask_of(ranges: Ranges, rows: int) -> Bool[np.ndarray, "n"]:

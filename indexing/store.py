@@ -8,10 +8,8 @@ from geoloc.spec import EncoderSpec
 from indexing.choose import Indexed, index_rows
 from indexing.embeddings import Chunk, write_embeddings
 from indexing.manifest import EMBEDDINGS, TABLE
-from indexing.table import Origins, make_table, write_table
+from indexing.table import Bounds, Origins, write_table
 from preprocessing.tiles import Grid
-
-Bounds = tuple[float, float, float, float]
 
 
 def write_segment(
@@ -24,7 +22,5 @@ def write_segment(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     write_embeddings(folder / EMBEDDINGS, spec, len(tiles.ids), chunks)
-    table = make_table(grid, tiles)
-    write_table(table, folder / TABLE)
-    west, south, east, north = table.total_bounds.tolist()
-    return index_rows(folder, spec, len(tiles.ids), index), (west, south, east, north)
+    bounds = write_table(grid, tiles, folder / TABLE)
+    return index_rows(folder, spec, len(tiles.ids), index), bounds

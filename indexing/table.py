@@ -1,22 +1,28 @@
 """tiles.parquet: one row per tile, in the embeddings' order, as any GIS reads it (GeoParquet)."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import geopandas
 import numpy as np
+import pyarrow as pa
 import shapely
 from jaxtyping import Float64, Int64
-from pyarrow.parquet import ParquetFile
+from pyarrow.parquet import ParquetFile, ParquetWriter
 
 from geoloc.places import to_lonlat
 from indexing.rows import Ranges, ranges_of
 from preprocessing.tiles import Grid
 
 _GROUP = 8192
+_AT_ONCE = 16 * _GROUP
+
+Bounds = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,10 @@ class Origins:
     ids: Int64[np.ndarray, "n"]
     sources: np.ndarray
     gsd_m: Float64[np.ndarray, "n"]
+
+    def part(self, start: int, stop: int) -> "Origins":
+        """Some of them."""
+        return Origins(self.ids[start:stop], self.sources[start:stop], self.gsd_m[start:stop])
 
 
 def make_table(grid: Grid, tiles: Origins) -> geopandas.GeoDataFrame:
@@ -67,9 +77,32 @@ def _to_degrees(
     return lon, lat, corners
 
 
-def write_table(table: geopandas.GeoDataFrame, path: Path) -> None:
-    """As GeoParquet, in groups of rows small enough that a region is a few of them (see `rows_inside`)."""
-    table.to_parquet(path, index=False, row_group_size=_GROUP)
+def write_table(grid: Grid, tiles: Origins, path: Path) -> Bounds:
+    """Write the table of tiles, a part of it in memory at a time: their (west, south, east, north)."""
+    parts = range(0, len(tiles.ids), _AT_ONCE)
+    return write_frames((make_table(grid, tiles.part(start, start + _AT_ONCE)) for start in parts), path)
+
+
+def write_frames(frames: Iterable[geopandas.GeoDataFrame], path: Path) -> Bounds:
+    """As one GeoParquet, in groups of rows so small that a region is a few of them (see `rows_inside`)."""
+    bounds, writer = [], None
+    for frame in frames:
+        rows = pa.table(frame.to_arrow(index=False))
+        writer = writer or ParquetWriter(path, rows.schema)
+        writer.write_table(rows, row_group_size=_GROUP)
+        bounds.append(frame.total_bounds)
+    assert writer is not None, "a segment has at least one tile"
+    low, high = np.min(bounds, axis=0), np.max(bounds, axis=0)
+    writer.add_key_value_metadata({"geo": _geoparquet(frame, [*low[:2].tolist(), *high[2:].tolist()])})
+    writer.close()
+    return float(low[0]), float(low[1]), float(high[2]), float(high[3])
+
+
+def _geoparquet(frame: geopandas.GeoDataFrame, bbox: list[float]) -> str:
+    """What makes a Parquet file a GeoParquet (its specification 1.1)."""
+    geometry = {"encoding": "WKB", "geometry_types": frame.geom_type.unique().tolist(), "bbox": bbox}
+    geometry["crs"] = frame.crs.to_json_dict() if frame.crs else None
+    return json.dumps({"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": geometry}})
 
 
 @lru_cache(maxsize=16)
@@ -95,6 +128,15 @@ def rows_inside(path: Path, region: shapely.Geometry) -> Ranges:
     return ranges_of(within)
 
 
+@lru_cache(maxsize=16)
+def rows_from(path: Path, source: str) -> Ranges:
+    """The rows cut for the most part from imagery whose path matches a glob, as `*/2021/*.tif`."""
+    with ParquetFile(path) as table:
+        column = table.read(columns=["source"])["source"].combine_chunks().dictionary_encode()
+    names = [fnmatchcase(name, source) for name in column.dictionary.to_pylist()]
+    return ranges_of(np.array(names, bool)[column.indices.to_numpy()])
+
+
 def _boxes(groups: Sequence[Any], columns: Sequence[int]) -> np.ndarray:
     """A box around the centres of each group of rows; the world where the file says nothing of them."""
     edges = []
@@ -108,6 +150,16 @@ def _boxes(groups: Sequence[Any], columns: Sequence[int]) -> np.ndarray:
 def read_table(path: Path) -> geopandas.GeoDataFrame:
     """The whole table."""
     return geopandas.read_parquet(path)
+
+
+def source_at(path: Path, row: int) -> str:
+    """What most of one tile was cut from; of the table only its group of rows is read."""
+    with ParquetFile(path) as table:
+        for number in range(table.num_row_groups):
+            if row < table.metadata.row_group(number).num_rows:
+                return str(table.read_row_group(number, columns=["source"])["source"][row])
+            row -= table.metadata.row_group(number).num_rows
+    raise IndexError(row)
 
 
 def read_origins(path: Path) -> Origins:

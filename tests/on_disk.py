@@ -6,6 +6,7 @@ import numpy as np
 
 from indexing.gallery import Gallery
 from indexing.manifest import Manifest, live_folder, read_manifest
+from indexing.rows import rows_of
 
 
 def live(gallery: Path) -> Manifest:
@@ -31,7 +32,7 @@ def embeddings(gallery: Path) -> dict[int, bytes]:
     """By id, of every tile; none may be there twice."""
     with Gallery.open(gallery) as opened:
         ids = opened.tiles["id"].tolist()
-        rows = np.concatenate([one.segment.read(one.rows) for one in opened.segments])
+        rows = np.concatenate([one.segment.read(rows_of(one.kept)) for one in opened.segments])
     found = dict(zip(ids, map(bytes, rows), strict=True))
     assert len(found) == len(ids)
     return found

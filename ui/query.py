@@ -39,6 +39,12 @@ def query(
     ],
     k: Annotated[int, typer.Option("-k", min=1, max=1000, help="Tiles to answer with, for each photo.")] = 10,
     region: Annotated[Path | None, typer.Option(help="GeoJSON polygon to search in.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            metavar="GLOB", help="Only tiles cut from imagery whose path matches, as '*/2021/*.tif'."
+        ),
+    ] = None,
     heading_deg: Annotated[
         float | None, typer.Option(help="Compass heading of the image centre; overrules the file's own.")
     ] = None,
@@ -73,9 +79,10 @@ def query(
             except ImageError as error:
                 complain(str(error).replace("\n", "\\n"))
             else:
-                answers.append(
-                    answer(view, tiles, encoder, k=k, region=area, tolerance_deg=heading_tolerance_deg)
+                found = answer(
+                    view, tiles, encoder, k=k, region=area, source=source, tolerance_deg=heading_tolerance_deg
                 )
+                answers.append(found)
     if answers:
         _write(answers, gallery, format)
     if len(answers) < len(photos):

@@ -22,6 +22,7 @@ import torch
 from rasterio.enums import Resampling
 from rasterio.transform import from_origin
 from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window
 
 from geoloc.embed import compute_dtype
 from geoloc.model import load_encoder
@@ -160,20 +161,28 @@ def _round(encoder, one, grid, path, some):
     return build, max(lone, loop, key=lambda rate: rate.by_clock), forward
 
 
-def _curve_point(tiles: int, pipe) -> None:
-    """In a process of its own, for its peak memory: the embedding step, then the whole build."""
-    from indexing.build import build_gallery
-
-    folder = Path(tempfile.mkdtemp())
+def _curve_imagery(tiles: int, folder: Path) -> Path:
+    """Noise that so many tiles can be cut from, written some rows at a time."""
     side_px = round((tiles**0.5 - 1) * 4 + SPEC.footprint_m)
-    path, model = folder / "a.tif", folder / "model"
-    model.mkdir()
-    (model / "weights.safetensors").write_bytes(b"not loaded")
-    (model / "spec.json").write_text(SPEC.to_json())
+    path = folder / "a.tif"
     shape = {"count": 3, "height": side_px, "width": side_px, "dtype": "uint8", "tiled": True}
     place = {"crs": UTM, "transform": from_origin(500_000, 5_300_000, 1, 1)}
     with rasterio.open(path, "w", driver="GTiff", **shape, **place) as dataset:
-        dataset.write(noise(side_px, side_px))
+        for top in range(0, side_px, 256):
+            rows = min(256, side_px - top)
+            dataset.write(noise(rows, side_px), window=Window(0, top, side_px, rows))
+    return path
+
+
+def _curve_point(path: Path, tiles: int, pipe) -> None:
+    """In a process of its own, for its peak memory: the embedding step, then the whole build."""
+    from indexing.build import build_gallery
+
+    folder = path.parent
+    model = folder / "model"
+    model.mkdir()
+    (model / "weights.safetensors").write_bytes(b"not loaded")
+    (model / "spec.json").write_text(SPEC.to_json())
     one = open_imagery(path)
     grid = make_grid([one], SPEC.footprint_m, SPEC.satellite_px, 4)
     rate = build_rate(FakeEncoder(), one, grid).by_clock
@@ -191,11 +200,13 @@ def curve(most: int) -> None:
     print("a random projection to 24 numbers in place of the encoder, 16 px tiles, stride = footprint / 8")
     for tiles in (size for size in SIZES if size <= most):
         here, there = context.Pipe()
-        process = context.Process(target=_curve_point, args=(tiles, there))
-        process.start()
-        there.close()
-        rate, embedding_mb, whole_rate, whole_mb = here.recv()
-        process.join()
+        with tempfile.TemporaryDirectory() as folder:
+            path = _curve_imagery(tiles, Path(folder))
+            process = context.Process(target=_curve_point, args=(path, tiles, there))
+            process.start()
+            there.close()
+            rate, embedding_mb, whole_rate, whole_mb = here.recv()
+            process.join()
         print(
             f"{tiles:>9,} tiles: embedding {rate:,.0f} tiles/s, peak {embedding_mb:,.0f} MB; "
             f"whole build {whole_rate:,.0f} tiles/s, peak {whole_mb:,.0f} MB",

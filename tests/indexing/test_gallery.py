@@ -3,6 +3,8 @@ import pytest
 import shapely
 from fake_encoder import FakeEncoder
 from on_disk import file_of
+from rasterio.transform import from_origin
+from tiny_imagery import UTM, noise, write
 
 from geoloc.errors import GalleryError, ModelError
 from indexing.build import build_gallery
@@ -157,3 +159,42 @@ def test_table_agrees_with_tiles(opened):
         corners = [(c.lon, c.lat) for c in tile.corners]
         assert shapely.Polygon(corners).symmetric_difference(row.geometry).area < 1e-15
         assert opened.source(row.id) == row.source
+
+
+def test_source_keeps_tiles_cut_from_imagery_like_it(model, tmp_path):
+    west = write(tmp_path / "w-2020.tif", noise(90, 200), UTM, from_origin(500_000, 5_300_000, 1, 1))
+    east = write(tmp_path / "e-2021.tif", noise(90, 200), UTM, from_origin(500_300, 5_300_000, 1, 1))
+    build_gallery([west, east], model, tmp_path / "g", stride_m=8, encoder=FakeEncoder())
+    with Gallery.open(tmp_path / "g") as both:
+        ids, vectors = everything(both)
+        query, every = queries(1, both.spec.dim), {str(west), str(east)}
+        for pattern, wanted in (
+            ("*-2021.tif", {str(east)}),
+            (str(west), {str(west)}),
+            ("*", every),
+        ):
+            mine = np.array([both.source(id) in wanted for id in ids.tolist()])
+            found = both.search(query, len(ids), source=pattern, headings_deg=[0.0]).ids[0]
+            assert (
+                found[found >= 0].tolist() == exact(ids[mine], vectors[mine], query[0], len(ids))[0].tolist()
+            )
+        middle = both.tile(int(ids[0])).center
+        near = shapely.Point(middle.lon, middle.lat).buffer(1e-5)
+        only = both.search(query, 5, region=near, source="*")
+        assert only.ids[0, 0] == ids[0] and (only.ids[0, 1:] == -1).all()
+        with pytest.raises(GalleryError, match=r"imagery like '\*-1999\.tif'.*e-2021"):
+            both.search(query, 5, source="*-1999.tif")
+        other = {str(east)} - {both.source(int(ids[0]))} or {str(west)}
+        with pytest.raises(GalleryError, match="imagery like"):
+            both.search(query, 5, region=near, source=other.pop())
+
+
+def test_places_and_sources_equal_the_table(opened):
+    table = opened.tiles
+    ids = table["id"].to_numpy()
+    np.testing.assert_allclose(opened.lonlats(ids), table[["lon", "lat"]].to_numpy(), atol=1e-9)
+    for row in (0, len(ids) // 2, len(ids) - 1):
+        assert opened.source(int(ids[row])) == table["source"].iat[row]
+        assert opened.nearest(opened.tile(int(ids[row])).center) == ids[row]
+    with pytest.raises(GalleryError, match="not in this gallery"):
+        opened.source(12345)

@@ -49,7 +49,7 @@ def test_neither_index_nor_embeddings_are_wanted_where_it_is_served(tmp_path, ga
     uri = str(tmp_path / "m.db")
     with Gallery.open(gallery_copy) as opened:
         export_to_milvus(opened, uri, lambda *_: None)
-        query = opened.segments[0].read(np.array([7]))
+        query = opened.segments[0].segment.read(np.array([7]))
         wanted = opened.search(query, 3)
     for name in ("embeddings.h5", "index.faiss"):
         for path in gallery_copy.rglob(name):

@@ -9,6 +9,7 @@ from geoloc.errors import GeolocError
 from indexing import parquet
 from indexing.gallery import Gallery
 from indexing.remove import remove_region
+from indexing.rows import rows_of
 from ui.cli import main
 
 
@@ -17,7 +18,7 @@ def test_every_tile_is_a_row_with_its_embedding(tmp_path, gallery, monkeypatch):
     seen = []
     with Gallery.open(gallery) as opened:
         parquet.export_to_parquet(opened, tmp_path / "g.parquet", lambda *now: seen.append(now))
-        wanted = np.concatenate([one.segment.read(one.rows) for one in opened.segments])
+        wanted = np.concatenate([one.segment.read(rows_of(one.kept)) for one in opened.segments])
         table = geopandas.read_parquet(tmp_path / "g.parquet")
         assert table.crs == "EPSG:4326" and list(table["id"]) == list(opened.tiles["id"])
         for name in ("lon", "lat", "source"):

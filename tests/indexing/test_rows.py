@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexing.rows import both, count, every_row, mask_of, ranges_of, rows_of
+from indexing.rows import both, count, every_row, holds, mask_of, nth, ranges_of, rows_of
 
 MASKS = st.lists(st.booleans(), min_size=1, max_size=40).map(lambda bits: np.array(bits, bool))
 
@@ -28,3 +28,12 @@ def test_both(a, b):
 @pytest.mark.parametrize("rows", [0, 1, 7])
 def test_every_row(rows):
     assert rows_of(every_row(rows)).tolist() == list(range(rows))
+
+
+@given(MASKS, st.integers(0, 2**32 - 1))
+def test_nth_and_holds_equal_the_rows_themselves(mask, seed):
+    ranges = ranges_of(mask)
+    every = rows_of(ranges)
+    places = np.random.default_rng(seed).integers(0, max(1, len(every)), 5 if len(every) else 0)
+    assert nth(ranges, places).tolist() == every[places].tolist()
+    assert [bool(holds(ranges, row)) for row in range(-1, len(mask) + 1)] == [False, *mask.tolist(), False]

@@ -9,7 +9,7 @@ from pyarrow.parquet import ParquetFile
 from indexing import table
 from indexing.curve import curve_position
 from indexing.rows import rows_of
-from indexing.table import rows_inside
+from indexing.table import rows_from, rows_inside, source_at
 
 RNG = np.random.default_rng(0)
 LON, LAT = RNG.uniform(24, 25, 20_000), RNG.uniform(60, 61, 20_000)
@@ -29,7 +29,7 @@ SHAPES = [
 def test_against_every_centre(tmp_path, monkeypatch, group, region):
     monkeypatch.setattr(table, "_GROUP", group)
     points = geopandas.GeoDataFrame({"lon": LON, "lat": LAT}, geometry=shapely.points(LON, LAT))
-    table.write_table(points, tmp_path / "t.parquet")
+    table.write_frames([points[:9000], points[9000:]], tmp_path / "t.parquet")
     wanted = np.flatnonzero(shapely.contains_xy(region, LON, LAT))
     assert np.array_equal(rows_of(rows_inside(tmp_path / "t.parquet", region)), wanted)
 
@@ -37,7 +37,7 @@ def test_against_every_centre(tmp_path, monkeypatch, group, region):
 def test_of_a_small_region_little_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(table, "_GROUP", 64)
     points = geopandas.GeoDataFrame({"lon": LON, "lat": LAT}, geometry=shapely.points(LON, LAT))
-    table.write_table(points, tmp_path / "t.parquet")
+    table.write_frames([points[:9000], points[9000:]], tmp_path / "t.parquet")
     read = []
 
     class Watched(ParquetFile):
@@ -48,3 +48,14 @@ def test_of_a_small_region_little_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(table, "ParquetFile", Watched)
     rows_inside(tmp_path / "t.parquet", shapely.box(24.2, 60.2, 24.3, 60.3))
     assert 0 < len(read) < len(LON) / 64 / 10
+
+
+def test_source_of_a_row_in_any_group(tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "_GROUP", 7)
+    sources = [f"{number % 3}.tif" for number in range(20)]
+    points = geopandas.GeoDataFrame({"source": sources}, geometry=shapely.points(LON[:20], LAT[:20]))
+    table.write_frames([points], tmp_path / "t.parquet")
+    assert [source_at(tmp_path / "t.parquet", row) for row in range(20)] == sources
+    assert rows_of(rows_from(tmp_path / "t.parquet", "[12].tif")).tolist() == [
+        row for row in range(20) if row % 3
+    ]
