@@ -25,17 +25,37 @@ SMALL = EncoderSpec(
 )
 
 
+Loss = Literal[
+    "infonce",
+    "triplet",
+    "nt-xent",
+    "multi-similarity",
+    "lifted-structure",
+    "sphereface",
+    "cosface",
+    "arcface",
+    "proxy-nca",
+    "proxy-nca++",
+    "proxy-anchor",
+    "bnneck",
+]
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """All that decides a run. Learning rate: linear warm-up, then half a cosine to 0.
 
-    loss: `infonce` over places and headings, its temperature learnt from the one given, or the soft-margin
-    `triplet` of weight loss_weight (10 in SAFA). neighbours: how many pairs of a batch come from
-    one neighbourhood of about a kilometre, the hard negatives of a map; 0 mixes all. mine_every: after so
-    many epochs, and every so many again, they are instead those that the encoder takes for each other (from
-    the first epoch where it starts from a trained one); 0 never. apart_m: pairs nearer than that are no
-    negatives of each other (SAFA's 25 m). precision: `auto` is bfloat16 where the
-    device computes in it, else float16 on a GPU, else float32. workers: processes that decode.
+    loss: `infonce` over places and headings, its temperature learnt from the one given, `smoothing` of its
+    target spread over all candidates (0.1 in Sample4Geo), or the soft-margin `triplet` of weight loss_weight
+    (10 in SAFA), of which the `hardest` shares are kept one after another (1, 0.1, 0.05, 0.01 in Toker
+    et al. 2021), or another of the field's: `nt-xent`, `multi-similarity` and `lifted-structure` compare the
+    pairs of a batch at all headings, the others each pair with all places at its true heading; `bnneck` is
+    identification and triplet. Their papers and numbers are in losses_pairs.py and losses_places.py.
+    neighbours: how many pairs of a batch come from one neighbourhood of about a kilometre, the hard negatives
+    of a map; 0 mixes all. mine_every: after so many epochs, and every so many again, they are instead those
+    that the encoder takes for each other (from the first epoch where it starts from a trained one); 0 never.
+    apart_m: pairs nearer than that are no negatives of each other (SAFA, 25 m). precision: `auto` is bfloat16
+    where the device computes in it, else float16 on a GPU, else float32. workers: processes that decode.
     start_from: a model folder of the same spec to go on from. save_every_s: seconds between checkpoints
     within an epoch.
     """
@@ -47,9 +67,11 @@ class TrainConfig:
     learning_rate: float = 3e-3
     weight_decay: float = 0.05
     warmup: float = 0.05
-    loss: Literal["infonce", "triplet"] = "infonce"
+    loss: Loss = "infonce"
     temperature: float = 0.05
+    smoothing: float = 0.0
     loss_weight: float = 10.0
+    hardest: tuple[float, ...] = (1.0,)
     neighbours: int = 8
     mine_every: int = 0
     apart_m: float = 25.0
@@ -64,6 +86,13 @@ class TrainConfig:
             raise DataError("A run wants epochs >= 1, batch >= 2, workers in 0..64 and 0 <= warmup < 1.")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0 and self.loss_weight > 0):
             raise DataError("A run wants a learning_rate and a loss_weight above 0.")
+        if not 0 <= self.smoothing < 1 or (self.smoothing and self.loss != "infonce"):
+            raise DataError("smoothing lies in 0..1 and is infonce's; set smoothing=0 or loss=infonce.")
+        shares = self.hardest
+        if not shares or not all(0 < share <= 1 for share in shares):
+            raise DataError("hardest is a list of shares above 0, at most 1; [1.0] keeps every triplet.")
+        if shares != (1.0,) and self.loss != "triplet":
+            raise DataError("hardest is of the triplet loss; set hardest=[1.0] or loss=triplet.")
         if not (0 <= self.weight_decay < math.inf and 0 <= self.seed < 2**32 and self.save_every_s >= 0):
             raise DataError("A run wants weight_decay >= 0, 0 <= seed < 2**32 and save_every_s >= 0.")
         if not (0.001 <= self.temperature <= 10 and 0 <= self.apart_m < math.inf):

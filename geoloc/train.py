@@ -17,10 +17,10 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor, nn
 
-from geoloc.alike import alike, near
+from geoloc.alike import alike
 from geoloc.atomic import atomic_path, write_text
 from geoloc.augment import Varied, vary
-from geoloc.batch_order import Alike, batch_order, lonlats_of
+from geoloc.batch_order import Alike, batch_order
 from geoloc.card import model_card
 from geoloc.checkpoint import RunState, load_state, save_state
 from geoloc.decoded import Decoded, decode_pairs
@@ -28,6 +28,7 @@ from geoloc.embed import best_device, compute_dtype
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError
 from geoloc.model import load_encoder, save_encoder, trained_towns
+from geoloc.negatives import Negatives
 from geoloc.objective import Objective
 from geoloc.pairs import PairTable
 from geoloc.recipe import TrainConfig
@@ -88,7 +89,7 @@ def train(
     if dataclasses.replace(encoder.spec, weights_sha256="") != config.model:
         raise DataError(f"{config.start_from} is a model of another spec than the config's.")
     encoder.spec = config.model
-    learner = _Learner(encoder, config)
+    learner = _Learner(encoder, config, pairs)
     learner.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(
         learner.parameters(), config.learning_rate, weight_decay=config.weight_decay
@@ -124,10 +125,10 @@ def train(
 class _Learner(nn.Module):
     """What is learnt: the encoders, and what the objective learns of its own."""
 
-    def __init__(self, encoder: TwinEncoder, config: TrainConfig) -> None:
+    def __init__(self, encoder: TwinEncoder, config: TrainConfig, pairs: PairTable) -> None:
         super().__init__()
         self.encoder = encoder
-        self.objective = Objective(config)
+        self.objective = Objective(config, Negatives.of(pairs, config.apart_m))
 
 
 def _thinned(table: PairTable) -> PairTable:
@@ -160,7 +161,7 @@ def _epoch(
     steps = len(order)
     epoch, done = divmod(state.step, steps)
     order = order[done:]
-    lonlats = lonlats_of(table)
+    negatives = Negatives.of(table, config.apart_m)
     device = next(learner.parameters()).device
     precision = compute_dtype(config.precision, device)
     scaler = torch.amp.GradScaler(
@@ -173,7 +174,7 @@ def _epoch(
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * _rate(state.step, config.epochs * steps, config.warmup)
         torch.manual_seed(config.seed + state.step)
-        close = near(lonlats[rows], lonlats[rows], config.apart_m).to(device)
+        close = negatives.close(rows, rows).to(device)
         loss = _step(learner, optimizer, scaler, precision, batch, close)
         if not math.isfinite(loss):
             raise DataError(
@@ -190,7 +191,7 @@ def _vary(config: TrainConfig, decoded: Decoded, numbered: Step) -> Varied:
     """The batch of a step, a pure function of the seed and the step's number."""
     step, rows = numbered
     rng = np.random.default_rng([config.seed, 1, step])
-    return vary(decoded.canvases[rows], decoded.tiles[rows], config.model, config.augmentation, rng)
+    return vary(decoded.canvases[rows], decoded.tiles[rows], config.model, config.augmentation, rng, rows)
 
 
 def read_ahead(make: Callable[[Step], Varied], steps: Iterable[Step]) -> Iterator[Varied]:
@@ -248,8 +249,8 @@ def _mine(
         encoder.eval()
         device = next(encoder.parameters()).device
         found = alike(
-            encoder, decoded.tensors(config.model), lonlats_of(table), CANDIDATES * config.neighbours,
-            apart_m=config.apart_m, seed=config.seed + epoch,
+            encoder, decoded.tensors(config.model), Negatives.of(table, config.apart_m),
+            CANDIDATES * config.neighbours, seed=config.seed + epoch,
             dtype=compute_dtype(config.precision, device), report=partial(preparing, "mining"),
         )  # fmt: skip
         with atomic_path(path) as temporary:
