@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -15,6 +16,7 @@ from geoloc.pairs import Pair, PairTable
 from geoloc.places import LonLat
 from geoloc.recipe import Loss, TrainConfig
 from geoloc.spec import EncoderSpec
+from geoloc.train import Progress, train
 
 LOSSES = get_args(Loss)
 PLAIN = Augmentation(shift_m=0.0, tilt_deg=0.0, colour=0.0)
@@ -130,6 +132,36 @@ def test_the_hardest_shares_come_one_after_another(tiny_spec: EncoderSpec, table
     objective = Objective(config, Negatives.of(table, 25.0))
     assert [objective._hardest() for _ in range(6)] == [1.0, 1.0, 0.1, 0.1, 0.1, 0.1]
     assert "steps" in objective.state_dict()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"loss": "triplet", "hardest": (1.0, 0.2)}, {"loss": "bnneck", "neighbours": 4, "mine_every": 1}],
+    ids=["hardest", "bnneck"],
+)
+def test_what_a_loss_learns_and_counts_survives_a_stop(
+    tiny_spec: EncoderSpec,
+    training: PairTable,
+    validation: PairTable,
+    tmp_path: Path,
+    change: dict[str, object],
+) -> None:
+    spec = dataclasses.replace(tiny_spec, head="gem", azimuth_bins=1, channels=16)
+    config = TrainConfig(spec, epochs=2, batch=8, precision="float32", workers=0, save_every_s=0.0)
+    config = dataclasses.replace(config, **change)
+    train(config, training, validation, tmp_path / "whole")
+
+    def killer(now: Progress) -> None:
+        if now.step == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, training, validation, tmp_path / "broken", report=killer)
+    train(config, training, validation, tmp_path / "broken", resume=True)
+    whole, broken = (
+        (tmp_path / name / "checkpoint.safetensors").read_bytes() for name in ("whole", "broken")
+    )
+    assert whole == broken
 
 
 def test_places_too_many_to_learn_are_refused(tiny_spec: EncoderSpec, table: PairTable) -> None:
