@@ -47,8 +47,7 @@ class Varied:
     """A batch ready for the encoders. Query i is street view owner[i] seen through windows[i]: azimuth bins
     that the view shows.
 
-    turn: by how many bins each canvas must be rolled to lie as its tile does. rows: which pairs of the
-    table they are.
+    turn: by how many bins each canvas must be rolled to lie as its tile does.
     """
 
     street: Float[Tensor, "b 4 h w"]
@@ -56,7 +55,6 @@ class Varied:
     turn: Float[Tensor, " b"]
     owner: Int64[Tensor, " q"]
     windows: Float[Tensor, "q a"]
-    rows: Int64[np.ndarray, " b"]
 
 
 def vary(
@@ -65,12 +63,8 @@ def vary(
     spec: EncoderSpec,
     how: Augmentation,
     rng: np.random.Generator,
-    rows: Int64[np.ndarray, " b"] | None = None,
 ) -> Varied:
-    """Vary a batch of decoded pairs (see `decode_pairs`): canvases taller, tiles wider than the spec's.
-
-    rows: which pairs of their table they are; without it the first.
-    """
+    """Vary a batch of decoded pairs (see `decode_pairs`): canvases taller, tiles wider than the spec's."""
     b = len(canvases)
     turn = rng.uniform(0, spec.azimuth_bins, b)
     street = _tilted(canvases, spec, turn * 360 / spec.azimuth_bins, how.tilt_deg, rng)
@@ -87,7 +81,6 @@ def vary(
         turn=torch.from_numpy(-turn).float(),
         owner=owners,
         windows=windows,
-        rows=np.arange(b) if rows is None else rows,
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
@@ -103,15 +104,15 @@ class Objective(nn.Module):
         street: Float[Tensor, "b a c"],
         satellite: Float[Tensor, "b a c"],
         batch: Varied,
-        close: Bool[Tensor, "b b"],
+        rows: Int64[np.ndarray, " b"],
     ) -> Float[Tensor, ""]:
-        """The loss of the bins of both views; close: pairs that are no negatives of each other."""
-        device = street.device
+        """The loss of the bins of both views; rows: which pairs of the table they are."""
+        device, close = street.device, self.negatives.close(rows, rows).to(street.device)
         owner, windows = batch.owner.to(device), batch.windows.to(device)
         queries = F.normalize((street[owner] * windows[:, :, None]).flatten(1), dim=1)
         asked = Asked(queries.view(-1, *street.shape[1:]), windows, owner, batch.turn.to(device)[owner])
         if self.config.loss in OVER_PLACES:
-            return self._over_places(asked, satellite, batch)
+            return self._over_places(asked, satellite, rows)
         scores = correlate(asked.bins, satellite) / asked.length[:, None, None]
         if self.config.loss == "infonce":
             return heading_infonce(
@@ -127,7 +128,7 @@ class Objective(nn.Module):
             view = anchors[0].beside(within, apart[:, owner])
             return nt_xent(view, anchors[1].beside(tiles[owner], apart), self._temperature())
         if self.config.loss == "bnneck":
-            return self._identification(asked, satellite, batch) + batch_hard_triplet(*anchors)
+            return self._identification(asked, satellite, rows) + batch_hard_triplet(*anchors)
         return OVER_PAIRS[self.config.loss](*anchors)
 
     def _temperature(self) -> Float[Tensor, ""]:
@@ -144,17 +145,17 @@ class Objective(nn.Module):
         return shares[now]
 
     def _over_places(
-        self, asked: Asked, satellite: Float[Tensor, "b a c"], batch: Varied
+        self, asked: Asked, satellite: Float[Tensor, "b a c"], rows: Int64[np.ndarray, " b"]
     ) -> Float[Tensor, ""]:
         loss, places = OVER_PLACES[self.config.loss], F.normalize(self.places, dim=2).flatten(1).T
-        label, out = self._known(batch, asked.owner.device)
+        label, out = self._known(rows, asked.owner.device)
         from_street = asked_north(asked)[0].flatten(1) @ places / asked.length[:, None]
         from_tile = satellite.flatten(1) @ places / satellite.shape[1]
         street = loss(from_street, label[asked.owner], out[asked.owner])
         return (street + loss(from_tile, label, out)) / 2
 
     def _identification(
-        self, asked: Asked, satellite: Float[Tensor, "b a c"], batch: Varied
+        self, asked: Asked, satellite: Float[Tensor, "b a c"], rows: Int64[np.ndarray, " b"]
     ) -> Float[Tensor, ""]:
         """The neck (Luo et al. 2019, section 3.5) normalises channels alike in all bins that are seen of both
         views; what follows it is a linear classifier without bias.
@@ -165,15 +166,17 @@ class Objective(nn.Module):
         street = torch.zeros_like(bins)
         street[seen] = necked[: int(seen.sum())] * windows[seen][:, None]
         tiles = necked[int(seen.sum()) :].view(len(satellite), -1)
-        label, out = self._known(batch, asked.owner.device)
+        label, out = self._known(rows, asked.owner.device)
         weights = self.places.flatten(1).T
         from_street = identification(street.flatten(1) @ weights, label[asked.owner], out[asked.owner])
         return (from_street + identification(tiles @ weights, label, out)) / 2
 
-    def _known(self, batch: Varied, device: torch.device) -> tuple[Int64[Tensor, " b"], Bool[Tensor, "b p"]]:
+    def _known(
+        self, rows: Int64[np.ndarray, " b"], device: torch.device
+    ) -> tuple[Int64[Tensor, " b"], Bool[Tensor, "b p"]]:
         """Each pair's place, and the other places that are too near it."""
-        label = torch.from_numpy(self.negatives.place[batch.rows])
-        out = self.negatives.close_places(batch.rows).scatter(1, label[:, None], False)
+        label = torch.from_numpy(self.negatives.place[rows])
+        out = self.negatives.close_places(rows).scatter(1, label[:, None], False)
         return label.to(device), out.to(device)
 
 
@@ -185,6 +188,5 @@ def asked_north(asked: Asked) -> tuple[Float[Tensor, "q a c"], Float[Tensor, "q 
     before = (here - 1) % a
     windows = (1 - part) * asked.windows.gather(1, here) + part * asked.windows.gather(1, before)
     rows = torch.arange(len(here), device=below.device)[:, None]
-    return (1 - part)[:, :, None] * asked.bins[rows, here] + part[:, :, None] * asked.bins[
-        rows, before
-    ], windows
+    bins = (1 - part)[:, :, None] * asked.bins[rows, here] + part[:, :, None] * asked.bins[rows, before]
+    return bins, windows

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int64
-from torch import Tensor, nn
+from jaxtyping import Int64
+from torch import nn
 
 from geoloc.alike import alike
 from geoloc.atomic import atomic_path, write_text
@@ -109,7 +109,7 @@ def train(
         epoch = state.step // steps_per_epoch
         confused = _mine(config, pairs, decoded, encoder, run, epoch, preparing)
         order = batch_order(config, pairs, epoch, confused)[:steps_per_epoch]
-        for now in _epoch(config, pairs, decoded, order, learner, optimizer, state, report):
+        for now in _epoch(config, decoded, order, learner, optimizer, state, report):
             state = now
             if state.step % steps_per_epoch and time.monotonic() - saved_at >= config.save_every_s:
                 save_state(run, learner, optimizer, state)
@@ -149,7 +149,6 @@ def _claim(run: Path, config: TrainConfig, resume: bool) -> None:
 
 def _epoch(
     config: TrainConfig,
-    table: PairTable,
     decoded: Decoded,
     order: Int64[np.ndarray, "steps b"],
     learner: _Learner,
@@ -161,7 +160,6 @@ def _epoch(
     steps = len(order)
     epoch, done = divmod(state.step, steps)
     order = order[done:]
-    negatives = Negatives.of(table, config.apart_m)
     device = next(learner.parameters()).device
     precision = compute_dtype(config.precision, device)
     scaler = torch.amp.GradScaler(
@@ -174,8 +172,7 @@ def _epoch(
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * _rate(state.step, config.epochs * steps, config.warmup)
         torch.manual_seed(config.seed + state.step)
-        close = negatives.close(rows, rows).to(device)
-        loss = _step(learner, optimizer, scaler, precision, batch, close)
+        loss = _step(learner, optimizer, scaler, precision, batch, rows)
         if not math.isfinite(loss):
             raise DataError(
                 f"The loss became {loss} at step {state.step}; the last checkpoint is kept. "
@@ -191,7 +188,7 @@ def _vary(config: TrainConfig, decoded: Decoded, numbered: Step) -> Varied:
     """The batch of a step, a pure function of the seed and the step's number."""
     step, rows = numbered
     rng = np.random.default_rng([config.seed, 1, step])
-    return vary(decoded.canvases[rows], decoded.tiles[rows], config.model, config.augmentation, rng, rows)
+    return vary(decoded.canvases[rows], decoded.tiles[rows], config.model, config.augmentation, rng)
 
 
 def read_ahead(make: Callable[[Step], Varied], steps: Iterable[Step]) -> Iterator[Varied]:
@@ -212,13 +209,13 @@ def _step(
     scaler: torch.amp.GradScaler,
     precision: torch.dtype,
     batch: Varied,
-    close: Bool[Tensor, "b b"],
+    rows: Int64[np.ndarray, " b"],
 ) -> float:
-    device, encoder = close.device, learner.encoder
+    device, encoder = next(learner.parameters()).device, learner.encoder
     with torch.autocast(device.type, precision, enabled=precision != torch.float32):
         street = encoder.street_bins(batch.street.to(device))
         satellite = encoder.satellite_bins(batch.satellite.to(device))
-    loss = learner.objective(street, satellite, batch, close)
+    loss = learner.objective(street, satellite, batch, rows)
     optimizer.zero_grad()
     scaler.scale(loss).backward()
     scaler.unscale_(optimizer)

@@ -38,7 +38,13 @@ def batch_of(spec: EncoderSpec, rows: np.ndarray, bars: np.ndarray) -> Varied:
     sector = (np.degrees(np.arctan2(x, -y)) + 180) // (360 / bars.shape[1])
     tiles = bars[rows][:, sector.astype(int) % bars.shape[1]]
     rng = np.random.default_rng(int(rows[0]))
-    return vary(np.concatenate([canvases, seen], axis=1), tiles, spec, PLAIN, rng, rows)
+    return vary(np.concatenate([canvases, seen], axis=1), tiles, spec, PLAIN, rng)
+
+
+def asks(turn: torch.Tensor, windows: torch.Tensor) -> Varied:
+    """One query of each pair."""
+    b = len(turn)
+    return Varied(torch.empty(b, 4, 1, 1), torch.empty(b, 3, 1, 1), turn, torch.arange(b), windows)
 
 
 @pytest.mark.parametrize("bins", [8, 1])
@@ -52,12 +58,12 @@ def test_every_loss_falls(tiny_spec: EncoderSpec, table: PairTable, loss: Loss, 
     parts = torch.nn.ModuleList([encoder, objective])
     before = {name: value.detach().clone() for name, value in objective.named_parameters()}
     optimizer = torch.optim.AdamW(parts.parameters(), 3e-3)
-    bars = np.random.default_rng(0).integers(0, 256, (16, 8, 3)).astype(np.uint8)
-    batch = batch_of(spec, np.arange(3, 11), bars)
-    close, losses = torch.eye(8, dtype=torch.bool), []
+    rows, bars = np.arange(3, 11), np.random.default_rng(0).integers(0, 256, (16, 8, 3)).astype(np.uint8)
+    batch = batch_of(spec, rows, bars)
+    losses = []
     for _ in range(8):
         value = objective(
-            encoder.street_bins(batch.street), encoder.satellite_bins(batch.satellite), batch, close
+            encoder.street_bins(batch.street), encoder.satellite_bins(batch.satellite), batch, rows
         )
         optimizer.zero_grad()
         value.backward()
@@ -103,9 +109,7 @@ def test_a_narrow_view_of_its_place_has_cosine_1(
     windows = (torch.arange(8) < torch.tensor([[1], [2], [5], [8]])).float()
     street = torch.stack([torch.roll(tile, turn, 0) for turn, tile in enumerate(tiles)])
     turn = -torch.arange(4.0)
-    batch = Varied(torch.empty(4, 4, 1, 1), torch.empty(4, 3, 1, 1), turn, torch.arange(4), windows,
-                   np.arange(5, 9))  # fmt: skip
-    objective(street, tiles, batch, torch.eye(4, dtype=torch.bool))
+    objective(street, tiles, asks(turn, windows), np.arange(5, 9))
     for cosines in given:
         assert torch.allclose(cosines[range(4), range(5, 9)], torch.ones(4), atol=1e-5)
         assert (cosines.abs() <= 1.00001).all()
@@ -120,9 +124,7 @@ def test_a_class_loss_spares_the_places_that_are_near(tiny_spec: EncoderSpec, pl
     assert known.place.tolist() == [0, 0, 1, 2]
     objective = Objective(TrainConfig(tiny_spec, loss="proxy-nca"), known)
     bins = F.normalize(torch.randn(1, 8, 4), dim=2)
-    batch = Varied(torch.empty(1, 4, 1, 1), torch.empty(1, 3, 1, 1), torch.zeros(1), torch.zeros(1).long(),
-                   torch.ones(1, 8), np.array([1]))  # fmt: skip
-    objective(bins, bins, batch, torch.ones(1, 1, dtype=torch.bool)).backward()
+    objective(bins, bins, asks(torch.zeros(1), torch.ones(1, 8)), np.array([1])).backward()
     pulled = objective.places.grad.abs().amax(dim=(1, 2)) > 0
     assert pulled.tolist() == [True, False, True]
 
