@@ -76,7 +76,7 @@ def near(
     """Which of two lists of lonlats are nearer to each other than apart_m; unknown places (NaN) are far."""
     east, north = ((these[:, None, axis] - those[:, axis]) * M_PER_DEG for axis in (0, 1))
     east *= np.cos(np.radians(these[:, 1:]))
-    return torch.from_numpy(np.hypot(east, north) < apart_m)
+    return torch.from_numpy(np.hypot(east, north, out=east) < apart_m)
 
 
 def lonlats_of(table: PairTable) -> Float[np.ndarray, "n 2"]:
