@@ -1,11 +1,13 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from apart import apart
 
 from geoloc.alike import WINDOW, alike
 from geoloc.encoder import TwinEncoder
-from geoloc.negatives import Negatives
 
 
 @pytest.fixture
@@ -15,19 +17,13 @@ def loaded() -> list[tuple[torch.Tensor, torch.Tensor]]:
     return [(torch.cat([torch.rand(6, 3, 32, 128), seen], 1), torch.rand(6, 3, 48, 48)) for _ in range(2)]
 
 
-def known_of(lonlats: np.ndarray) -> Negatives:
-    """Each pair a place of its own, with room for one more tile that is right."""
-    rows = np.arange(len(lonlats))
-    return Negatives(lonlats, 25.0, rows, np.stack([rows, np.full(len(rows), -1)], axis=1), rows)
-
-
 def test_finds_what_a_naive_search_finds(
     tiny_encoder: TwinEncoder, loaded: list[tuple[torch.Tensor, torch.Tensor]]
 ) -> None:
     """Every window against every window of every tile, one by one, in float64."""
     places = np.stack([np.arange(12) / 100, np.full(12, 50.0)], axis=1)
     places[3] = places[4]
-    known = known_of(places)
+    known = dataclasses.replace(apart(12), lonlats=places)
     known.right[7, 1] = 2
     calls: list[tuple[int, int]] = []
     found = alike(tiny_encoder, loaded, known, 4, seed=5, report=lambda *now: calls.append(now))
@@ -50,6 +46,5 @@ def test_finds_what_a_naive_search_finds(
 def test_no_more_are_found_than_there_are(
     tiny_encoder: TwinEncoder, loaded: list[tuple[torch.Tensor, torch.Tensor]]
 ) -> None:
-    nowhere = np.full((12, 2), np.nan)
-    found = alike(tiny_encoder, loaded, known_of(nowhere), 50, seed=0)
+    found = alike(tiny_encoder, loaded, apart(12), 50, seed=0)
     assert [sorted({i, *row}) for i, row in enumerate(found.tolist())] == [list(range(12))] * 12

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from apart import apart
 
 from geoloc.augment import Augmentation, Varied, vary
 from geoloc.encoder import TwinEncoder
@@ -20,11 +21,6 @@ from geoloc.train import Progress, train
 
 LOSSES = get_args(Loss)
 PLAIN = Augmentation(shift_m=0.0, tilt_deg=0.0, colour=0.0)
-
-
-@pytest.fixture
-def table(places: list[Pair]) -> PairTable:
-    return PairTable("made", "train", places[:16])
 
 
 def batch_of(spec: EncoderSpec, rows: np.ndarray, bars: np.ndarray) -> Varied:
@@ -49,12 +45,12 @@ def asks(turn: torch.Tensor, windows: torch.Tensor) -> Varied:
 
 @pytest.mark.parametrize("bins", [8, 1])
 @pytest.mark.parametrize("loss", LOSSES)
-def test_every_loss_falls(tiny_spec: EncoderSpec, table: PairTable, loss: Loss, bins: int) -> None:
+def test_every_loss_falls(tiny_spec: EncoderSpec, loss: Loss, bins: int) -> None:
     """A few steps on one batch, with azimuth bins and pooled; whatever is learnt of the loss learns too."""
     torch.manual_seed(0)
     small = dataclasses.replace(tiny_spec, street_hw=(16, 64), satellite_px=32)
     spec = small if bins > 1 else dataclasses.replace(small, azimuth_bins=1, channels=16, polar=False)
-    encoder, objective = TwinEncoder(spec), Objective(TrainConfig(spec, loss=loss), Negatives.of(table, 25.0))
+    encoder, objective = TwinEncoder(spec), Objective(TrainConfig(spec, loss=loss), apart(16))
     parts = torch.nn.ModuleList([encoder, objective])
     before = {name: value.detach().clone() for name, value in objective.named_parameters()}
     optimizer = torch.optim.AdamW(parts.parameters(), 3e-3)
@@ -91,7 +87,7 @@ def test_north_is_where_the_tile_has_it() -> None:
 
 
 def test_a_narrow_view_of_its_place_has_cosine_1(
-    tiny_spec: EncoderSpec, table: PairTable, monkeypatch: pytest.MonkeyPatch
+    tiny_spec: EncoderSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Windows of 1, 2, 5 and all 8 bins, turned, of what the places' vectors hold; other places have less."""
     given: list[torch.Tensor] = []
@@ -104,7 +100,7 @@ def test_a_narrow_view_of_its_place_has_cosine_1(
 
     monkeypatch.setitem(OVER_PLACES, "cosface", loss)
     torch.manual_seed(0)
-    objective = Objective(TrainConfig(tiny_spec, loss="cosface"), Negatives.of(table, 25.0))
+    objective = Objective(TrainConfig(tiny_spec, loss="cosface"), apart(16))
     tiles = F.normalize(objective.places.detach()[5:9], dim=2)
     windows = (torch.arange(8) < torch.tensor([[1], [2], [5], [8]])).float()
     street = torch.stack([torch.roll(tile, turn, 0) for turn, tile in enumerate(tiles)])
@@ -129,9 +125,9 @@ def test_a_class_loss_spares_the_places_that_are_near(tiny_spec: EncoderSpec, pl
     assert pulled.tolist() == [True, False, True]
 
 
-def test_the_hardest_shares_come_one_after_another(tiny_spec: EncoderSpec, table: PairTable) -> None:
+def test_the_hardest_shares_come_one_after_another(tiny_spec: EncoderSpec) -> None:
     config = TrainConfig(tiny_spec, loss="triplet", hardest=(1.0, 0.1), batch=8, epochs=2)
-    objective = Objective(config, Negatives.of(table, 25.0))
+    objective = Objective(config, apart(16))
     assert [objective._hardest() for _ in range(6)] == [1.0, 1.0, 0.1, 0.1, 0.1, 0.1]
     assert "steps" in objective.state_dict()
 
@@ -166,13 +162,14 @@ def test_what_a_loss_learns_and_counts_survives_a_stop(
     assert whole == broken
 
 
-def test_places_too_many_to_learn_are_refused(tiny_spec: EncoderSpec, table: PairTable) -> None:
-    n = 9_000_000
-    row = np.arange(n)
-    many = Negatives(np.empty((n, 2)), 25.0, row, row[:, None], row)
+def test_places_too_many_to_learn_are_refused(
+    tiny_spec: EncoderSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("geoloc.objective.MAX_LEARNT", 16 * tiny_spec.dim)
+    assert Objective(TrainConfig(tiny_spec, loss="arcface"), apart(16))
     with pytest.raises(DataError, match="loss=infonce"):
-        Objective(TrainConfig(tiny_spec, loss="arcface"), many)
-    assert Objective(TrainConfig(tiny_spec), many)
+        Objective(TrainConfig(tiny_spec, loss="arcface"), apart(17))
+    assert Objective(TrainConfig(tiny_spec), apart(17))
 
 
 @pytest.mark.parametrize(
