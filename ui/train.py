@@ -36,8 +36,8 @@ def train(
 ) -> None:
     """Train twin encoders to find a place and a heading from any field of view.
 
-    InfoNCE over all places and headings of a batch, or with --set loss=triplet the soft-margin triplet
-    loss over the same. The train split is trained on and the val split scored after each epoch, cut to
+    InfoNCE over all places and headings of a batch, or another loss with --set loss=triplet, nt-xent,
+    arcface, bnneck, ... The train split is trained on and the val split scored after each epoch, cut to
     90 degrees and without headings; the best epoch by recall@1 is kept in OUT/model. Stop it at any
     moment and go on with --resume.
 
