@@ -76,7 +76,7 @@ class EncoderSpec:
             not in INTERPOLATIONS,
             f"head must be one of {', '.join(HEADS)}": self.head not in HEADS,
             f"street_layout must be one of {', '.join(LAYOUTS)}": self.street_layout not in LAYOUTS,
-            "azimuth bins want head 'azimuth' and street_layout 'canvas'": self.azimuth_bins > 1
+            "azimuth_bins must be 1 without head 'azimuth' and street_layout 'canvas'": self.azimuth_bins > 1
             and (self.head, self.street_layout) != ("azimuth", "canvas"),
             "the polar form wants a head of feature maps and street_layout 'canvas'": self.polar
             and (self.head in ("pooled", "token") or self.street_layout != "canvas"),
