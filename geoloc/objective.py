@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from geoloc.augment import Varied
+from geoloc.augment import Queries
 from geoloc.azimuth import correlate
 from geoloc.losses import heading_infonce, heading_triplet
 from geoloc.recipe import TrainConfig
@@ -25,7 +25,7 @@ class Objective(nn.Module):
         self,
         street: Float[Tensor, "b a c"],
         satellite: Float[Tensor, "b a c"],
-        batch: Varied,
+        batch: Queries,
         close: Bool[Tensor, "b b"],
     ) -> Float[Tensor, ""]:
         """The loss of the bins of both views; close: pairs that are no negatives of each other."""

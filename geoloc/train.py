@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from geoloc.alike import alike, near
 from geoloc.atomic import atomic_path, write_text
-from geoloc.augment import Varied, vary
+from geoloc.augment import Varied, draw, vary
 from geoloc.batch_order import Alike, batch_order, lonlats_of
 from geoloc.card import model_card
 from geoloc.checkpoint import RunState, load_state, save_state
@@ -190,7 +190,8 @@ def _vary(config: TrainConfig, decoded: Decoded, numbered: Step) -> Varied:
     """The batch of a step, a pure function of the seed and the step's number."""
     step, rows = numbered
     rng = np.random.default_rng([config.seed, 1, step])
-    return vary(decoded.canvases[rows], decoded.tiles[rows], config.model, config.augmentation, rng)
+    drawn = draw(len(rows), config.model, config.augmentation, rng)
+    return vary(decoded.canvases[rows], decoded.tiles[rows], config.model, drawn)
 
 
 def read_ahead(make: Callable[[Step], Varied], steps: Iterable[Step]) -> Iterator[Varied]:
