@@ -10,7 +10,7 @@ import typer
 from geoloc.config import read_config
 from geoloc.pairs import joined
 from geoloc.recipe import TrainConfig
-from geoloc.train import Progress
+from geoloc.run import Progress
 from geoloc.train import train as run_training
 from preprocessing.datasets.open import open_pairs
 from ui.progress import status_line

@@ -1,5 +1,4 @@
 import dataclasses
-import json
 import signal
 import subprocess
 import sys
@@ -13,10 +12,14 @@ from geoloc.augment import Augmentation
 from geoloc.errors import DataError, ModelError
 from geoloc.model import load_encoder, trained_towns
 from geoloc.pairs import PairTable
+from geoloc.read_ahead import read_ahead
 from geoloc.recipe import TrainConfig
+from geoloc.run import Progress
+from geoloc.run_folder import read_log
 from geoloc.score import evaluate_table
 from geoloc.spec import EncoderSpec
-from geoloc.train import VALIDATION, Progress, read_ahead, train
+from geoloc.train import train
+from geoloc.validate import VALIDATION
 
 CHILD = """
 import json, sys, time
@@ -42,11 +45,25 @@ def config(tiny_spec: EncoderSpec) -> TrainConfig:
         precision="float32",
         workers=0,
         save_every_s=0.0,
+        log_every=2,
     )
 
 
 def weights(run: Path) -> bytes:
     return (run / "checkpoint.safetensors").read_bytes()
+
+
+def told(run: Path) -> list[dict[str, float]]:
+    """What the log says, but for how fast that went."""
+    timings = {"pairs_per_s", "waited"}
+    return [{name: line[name] for name in line if name not in timings} for line in read_log(run)]
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether two runs ended alike, to the last byte."""
+    files = ("checkpoint.safetensors", "model/weights.safetensors", "model/spec.json", "model/README.md")
+    alike = all((one / name).read_bytes() == (other / name).read_bytes() for name in files)
+    return alike and told(one) == told(other)
 
 
 def test_reading_ahead_keeps_the_order_and_passes_errors_on() -> None:
@@ -74,7 +91,7 @@ def test_learns_and_keeps_the_best(
     seen: list[Progress] = []
     longer = dataclasses.replace(config, epochs=12, learning_rate=3e-3, save_every_s=60.0)
     model = train(longer, training, validation, tmp_path / "run", report=seen.append)
-    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    log = [line for line in read_log(tmp_path / "run") if "recall@1" in line]
     assert len(log) == 12
     assert log[-1]["loss"] < log[0]["loss"] / 2
     assert [now.step for now in seen] == list(range(1, 49))
@@ -105,9 +122,7 @@ def test_interrupted_and_resumed_is_unbroken(
         with pytest.raises(Killed):
             train(config, training, validation, tmp_path / "broken", resume=stop != 2, report=killer)
     train(config, training, validation, tmp_path / "broken", resume=True)
-    assert weights(tmp_path / "whole") == weights(tmp_path / "broken")
-    for name in ("log.jsonl", "model/weights.safetensors", "model/spec.json"):
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes()
+    assert same(tmp_path / "whole", tmp_path / "broken")
 
 
 def test_mining_survives_a_stop(
@@ -115,9 +130,9 @@ def test_mining_survives_a_stop(
 ) -> None:
     """Mined after the first epoch and the second; stopped within the second, and while the third is mined."""
     mining = dataclasses.replace(config, neighbours=4, mine_every=1)
-    told: list[str] = []
-    train(mining, training, validation, tmp_path / "whole", preparing=lambda what, *_: told.append(what))
-    assert told.count("mining") == 4
+    done: list[str] = []
+    train(mining, training, validation, tmp_path / "whole", preparing=lambda what, *_: done.append(what))
+    assert done.count("mining") == 4
 
     class Killed(Exception):
         pass
@@ -138,7 +153,7 @@ def test_mining_survives_a_stop(
     train(mining, training, validation, broken, resume=True)
     assert weights(tmp_path / "whole") == weights(broken)
     assert sorted(path.name for path in broken.iterdir()) == [
-        "checkpoint.safetensors", "config.json", "log.jsonl", "model",
+        "checkpoint.safetensors", "config.json", "environment.jsonl", "log.jsonl", "model",
     ]  # fmt: skip
     train(config, training, validation, tmp_path / "mixed")
     assert weights(tmp_path / "whole") != weights(tmp_path / "mixed")
@@ -159,12 +174,10 @@ def test_stopped_while_it_validates_is_unbroken(
 
     for resume in (False, True):
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr("geoloc.train.score_pairs", killed)
+            patch.setattr("geoloc.validate.score_pairs", killed)
             train(config, training, validation, tmp_path / "broken", resume=resume)
     train(config, training, validation, tmp_path / "broken", resume=True)
-    assert weights(tmp_path / "whole") == weights(tmp_path / "broken")
-    for name in ("log.jsonl", "model/spec.json"):
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes()
+    assert same(tmp_path / "whole", tmp_path / "broken")
 
 
 def test_sigkilled_and_resumed_is_unbroken(tmp_path: Path) -> None:
