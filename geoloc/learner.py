@@ -90,8 +90,8 @@ def optimizer_of(learner: Learner, config: TrainConfig) -> torch.optim.Optimizer
     depth: dict[nn.Parameter, int] = {}
     for backbone in backbones(learner.encoder) if config.layer_decay < 1 else []:
         layers = _layers(backbone, config.model, coarse=False)
-        below = 1 + max(layers.values())
-        depth |= {value: below - layers[name] for name, value in backbone.named_parameters()}
+        below = 1 + _last(layers, backbone, config.model)
+        depth |= {value: max(0, below - layers[name]) for name, value in backbone.named_parameters()}
     groups: dict[int, list[nn.Parameter]] = {}
     for value in learner.parameters():
         if value.requires_grad:
@@ -141,6 +141,15 @@ def _layers(backbone: nn.Module, spec: EncoderSpec, *, coarse: bool) -> dict[str
     found = timm.models.group_parameters(whole, whole.group_matcher(coarse=coarse), reverse=True)  # type: ignore[operator]
     by_name = {plain_name(name): layer for name, layer in found.items()}
     return {name: by_name[plain_name(name)] for name, _ in backbone.named_parameters()}
+
+
+def _last(layers: dict[str, int], backbone: nn.Module, spec: EncoderSpec) -> int:
+    """The layer that the head is fed by; timm keeps some that come after it."""
+    if spec.head == "pooled":
+        return max(layers.values())
+    tapped = plain_name(backbone.feature_info.info[spec.stage]["module"])  # type: ignore[union-attr, index]
+    fed = (layer for name, layer in layers.items() if plain_name(name).startswith(f"{tapped}_"))
+    return max(fed, default=max(layers.values()))
 
 
 def checkpointed(encoder: TwinEncoder) -> None:
