@@ -81,13 +81,22 @@ class Ranks:
 ALONE = Ranks()
 
 
+def writes() -> bool:
+    """Whether this process is the one of its run that writes; true of one that torchrun did not start."""
+    return not _of_torchrun() or os.environ["RANK"] == "0"
+
+
+def _of_torchrun() -> bool:
+    return os.environ.keys() >= STARTED_BY_TORCHRUN and os.environ["WORLD_SIZE"] != "1"
+
+
 @contextmanager
 def all_ranks() -> Iterator[Ranks]:
     """Join the other processes where torchrun started this one.
 
     Over NCCL with a GPU each, else over gloo. Raises DataError for more processes than GPUs.
     """
-    if not os.environ.keys() >= STARTED_BY_TORCHRUN or os.environ["WORLD_SIZE"] == "1":
+    if not _of_torchrun():
         yield ALONE
         return
     if torch.cuda.is_available():
@@ -129,7 +138,7 @@ def _norm_over_all(
 ) -> Float[Tensor, "b c *hw"]:
     if not norm.training:
         return type(norm).forward(norm, images)
-    wide = images.float()
+    wide = images.to(torch.promote_types(images.dtype, torch.float32))
     own = torch.stack(torch.var_mean(wide, [0, *range(2, images.ndim)], correction=0))
     variances, means = _Gathered.apply(own[None], ranks).unbind(dim=1)  # type: ignore[no-untyped-call]
     mean, variance = means.mean(dim=0), variances.mean(dim=0) + means.var(dim=0, correction=0)

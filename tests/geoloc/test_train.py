@@ -6,10 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from geoloc.augment import Augmentation
-from geoloc.errors import DataError, ModelError
+from geoloc.batch_order import batch_order
+from geoloc.errors import DataError, GeolocError, ModelError
 from geoloc.model import load_encoder, trained_towns
 from geoloc.pairs import PairTable
 from geoloc.read_ahead import read_ahead
@@ -220,13 +224,134 @@ def test_refusals(config: TrainConfig, training: PairTable, validation: PairTabl
         train(dataclasses.replace(config, epochs=1), training, validation, run, resume=True)
 
 
-def test_divergence_stops_and_keeps_the_checkpoint(
+def test_divergence_stops_and_names_the_batch(
     config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
 ) -> None:
     wild = dataclasses.replace(config, learning_rate=1e30, warmup=0.0)
-    with pytest.raises(DataError, match="loss became"):
+    with pytest.raises(DataError, match=r"became (nan|inf) at step 1; .*failed_batch.json"):
         train(wild, training, validation, tmp_path / "run")
-    assert (tmp_path / "run" / "config.json").exists()
+    failed = json.loads((tmp_path / "run" / "failed_batch.json").read_text())
+    rows = batch_order(wild, training, 0)[1]
+    assert failed["step"] == 1
+    assert [pair["street"] for pair in failed["pairs"]] == [str(training.pairs[row].street) for row in rows]
+    with safe_open(tmp_path / "run" / "checkpoint.safetensors", "pt") as kept:
+        assert json.loads(kept.metadata()["state"])["step"] == 1
+
+
+def test_a_full_disk_stops_cleanly_and_the_run_goes_on(
+    config: TrainConfig,
+    training: PairTable,
+    validation: PairTable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Full at the third checkpoint, whose temporary file is half-written: the second is still good."""
+    train(config, training, validation, tmp_path / "whole")
+    broken, write, done = tmp_path / "broken", Path.write_bytes, 0
+
+    def filling(path: Path, content: bytes) -> int:
+        nonlocal done
+        done += 1
+        if done == 3:
+            write(path, content[: len(content) // 2])
+            raise OSError(errno.ENOSPC, "full")
+        return write(path, content)
+
+    with monkeypatch.context() as patch, pytest.raises(GeolocError, match="disk is full"):
+        patch.setattr(Path, "write_bytes", filling)
+        train(config, training, validation, broken)
+    assert not [path for path in broken.iterdir() if path.name.startswith(".")]
+    with safe_open(broken / "checkpoint.safetensors", "pt") as kept:
+        assert json.loads(kept.metadata()["state"])["step"] == 2
+    train(config, training, validation, broken, resume=True)
+    assert same(tmp_path / "whole", broken)
+
+
+def test_every_option_resumes_exactly(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    """Chunks, an average, frozen stages, rates by layer and recomputing together; and what they leave."""
+    much = dataclasses.replace(
+        config, epochs=2, chunk=4, ema=0.5, frozen=1, layer_decay=0.7, recompute=True, log_every=3
+    )
+
+    class Killed(Exception):
+        pass
+
+    def killer(now: Progress) -> None:
+        if now.step == 6:
+            raise Killed
+
+    train(much, training, validation, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(much, training, validation, tmp_path / "broken", report=killer)
+    train(much, training, validation, tmp_path / "broken", resume=True)
+    assert same(tmp_path / "whole", tmp_path / "broken")
+    lines = told(tmp_path / "whole")
+    assert [line["step"] for line in lines] == [3, 4, 6, 8]
+    assert lines[0].keys() == {"step", "epoch", "loss", "learning_rate", "gradient_norm"}
+    assert not (tmp_path / "whole" / "decoded").exists()
+
+
+def test_the_average_is_what_is_validated_and_kept(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    averaged = dataclasses.replace(config, epochs=1, ema=0.9)
+    kept = load_encoder(train(averaged, training, validation, tmp_path / "run"))
+    state = load_file(tmp_path / "run" / "checkpoint.safetensors")
+    moved = 0.0
+    for name, value in kept.state_dict().items():
+        assert torch.allclose(value.float(), state[f"model.average.{name}"].half().float(), atol=1e-6), name
+        moved += float((value.float() - state[f"model.encoder.{name}"].float()).abs().sum())
+    assert moved > 1
+    (line,) = [line for line in read_log(tmp_path / "run") if "recall@1" in line]
+    scores = evaluate_table(kept, validation, [VALIDATION]).scored[0].figures.values
+    assert scores["recall@1"] == pytest.approx(line["recall@1"], abs=1 / 16)
+    train(dataclasses.replace(averaged, ema=0.0), training, validation, tmp_path / "plain")
+    plain = load_file(tmp_path / "plain" / "checkpoint.safetensors")
+    assert all(torch.equal(value, state[name]) for name, value in plain.items() if "optimizer" not in name)
+
+
+def test_a_run_of_an_older_version_goes_on(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    """Its settings lack what was added since, its log has epochs only."""
+    train(config, training, validation, tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    def killer(now: Progress) -> None:
+        if now.step == 6:
+            raise Killed
+
+    old = tmp_path / "old"
+    with pytest.raises(Killed):
+        train(config, training, validation, old, report=killer)
+    (old / "environment.jsonl").unlink()
+    settings = json.loads((old / "config.json").read_text())
+    for name in ("chunk", "ema", "weights", "frozen", "layer_decay", "recompute", "compiled"):
+        del settings[name]
+    (old / "config.json").write_text(json.dumps(settings))
+    train(config, training, validation, old, resume=True)
+    assert same(tmp_path / "whole", old)
+
+
+def test_pretrained_weights_set_the_beginning_and_the_normalisation(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    """With a rate of nearly nothing the backbone is still the file's; to go on, the file is not asked for."""
+    whole = timm.create_model("test_resnet", pretrained=False)
+    save_file(whole.state_dict(), tmp_path / "weights.safetensors")
+    still = dataclasses.replace(
+        config, epochs=1, weights=str(tmp_path / "weights.safetensors"), learning_rate=1e-12, weight_decay=0.0
+    )
+    kept = load_encoder(train(still, training, validation, tmp_path / "run"))
+    assert kept.spec.mean == timm.models.get_pretrained_cfg("test_resnet").mean
+    for name, value in kept.satellite.backbone.named_parameters():  # type: ignore[union-attr]
+        assert torch.allclose(value, whole.state_dict()[name], atol=1e-3), name
+    (tmp_path / "weights.safetensors").unlink()
+    train(still, training, validation, tmp_path / "run", resume=True)
 
 
 def test_goes_on_from_a_model(
