@@ -147,7 +147,7 @@ def _last(layers: dict[str, int], backbone: nn.Module, spec: EncoderSpec) -> int
     """The layer that the head is fed by; timm keeps some that come after it."""
     if spec.head == "pooled":
         return max(layers.values())
-    tapped = plain_name(backbone.feature_info.info[spec.stage]["module"])  # type: ignore[union-attr, index]
+    tapped = plain_name(backbone.feature_info.info[spec.stage]["module"])  # type: ignore[union-attr, index, arg-type]
     fed = (layer for name, layer in layers.items() if plain_name(name).startswith(f"{tapped}_"))
     return max(fed, default=max(layers.values()))
 

@@ -55,6 +55,6 @@ def _draw(
     axes.grid(color=LINE, linewidth=0.8)
     axes.tick_params(labelsize=7)
     axes.set_title(title, loc="left", color=INK, fontsize=9, fontweight="bold")
-    x, y = [line["step"] for line in lines], [line.get(name) for line in lines]
+    x, y = [line["step"] for line in lines], [float(line[name]) for line in lines]
     marker = "o" if len(x) < 40 else None
     axes.plot(x, y, color=colour, label=label, linewidth=width, marker=marker, markersize=3)

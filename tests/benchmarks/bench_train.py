@@ -105,7 +105,7 @@ def write_pairs(folder: Path, n: int) -> list[Pair]:
     return pairs
 
 
-def print_waiting(n: int = 512) -> None:
+def print_waiting(n: int = 256) -> None:
     """The default recipe, an epoch after another has warmed it."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -69,4 +69,4 @@ def steps(variant: str) -> tuple[dict[str, Tensor], Tensor]:
             mine = parts_of(b, told.chunk, ranks)[ranks.rank]
             parts = [vary(canvases[rows], tiles[rows], spec, drawn.of(rows)) for rows in mine]
             losses.append(stepper.step(parts, len(mine), close, number, number)[0])
-    return learner.state_dict(), torch.tensor(losses)
+    return {name: value.clone() for name, value in learner.state_dict().items()}, torch.tensor(losses)
