@@ -1,4 +1,6 @@
 import dataclasses
+import errno
+import json
 import signal
 import subprocess
 import sys
