@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from geoloc.atomic import atomic_path
 from geoloc.run_folder import read_log
@@ -43,7 +43,9 @@ def learning_curves(lines: Lines) -> Figure:
     _draw(norm, "Norm of the gradient", steps, "gradient_norm", COLOURS[0], width=0.8)
     for axes in (loss, recall):
         axes.legend(frameon=False, labelcolor=INK, fontsize=7)
+    norm.set_yscale("log")
     for axes in (rate, norm):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("step", color=SOFT, fontsize=8)
     return figure
 
