@@ -37,10 +37,12 @@ def epoch_steps(
     steps, lonlats = config.epochs * len(order), lonlats_of(run.pairs)
     epoch, done = divmod(state.step, len(order))
     parts = parts_of(config.batch, config.chunk, ranks)
+    once = parts[ranks.rank]
+    needed = once if len(once) == 1 else np.concatenate([once, once])
     jobs = (
         (step, places, rows[places])
         for step, rows in enumerate(order[done:], state.step)
-        for places in parts[ranks.rank]
+        for places in needed
     )
     coming = Timed(read_ahead(partial(_vary, config, decoded), jobs))
     stepper.learner.train()
@@ -48,8 +50,8 @@ def epoch_steps(
     for rows in order[done:, parts.ravel()]:
         rate = set_rate(stepper.optimizer, config, state.step, steps)
         close = near(lonlats[rows], lonlats[rows], config.apart_m).to(stepper.device)
-        mine = (next(coming) for _ in parts[0])
-        loss, norm = stepper.step(mine, len(parts[0]), close, config.seed + state.step, state.step)
+        mine = (next(coming) for _ in needed)
+        loss, norm = stepper.step(mine, len(once), close, config.seed + state.step, state.step)
         if not (math.isfinite(loss) and (math.isfinite(norm) or stepper.scaler.is_enabled())):
             _stop(run, state.step, loss, norm, rows)
         state = state.stepped(loss, stepper.loss_scale or state.loss_scale)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -69,8 +70,9 @@ class Stepper:
     ) -> tuple[float, float]:
         """Learn from a batch of which `parts` are this process's; the loss, and the gradient's norm.
 
-        close: of the whole batch, in the order of `parts_of`. number: of the step. Where loss or norm are
-        not finite nothing is learnt, unless float16's scale will shrink until they are.
+        parts: all chunks, and if they are several all of them once more, so that none is kept. close: of
+        the whole batch, in the order of `parts_of`. number: of the step. Where loss or norm are not finite
+        nothing is learnt, unless float16's scale will shrink until they are.
         """
         loss = self.gradients(parts, chunks, close, seed)
         self.scaler.unscale_(self.optimizer)
@@ -83,26 +85,26 @@ class Stepper:
 
     def gradients(self, parts: Iterable[Varied], chunks: int, close: Bool[Tensor, "b b"], seed: int) -> float:
         """The loss of a batch, and its gradient in the learner's parameters, by float16's scale."""
-        kept, found = [], []
+        coming, asked, found = iter(parts), [], []
         with nullcontext() if chunks == 1 else _without_graph(self.learner.encoder):
-            for number, part in enumerate(parts):
-                kept.append(part)
+            for number, part in enumerate(islice(coming, chunks)):
+                asked.append(Queries(part.turn, part.owner, part.windows))
                 found.append(self._bins(part, number, seed))
         street, satellite = (
             self.ranks.gather(torch.cat([bins[view].detach() for bins in found])).requires_grad_()
             for view in (0, 1)
         )
         torch.manual_seed(seed)
-        loss = self.learner.objective(street, satellite, self._queries(kept, close.device), close)
+        loss = self.learner.objective(street, satellite, self._queries(asked, close.device), close)
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()
         for value in self.learner.objective.parameters():
             if value.grad is not None:
                 value.grad /= self.ranks.world
-        start = self.ranks.rank * sum(len(part.turn) for part in kept)
-        for number, part in enumerate(kept):
-            bins = found[number] if chunks == 1 else self._bins(part, number, seed)
-            rows = slice(start, start := start + len(part.turn))
+        again = found if chunks == 1 else (self._bins(part, i, seed) for i, part in enumerate(coming))
+        start = self.ranks.rank * len(street) // self.ranks.world
+        for bins in islice(again, chunks):
+            rows = slice(start, start := start + len(bins[0]))
             with _same_buffers(self.learner.encoder) if self.recompute else nullcontext():
                 torch.autograd.backward(bins, (street.grad[rows], satellite.grad[rows]))  # type: ignore[index]
         self.ranks.add_gradients(self.learner.parameters())
@@ -115,7 +117,7 @@ class Stepper:
         with torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32):
             return self.encode(self.learner.encoder, part.street.to(device), part.satellite.to(device))
 
-    def _queries(self, parts: list[Varied], device: torch.device) -> Queries:
+    def _queries(self, parts: list[Queries], device: torch.device) -> Queries:
         """What the whole batch is asked, in the order of its embeddings."""
         sizes = [len(part.turn) for part in parts]
         starts = np.cumsum([self.ranks.rank * sum(sizes), *sizes]).tolist()

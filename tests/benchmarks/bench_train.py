@@ -1,6 +1,6 @@
 """What a batch costs in memory, and what a step waits for.
 
-A batch of 1,024 pairs by cached gradients, 16 pairs at a time, against plain training with batches of 64 and
+A batch of 1,024 pairs by cached gradients, 32 pairs at a time, against plain training with batches of 64 and
 of 1,024, each in a process of its own: printed is the most memory that each ever held, above what it held
 when its model was built. Then a run of `train` as it is: the share of its time that it waits for data, and
 the processor time that varying a batch takes beside that of the whole step.
@@ -59,7 +59,8 @@ def parts(config: TrainConfig) -> Iterator[Varied]:
         drawn = draw(config.batch, spec, config.augmentation, np.random.default_rng(number))
         return vary(canvases, tiles, spec, drawn.of(np.arange(size)))
 
-    return read_ahead(make, range(STEPS * config.batch // size))
+    chunks = config.batch // size
+    return read_ahead(make, range(STEPS * chunks * min(2, chunks)))
 
 
 def held_mib() -> float:
@@ -77,12 +78,13 @@ def measure(config: TrainConfig) -> None:
     coming, chunks = parts(config), config.batch // (config.chunk or config.batch)
     before, began = held_mib(), time.monotonic()
     for number in range(STEPS):
-        stepper.step((next(coming) for _ in range(chunks)), chunks, close, number, number)
+        mine = (next(coming) for _ in range(chunks * min(2, chunks)))
+        stepper.step(mine, chunks, close, number, number)
     print(held_mib() - before, (time.monotonic() - began) / STEPS)
 
 
 def print_memory(arguments: argparse.Namespace) -> None:
-    sizes = [(64, 0), (1024, 16)] + ([(1024, 0)] if arguments.plain_1024 else [])
+    sizes = [(64, 0), (1024, 32)] + ([(1024, 0)] if arguments.plain_1024 else [])
     for batch, chunk in sizes:
         words = ["--measure", str(batch), str(chunk), "--backbone", arguments.backbone]
         words += ["--threads", str(arguments.threads), "--bins", str(arguments.bins)]

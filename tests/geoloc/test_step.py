@@ -86,7 +86,7 @@ def test_chunks_have_the_gradient_of_the_batch(
     config = dataclasses.replace(config_of(tiny_spec, shared=shared), loss=loss)  # type: ignore[arg-type]
     learner = learner_of(config)
     wanted, theirs = plain(learner, chunks_of(config, B))
-    got = stepper_of(learner, config).gradients(chunks_of(config, size), B // size, FAR, seed=3)
+    got = stepper_of(learner, config).gradients(chunks_of(config, size) * 2, B // size, FAR, seed=3)
     assert got == pytest.approx(wanted, rel=1e-5)
     assert max(float(one.abs().max()) for one in theirs.values()) > 1e-2
     assert_close(gradients_of(learner), theirs)
@@ -100,7 +100,7 @@ def test_a_batch_norm_sees_chunks(tiny_spec: EncoderSpec) -> None:
     once = copy.deepcopy(learner)
     for part in batch:
         both_views(once.encoder, part.street, part.satellite)
-    assert stepper_of(learner, config).gradients(batch, 3, FAR, seed=3) == pytest.approx(wanted, rel=1e-5)
+    assert stepper_of(learner, config).gradients(batch * 2, 3, FAR, seed=3) == pytest.approx(wanted, rel=1e-5)
     assert_close(gradients_of(learner), theirs)
     for (name, ours), want in zip(learner.encoder.named_buffers(), once.encoder.buffers(), strict=True):
         assert torch.allclose(ours.float(), want.float(), atol=1e-6), name
@@ -114,16 +114,16 @@ def test_random_layers_draw_the_same_twice(tiny_spec: EncoderSpec) -> None:
     for view in (learner.encoder.street, learner.encoder.satellite):
         view.head = nn.Sequential(nn.Dropout(0.5), view.head)  # type: ignore[assignment]
     stepper, batch = stepper_of(learner, config), chunks_of(config, 4)
-    before = stepper.gradients(batch, 3, FAR, seed=3)
+    before = stepper.gradients(batch * 2, 3, FAR, seed=3)
     gradients = gradients_of(learner)
     weight = learner.encoder.street.head[1].bias  # type: ignore[index, union-attr]
     along = gradients["encoder.street.head.1.bias"]
     weight.data += 1e-4 * along  # type: ignore[operator, union-attr]
-    after = stepper.gradients(batch, 3, FAR, seed=3)
+    after = stepper.gradients(batch * 2, 3, FAR, seed=3)
     weight.data -= 2e-4 * along  # type: ignore[operator, union-attr]
-    rise = (after - stepper.gradients(batch, 3, FAR, seed=3)) / 2e-4
+    rise = (after - stepper.gradients(batch * 2, 3, FAR, seed=3)) / 2e-4
     assert rise == pytest.approx(float(along.square().sum()), rel=0.01)
-    assert stepper.gradients(batch, 3, FAR, seed=4) != pytest.approx(before, rel=1e-4)
+    assert stepper.gradients(batch * 2, 3, FAR, seed=4) != pytest.approx(before, rel=1e-4)
 
 
 @pytest.mark.parametrize(("backbone", "stage"), [("test_resnet", 3), ("test_convnext", 2)])
@@ -148,7 +148,7 @@ def test_recomputing_changes_nothing_but_the_memory(
             for view in both_views(copy.deepcopy(learner).encoder, batch[0].street, batch[0].satellite):
                 assert view.requires_grad
         kept[recompute] = held
-        stepper_of(learner, config, recompute=bool(recompute)).gradients(batch, B // size, FAR, seed=3)
+        stepper_of(learner, config, recompute=bool(recompute)).gradients(batch * 2, B // size, FAR, seed=3)
     assert kept[1] < 0.8 * kept[0]
     assert_close(gradients_of(learners[1]), gradients_of(learners[0]))
     for (name, ours), want in zip(learners[1].named_buffers(), learners[0].buffers(), strict=True):
@@ -188,5 +188,5 @@ def test_compiled_has_the_gradient_of_the_plain(tiny_spec: EncoderSpec) -> None:
     learner = learner_of(config)
     wanted, theirs = plain(learner, chunks_of(config, B))
     stepper = stepper_of(learner, config, encode=torch.compile(both_views))
-    assert stepper.gradients(chunks_of(config, 4), 3, FAR, seed=3) == pytest.approx(wanted, rel=1e-4)
+    assert stepper.gradients(chunks_of(config, 4) * 2, 3, FAR, seed=3) == pytest.approx(wanted, rel=1e-4)
     assert_close(gradients_of(learner), theirs)

@@ -68,5 +68,5 @@ def steps(variant: str) -> tuple[dict[str, Tensor], Tensor]:
             drawn = draw(b, spec, told.augmentation, np.random.default_rng(number))
             mine = parts_of(b, told.chunk, ranks)[ranks.rank]
             parts = [vary(canvases[rows], tiles[rows], spec, drawn.of(rows)) for rows in mine]
-            losses.append(stepper.step(parts, len(mine), close, number, number)[0])
+            losses.append(stepper.step(parts * 2, len(mine), close, number, number)[0])
     return {name: value.clone() for name, value in learner.state_dict().items()}, torch.tensor(losses)
