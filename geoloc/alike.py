@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Float32, Int64
+from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from geoloc.encoder import TwinEncoder
-from geoloc.places import M_PER_DEG
+from geoloc.negatives import Negatives
 
 WINDOW = 4
 """One 4th of a panorama, 90 degrees, is asked."""
@@ -19,21 +19,20 @@ CHUNK = 512
 def alike(
     encoder: TwinEncoder,
     loaded: Iterable[tuple[Tensor, Tensor]],
-    lonlats: Float[np.ndarray, "n 2"],
+    negatives: Negatives,
     k: int,
     *,
-    apart_m: float,
     seed: int,
     dtype: torch.dtype = torch.float32,
     report: Callable[[int, int], None] = lambda *_: None,
 ) -> Int64[np.ndarray, "n k"]:
-    """The k pairs whose tiles answer each pair's street view best, without those nearer than apart_m.
+    """The k pairs whose tiles answer each pair's street view best, of those that are its negatives.
 
     loaded: the pairs' canvases and tiles, by batches. Asked is a window of 90 degrees in a direction drawn
     from the seed, at unknown heading: what is hard to tell apart in a whole panorama is hard anywhere. The
     similarity sampling of Sample4Geo (Deuser et al. 2023), over the whole set in blocks of 512 rows.
     """
-    n, bins = len(lonlats), encoder.spec.azimuth_bins
+    n, bins = len(negatives.place), encoder.spec.azimuth_bins
     width = max(1, bins // WINDOW)
     k = min(k, n - 1)
     starts = torch.from_numpy(np.random.default_rng(seed).integers(bins, size=n))
@@ -42,8 +41,8 @@ def alike(
     for start in range(0, n, CHUNK):
         rows = slice(start, min(n, start + CHUNK))
         scores = _best_turn(views[rows], tiles)
-        scores[near(lonlats[rows], lonlats, apart_m).to(scores.device)] = -torch.inf
-        scores[torch.arange(len(scores)), torch.arange(rows.start, rows.stop)] = -torch.inf
+        views_of = np.arange(rows.start, rows.stop)
+        scores[negatives.close(views_of, np.arange(n)).to(scores.device)] = -torch.inf
         found.append(scores.topk(k, dim=1).indices.cpu())
         report(n + rows.stop, 2 * n)
     return torch.cat(found).numpy()
@@ -81,12 +80,3 @@ def _best_turn(views: Float[Tensor, "q w c"], tiles: Float[Tensor, "n a c"]) -> 
         window = ring[:, turn : turn + width].flatten(1)
         torch.maximum(best, views.flatten(1) @ window.T, out=best)
     return best
-
-
-def near(
-    these: Float[np.ndarray, "m 2"], those: Float[np.ndarray, "n 2"], apart_m: float
-) -> Bool[Tensor, "m n"]:
-    """Which of two lists of lonlats are nearer to each other than apart_m; unknown places (NaN) are far."""
-    east, north = ((these[:, None, axis] - those[:, axis]) * M_PER_DEG for axis in (0, 1))
-    east *= np.cos(np.radians(these[:, 1:]))
-    return torch.from_numpy(np.hypot(east, north) < apart_m)

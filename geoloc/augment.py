@@ -1,12 +1,12 @@
 """What training varies on a batch of pairs: place, heading, tilt, field of view, colours."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from geoloc.encoder import seen_bins
@@ -43,65 +43,135 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
-class Varied:
-    """A batch ready for the encoders. Query i is street view owner[i] seen through windows[i]: azimuth bins
+class Queries:
+    """What a batch of b street views is asked: query i is view owner[i] seen through windows[i], azimuth bins
     that the view shows.
 
     turn: by how many bins each canvas must be rolled to lie as its tile does.
     """
 
-    street: Float[Tensor, "b 4 h w"]
-    satellite: Float[Tensor, "b 3 s s"]
     turn: Float[Tensor, " b"]
     owner: Int64[Tensor, " q"]
     windows: Float[Tensor, "q a"]
+
+
+@dataclass(frozen=True)
+class Varied(Queries):
+    """A batch ready for the encoders."""
+
+    street: Float[Tensor, "b 4 h w"]
+    satellite: Float[Tensor, "b 3 s s"]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What chance decides for a batch, before a pixel is touched: any part of it can be varied on its own.
+
+    Every array's rows are the batch's. Windows are those that a canvas is cut to, as many as counts says;
+    parts: the first bins of the half and of the quarter that whole panoramas are asked for as well.
+    """
+
+    turn: Float[np.ndarray, " b"]
+    lean_rad: Float[np.ndarray, " b"]
+    towards_rad: Float[np.ndarray, " b"]
+    whole: Bool[np.ndarray, " b"]
+    counts: Int64[np.ndarray, " b"]
+    hfov_deg: Float[np.ndarray, "b n"]
+    centre_deg: Float[np.ndarray, "b n"]
+    half_height_deg: Float[np.ndarray, "b n"]
+    pitch_deg: Float[np.ndarray, "b n"]
+    street_tint: Float[np.ndarray, "b 2 3"]
+    satellite_tint: Float[np.ndarray, "b 2 3"]
+    off_px: Float[np.ndarray, "b 2"]
+    parts: tuple[int, ...]
+
+    def of(self, rows: Int64[np.ndarray, " c"]) -> "Drawn":
+        """Of some of the batch."""
+        arrays = {name: value[rows] for name, value in vars(self).items() if name != "parts"}
+        return replace(self, **arrays)
+
+
+def draw(b: int, spec: EncoderSpec, how: Augmentation, rng: np.random.Generator) -> Drawn:
+    """All that chance decides for a batch of b pairs."""
+    bins = spec.azimuth_bins
+    turn = rng.uniform(0, bins, b)
+    lean_rad = np.radians(rng.uniform(0, 1, b) ** 2 * how.tilt_deg)
+    towards_rad = rng.uniform(-math.pi, math.pi, b)
+    layout = rng.choice(len(LAYOUTS), b, p=np.array(how.layouts) / sum(how.layouts))
+    counts = np.array([count if bins > 1 else 1 for count, _ in LAYOUTS])[layout]
+    low, high = np.array([widths for _, widths in LAYOUTS])[layout].T
+    start = rng.uniform(0, 360, b)
+    windows = []
+    for number in range(counts.max(initial=1)):
+        hfov = rng.uniform(low, high)
+        centre = start + number * 360 / counts + rng.uniform(-10, 10, b)
+        half = np.where(
+            (rng.uniform(size=b) < how.photo) & (layout >= 2), rng.uniform(*how.photo_half_deg, b), 90
+        )
+        windows.append((hfov, centre, half, rng.normal(0, 4, b)))
+    hfov_deg, centre_deg, half_height_deg, pitch_deg = np.array(windows).transpose(1, 2, 0)
+    return Drawn(
+        turn=turn,
+        lean_rad=lean_rad,
+        towards_rad=towards_rad,
+        whole=layout == 0,
+        counts=counts,
+        hfov_deg=hfov_deg,
+        centre_deg=centre_deg,
+        half_height_deg=half_height_deg,
+        pitch_deg=pitch_deg,
+        parts=tuple(int(rng.integers(bins)) for _ in PARTS) if bins >= max(PARTS) else (),
+        street_tint=_tint(b, how.colour, 0.5, rng),
+        off_px=rng.uniform(-1, 1, (b, 2)) * how.shift_m * spec.satellite_px / spec.footprint_m,
+        satellite_tint=_tint(b, how.colour, 1.0, rng),
+    )
+
+
+def _tint(b: int, strength: float, lift: float, rng: np.random.Generator) -> Float[np.ndarray, "b 2 3"]:
+    """By what each channel is multiplied, and what is added to it."""
+    gain = rng.normal(1, strength / 2, (b, 3))
+    return np.stack([gain, rng.normal(0, lift * strength, (b, 3))], axis=1)
 
 
 def vary(
     canvases: UInt8[np.ndarray, "b 4 t w"],
     tiles: UInt8[np.ndarray, "b r r 3"],
     spec: EncoderSpec,
-    how: Augmentation,
-    rng: np.random.Generator,
+    drawn: Drawn,
 ) -> Varied:
-    """Vary a batch of decoded pairs (see `decode_pairs`): canvases taller, tiles wider than the spec's."""
-    b = len(canvases)
-    turn = rng.uniform(0, spec.azimuth_bins, b)
-    street = _tilted(canvases, spec, turn * 360 / spec.azimuth_bins, how.tilt_deg, rng)
-    layout = rng.choice(len(LAYOUTS), b, p=np.array(how.layouts) / sum(how.layouts))
-    masks, owners, windows = _cut(layout, spec, how, rng)
+    """Vary decoded pairs (see `decode_pairs`) as drawn: canvases taller, tiles wider than the spec's."""
+    street = _tilted(canvases, spec, drawn)
+    masks, owners, windows = _cut(spec, drawn)
     seen = street[:, 3:] * masks[:, None]
     shown = seen_bins(seen[:, 0], spec.azimuth_bins)[owners]
     windows = torch.where((windows * shown).any(dim=1, keepdim=True), windows * shown, shown)
-    colours = _tinted(normalise(street[:, :3], spec), how.colour, 0.5, rng)
-    satellite = normalise(torch.from_numpy(_moved(tiles, spec, how, rng)).permute(0, 3, 1, 2) / 255, spec)
+    colours = _tinted(normalise(street[:, :3], spec), drawn.street_tint)
+    moved = torch.from_numpy(_moved(tiles, spec, drawn.off_px)).permute(0, 3, 1, 2)
     return Varied(
         street=torch.cat([colours * seen, seen], dim=1),
-        satellite=_tinted(satellite, how.colour, 1.0, rng),
-        turn=torch.from_numpy(-turn).float(),
+        satellite=_tinted(normalise(moved / 255, spec), drawn.satellite_tint),
+        turn=torch.from_numpy(-drawn.turn).float(),
         owner=owners,
         windows=windows,
     )
 
 
 def _tilted(
-    canvases: UInt8[np.ndarray, "b 4 t w"],
-    spec: EncoderSpec,
-    turn_deg: np.ndarray,
-    tilt_deg: float,
-    rng: np.random.Generator,
+    canvases: UInt8[np.ndarray, "b 4 t w"], spec: EncoderSpec, drawn: Drawn
 ) -> Float[Tensor, "b 4 h w"]:
-    """The canvases as a camera sees them that looks turn_deg off and leans towards any azimuth."""
+    """The canvases as a camera sees them that is turned and leans towards any azimuth."""
     b, _, tall, w = canvases.shape
     h = spec.street_hw[0]
-    lean = torch.from_numpy(np.radians(rng.uniform(0, 1, b) ** 2 * tilt_deg)).float()[:, None, None]
-    towards = torch.from_numpy(rng.uniform(-math.pi, math.pi, b)).float()[:, None, None]
+    turn_deg = drawn.turn * 360 / spec.azimuth_bins
+    lean, towards, turned = (
+        torch.from_numpy(angle).float()[:, None, None]
+        for angle in (drawn.lean_rad, drawn.towards_rad, np.radians(turn_deg))
+    )
     up = torch.deg2rad(elevations_deg(spec)).float()[None, :, None]
     across = torch.deg2rad(azimuths_deg(spec)).float()[None, None, :] - towards
     ahead, side, top = up.cos() * across.cos(), up.cos() * across.sin(), up.sin().expand(1, h, w)
     source_up = torch.asin((top * lean.cos() - ahead * lean.sin()).clamp(-1, 1))
     source_across = torch.atan2(side.expand(b, h, w), ahead * lean.cos() + top * lean.sin())
-    turned = torch.from_numpy(np.radians(turn_deg)).float()[:, None, None]
     x_px = torch.remainder((source_across + towards - turned) / (2 * math.pi) + 0.5, 1) * w
     rows_per_rad = h / math.radians(spec.street_elevation_deg[1] - spec.street_elevation_deg[0])
     middle = math.radians(sum(spec.street_elevation_deg) / 2)
@@ -115,32 +185,30 @@ def _tilted(
 
 
 def _cut(
-    layout: Int64[np.ndarray, " b"], spec: EncoderSpec, how: Augmentation, rng: np.random.Generator
+    spec: EncoderSpec, drawn: Drawn
 ) -> tuple[Float[Tensor, "b h w"], Int64[Tensor, " q"], Float[Tensor, "q a"]]:
     """What is left of every canvas, and the queries in it: whose they are, and their azimuth bins."""
-    b, bins = len(layout), spec.azimuth_bins
-    counts = np.array([count if bins > 1 else 1 for count, _ in LAYOUTS])[layout]
-    low, high = np.array([widths for _, widths in LAYOUTS])[layout].T
-    start = rng.uniform(0, 360, b)
+    b, bins = len(drawn.turn), spec.azimuth_bins
     left = torch.zeros(b, *spec.street_hw)
     owners, windows = [], []
-    for number in range(counts.max(initial=1)):
-        hfov = rng.uniform(low, high)
-        centre = start + number * 360 / counts + rng.uniform(-10, 10, b)
-        half = np.where(
-            (rng.uniform(size=b) < how.photo) & (layout >= 2), rng.uniform(*how.photo_half_deg, b), 90
+    for number in range(drawn.hfov_deg.shape[1]):
+        mask = window_mask(
+            spec,
+            drawn.hfov_deg[:, number],
+            drawn.centre_deg[:, number],
+            drawn.half_height_deg[:, number],
+            drawn.pitch_deg[:, number],
         )
-        mask = window_mask(spec, hfov, centre, half, rng.normal(0, 4, b))
-        mask[torch.from_numpy(number >= counts)] = 0
+        mask[torch.from_numpy(number >= drawn.counts)] = 0
         left = torch.maximum(left, mask)
-        here = torch.from_numpy(np.flatnonzero(number < counts))
+        here = torch.from_numpy(np.flatnonzero(number < drawn.counts))
         owners.append(here)
         windows.append(seen_bins(mask[here], bins))
-    whole = torch.from_numpy(np.flatnonzero(layout == 0))
-    for parts in PARTS if bins >= max(PARTS) else ():
+    whole = torch.from_numpy(np.flatnonzero(drawn.whole))
+    for first, parts in zip(drawn.parts, PARTS, strict=False):
         part = torch.arange(bins) < bins // parts
         owners.append(whole)
-        windows.append(torch.roll(part, int(rng.integers(bins))).float().expand(len(whole), bins))
+        windows.append(torch.roll(part, first).float().expand(len(whole), bins))
     return left, torch.cat(owners), torch.cat(windows)
 
 
@@ -165,18 +233,14 @@ def window_mask(
 
 
 def _moved(
-    tiles: UInt8[np.ndarray, "b r r 3"], spec: EncoderSpec, how: Augmentation, rng: np.random.Generator
+    tiles: UInt8[np.ndarray, "b r r 3"], spec: EncoderSpec, off_px: Float[np.ndarray, "b 2"]
 ) -> UInt8[np.ndarray, "b s s 3"]:
-    """Tiles of the spec's size, cut shift_m or less off the middle of larger ones."""
+    """Tiles of the spec's size, cut off_px or less off the middle of larger ones."""
     side, spare = spec.satellite_px, tiles.shape[1] - spec.satellite_px
-    off_px = rng.uniform(-1, 1, (len(tiles), 2)) * how.shift_m * side / spec.footprint_m
     corners = np.clip(np.rint(spare / 2 + off_px), 0, spare).astype(int)
     return np.stack([tile[y : y + side, x : x + side] for tile, (x, y) in zip(tiles, corners, strict=True)])
 
 
-def _tinted(
-    images: Float[Tensor, "b 3 h w"], strength: float, lift: float, rng: np.random.Generator
-) -> Float[Tensor, "b 3 h w"]:
-    shape = (len(images), 3, 1, 1)
-    gain = torch.from_numpy(rng.normal(1, strength / 2, shape)).float()
-    return images * gain + torch.from_numpy(rng.normal(0, lift * strength, shape)).float()
+def _tinted(images: Float[Tensor, "b 3 h w"], tint: Float[np.ndarray, "b 2 3"]) -> Float[Tensor, "b 3 h w"]:
+    gain, lift = torch.from_numpy(tint).float()[..., None, None].unbind(dim=1)
+    return images * gain + lift

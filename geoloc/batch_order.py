@@ -1,11 +1,10 @@
 """Which pairs make which batch: mixed, from one neighbourhood, or those that the encoder confuses."""
 
-import math
-
 import numpy as np
 from jaxtyping import Float, Int64
 
 from geoloc.errors import DataError
+from geoloc.negatives import Negatives, lonlats_of
 from geoloc.pairs import PairTable
 from geoloc.recipe import TrainConfig
 
@@ -16,11 +15,12 @@ Alike = Int64[np.ndarray, "n k"]
 
 
 def batch_order(config: TrainConfig, table: PairTable, epoch: int, confused: Alike | None = None) -> Batches:
-    """The batches of an epoch, each pair in one at most.
+    """The batches of an epoch: each pair in one at most, no two of one place in any.
 
     Shuffled; with `neighbours` in groups of so many, from one neighbourhood of about a kilometre, or,
-    where `confused` is given (see `alike`), a pair and those it is taken for. Raises DataError where too few
-    pairs lie near each other.
+    where `confused` is given (see `alike`), a pair and those it is taken for: Sample4Geo's schedule is
+    the one until `mine_every` epochs are done, then the other. Raises DataError where too few pairs lie
+    near each other, or too few places are there.
     """
     rng = np.random.default_rng([config.seed, epoch])
     shuffled = rng.permutation(len(table.pairs))
@@ -36,13 +36,33 @@ def batch_order(config: TrainConfig, table: PairTable, epoch: int, confused: Ali
             f"No {config.neighbours} pairs lie within a kilometre often enough; set neighbours=0."
         )
     order = np.concatenate([groups[i] for i in rng.permutation(len(groups))])
-    return order[: len(order) // b * b].reshape(-1, b)
+    return _without_twins(order, Negatives.of(table, config.apart_m).place, b)
 
 
-def lonlats_of(table: PairTable) -> Float[np.ndarray, "n 2"]:
-    """Where each pair's camera stood, NaN where that is not known."""
-    nowhere = (math.nan, math.nan)
-    return np.array([(p.lonlat.lon, p.lonlat.lat) if p.lonlat else nowhere for p in table.pairs], np.float64)
+def _without_twins(order: Int64[np.ndarray, " n"], place: Int64[np.ndarray, " m"], b: int) -> Batches:
+    """n // b batches in this order; a pair whose place is in the batch already waits for the next.
+
+    What waits still when all are dealt misses the epoch, and pairs of other places come again in its stead.
+    """
+    if (places := len(np.unique(place[order]))) < b:
+        raise DataError(f"{places} different places do not fill a batch of {b}; set batch lower.")
+    batches, coming = [], iter(order.tolist())
+    waiting: dict[int, list[int]] = {}
+    for _ in range(len(order) // b):
+        batch: dict[int, int] = {}
+        for spot in list(waiting)[:b]:
+            batch[spot] = waiting[spot].pop(0)
+            if not waiting[spot]:
+                del waiting[spot]
+        while len(batch) < b and (pair := next(coming, None)) is not None:
+            if place[pair] in batch:
+                waiting.setdefault(place[pair], []).append(pair)
+            batch.setdefault(place[pair], pair)
+        for pair in order.tolist() if len(batch) < b else ():
+            if len(batch) < b:
+                batch.setdefault(place[pair], pair)
+        batches.append(list(batch.values()))
+    return np.array(batches)
 
 
 def _neighbours(

@@ -8,8 +8,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from geoloc.errors import ModelError
+from geoloc.heads import pooling
 from geoloc.polar import polar_form
-from geoloc.spec import EncoderSpec
+from geoloc.spec import MAP_HEADS, EncoderSpec
 from geoloc.torchvision_mend import mend_torchvision
 
 mend_torchvision()
@@ -25,34 +26,28 @@ class Encoder(nn.Module):
     ring: whether its images close on themselves left to right, as panoramas and polar forms do. The
     image is continued past both ends once, before the backbone, and the surplus columns are dropped
     from its feature maps: what padding every layer would do, at under half the cost. in_chans: 3, or 4
-    with the mask of what is seen.
+    with the mask of what is seen. hw: of its images, the spec's street_hw unless told otherwise.
     """
 
-    def __init__(self, spec: EncoderSpec, *, ring: bool, in_chans: int = 3) -> None:
+    def __init__(
+        self, spec: EncoderSpec, *, ring: bool, in_chans: int = 3, hw: tuple[int, int] | None = None
+    ) -> None:
         super().__init__()
-        dilated: dict[str, Any] = {"output_stride": spec.output_stride} if spec.output_stride else {}
-        try:
-            self.backbone = timm.create_model(
-                spec.backbone,
-                features_only=True,
-                out_indices=(spec.stage,),
-                in_chans=in_chans,
-                pretrained=False,
-                **dilated,
-            )
-        except Exception as cause:  # timm raises what it likes for a name or stage it does not have
-            raise ModelError(
-                f"timm has no feature maps of backbone {spec.backbone!r} at stage {spec.stage}: {cause}."
-            ) from cause
+        self.backbone = _feature_maps(spec, in_chans)
         (layer,) = self.backbone.feature_info.get_dicts()  # type: ignore[operator, union-attr]
-        rows, columns = (side // layer["reduction"] for side in spec.street_hw)
+        rows, columns = (side // layer["reduction"] for side in hw or spec.street_hw)
+        self.spare = -(-spec.street_hw[1] // WRAP // layer["reduction"]) if ring else 0
+        self.spare_px = self.spare * layer["reduction"]
+        if spec.head in MAP_HEADS:
+            self.pool = pooling(spec.head, layer["num_chs"], (rows, columns), spec.channels)
+            fits = self.pool.out == spec.channels
+            self.head = nn.Identity() if fits else nn.Conv1d(self.pool.out, spec.channels, kernel_size=1)
+            return
         if spec.polar and (rows < 1 or columns % spec.azimuth_bins):
             raise ModelError(
                 f"{spec.backbone} at stage {spec.stage} makes {columns} columns of {spec.street_hw[1]}, "
                 f"which {spec.azimuth_bins} azimuth bins do not divide."
             )
-        self.spare = -(-spec.street_hw[1] // WRAP // layer["reduction"]) if ring else 0
-        self.spare_px = self.spare * layer["reduction"]
         self.out_hw = (rows if spec.polar else 1, spec.azimuth_bins)
         self.head = nn.Conv1d(layer["num_chs"] * self.out_hw[0], spec.channels, kernel_size=1)
 
@@ -63,9 +58,29 @@ class Encoder(nn.Module):
             images = torch.cat(ends, dim=3).contiguous(memory_format=torch.channels_last)
         features = self.backbone(images)[-1]
         features = features[..., self.spare : features.shape[3] - self.spare]
+        if hasattr(self, "pool"):
+            return self.head(self.pool(features)[:, :, None])  # type: ignore[no-any-return]
         if features.shape[2:] != self.out_hw:
             features = F.adaptive_avg_pool2d(features, self.out_hw)
         return self.head(features.flatten(1, 2))  # type: ignore[no-any-return]
+
+
+def _feature_maps(spec: EncoderSpec, in_chans: int) -> nn.Module:
+    """timm's backbone up to the spec's stage. Raises ModelError."""
+    dilated: dict[str, Any] = {"output_stride": spec.output_stride} if spec.output_stride else {}
+    try:
+        return timm.create_model(
+            spec.backbone,
+            features_only=True,
+            out_indices=(spec.stage,),
+            in_chans=in_chans,
+            pretrained=False,
+            **dilated,
+        )
+    except Exception as cause:  # timm raises what it likes for a name or stage it does not have
+        raise ModelError(
+            f"timm has no feature maps of backbone {spec.backbone!r} at stage {spec.stage}: {cause}."
+        ) from cause
 
 
 class PooledEncoder(nn.Module):
@@ -76,22 +91,28 @@ class PooledEncoder(nn.Module):
 
     def __init__(self, spec: EncoderSpec, hw: tuple[int, int]) -> None:
         super().__init__()
-        classes = 0 if pooled_channels(spec.backbone) == spec.channels else spec.channels
-        sized: dict[str, Any] = {"img_size": hw} if spec.backbone.startswith(("vit", "deit")) else {}
-        self.backbone = timm.create_model(spec.backbone, pretrained=False, num_classes=classes, **sized)
+        how: dict[str, Any] = {"global_pool": "token"} if spec.head == "token" else {}
+        classes = 0 if pooled_channels(spec.backbone, **how) == spec.channels else spec.channels
+        if spec.backbone.startswith(("vit", "deit", "test_vit")):
+            how["img_size"] = hw
+        self.backbone = timm.create_model(spec.backbone, pretrained=False, num_classes=classes, **how)
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c 1"]:
         """The numbers of every image, not normalised."""
         return self.backbone(images)[:, :, None]  # type: ignore[no-any-return]
 
 
-def pooled_channels(backbone: str) -> int:
-    """How many numbers a backbone of timm's pools to. Raises ModelError."""
+def pooled_channels(backbone: str, **how: str) -> int:
+    """How many numbers a backbone of timm's pools to, by its own pooling or `global_pool`.
+
+    Raises ModelError.
+    """
     try:
         with torch.device("meta"):
-            return int(timm.create_model(backbone, pretrained=False, num_classes=0).num_features)  # type: ignore[arg-type]
+            return int(timm.create_model(backbone, pretrained=False, num_classes=0, **how).num_features)  # type: ignore[arg-type]
     except Exception as cause:  # timm raises what it likes for a name it does not have
-        raise ModelError(f"timm has no backbone {backbone!r} that can be pooled: {cause}.") from cause
+        pool = f"pooled by its {how['global_pool']}" if how else "pooled"
+        raise ModelError(f"timm has no backbone {backbone!r} that can be {pool}: {cause}") from cause
 
 
 class TwinEncoder(nn.Module):
@@ -108,14 +129,19 @@ class TwinEncoder(nn.Module):
         if not spec.polar and spec.azimuth_bins != 1:
             raise ModelError("Without the polar form a tile has no azimuths: azimuth_bins must be 1.")
         self.spec = spec
-        self.seen = 3 if spec.shared or spec.head == "pooled" else 4
-        if spec.head == "pooled":
-            tile_hw = spec.satellite_px, spec.satellite_px
+        tile_hw = spec.street_hw if spec.polar else (spec.satellite_px, spec.satellite_px)
+        whole = spec.head in ("pooled", "token")
+        if spec.head == "safa" and spec.shared and tile_hw != spec.street_hw:
+            raise ModelError(
+                "head 'safa' knows its map's size: shared weights want the polar form or images of one size."
+            )
+        self.seen = 3 if spec.shared or whole else 4
+        if whole:
             self.street: nn.Module = PooledEncoder(spec, spec.street_hw)
             self.satellite: nn.Module = self.street if spec.shared else PooledEncoder(spec, tile_hw)
         else:
             self.street = Encoder(spec, ring=spec.polar or not spec.shared, in_chans=self.seen)
-            self.satellite = self.street if spec.shared else Encoder(spec, ring=spec.polar)
+            self.satellite = self.street if spec.shared else Encoder(spec, ring=spec.polar, hw=tile_hw)
 
     def street_bins(self, batch: Float[Tensor, "b 4 h w"]) -> Float[Tensor, "b a c"]:
         """Vectors for every azimuth bin of canvases of `street_tensor`, seen or not, not normalised."""

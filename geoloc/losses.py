@@ -1,30 +1,9 @@
-"""Losses over a batch of pairs: row i of both views is one place."""
+"""InfoNCE over a batch of pairs; losses_pairs.py and losses_places.py hold the other losses."""
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
-
-from geoloc.errors import GeolocError
-
-
-def soft_margin_triplet(
-    street: Float[Tensor, "b d"], satellite: Float[Tensor, "b d"], weight: float = 10.0
-) -> Float[Tensor, ""]:
-    """Mean of log(1 + exp(weight (d_pos - d_neg))) over all b(b-1) triplets in both directions.
-
-    d is the squared distance of unit vectors, 2 - 2 s. Hu et al. 2018 (CVM-Net), eq. 4 with their
-    alpha as `weight`; 10 as in SAFA (Shi et al. 2019). Raises GeolocError for fewer than 2 pairs.
-    """
-    b = len(street)
-    if b < 2 or street.shape != satellite.shape:
-        raise GeolocError(f"A triplet needs two batches of one shape and 2 pairs or more, got {b}.")
-    distance = 2 - 2 * street @ satellite.T
-    positive = distance.diagonal()
-    others = ~torch.eye(b, dtype=torch.bool, device=street.device)
-    from_street = F.softplus(weight * (positive[:, None] - distance))[others]
-    from_satellite = F.softplus(weight * (positive[None, :] - distance))[others]
-    return (from_street.mean() + from_satellite.mean()) / 2
 
 
 def heading_infonce(
@@ -33,6 +12,7 @@ def heading_infonce(
     turn: Float[Tensor, " q"],
     temperature: Float[Tensor, ""] | float,
     near: Bool[Tensor, "b b"] | None = None,
+    smoothing: float = 0.0,
 ) -> Float[Tensor, ""]:
     """InfoNCE over places and headings at once: mean of -log softmax(scores / temperature), both ways.
 
@@ -41,7 +21,8 @@ def heading_infonce(
     heading. Every other turn of every tile is a negative: a batch of b pairs has b x a of them. With one
     bin this is the symmetric InfoNCE of CLIP (Radford et al. 2021) and Sample4Geo (Deuser et al. 2023). It is
     also the soft-margin triplet with its negatives joined by a log-sum-exp: log(1 + sum exp(s_neg - s_pos)).
-    near[i, j]: pairs i and j are too near each other to be told apart, and not negatives.
+    near[i, j]: pairs i and j are too near each other to be told apart, and not negatives. smoothing: the
+    share of the target that is spread evenly over all candidates (Szegedy et al. 2016; 0.1 in Sample4Geo).
     """
     q, b, a = scores.shape
     below, part = turn.floor().long(), turn - turn.floor()
@@ -49,38 +30,30 @@ def heading_infonce(
     rows = torch.arange(q, device=scores.device)
     target[rows, owner, below % a] += 1 - part
     target[rows, owner, (below + 1) % a] += part
-    logits = scores / temperature
+    logits, out = scores / temperature, None
     if near is not None:
-        others = near & ~torch.eye(b, dtype=torch.bool, device=near.device)
-        logits = logits.masked_fill(others[owner][:, :, None], -1e4)
-    from_street = -(target * F.log_softmax(logits.flatten(1), dim=1).view_as(logits)).sum(dim=(1, 2))
+        out = (near & ~torch.eye(b, dtype=torch.bool, device=near.device))[owner][:, :, None]
+        logits = logits.masked_fill(out, -1e4)
+    from_street = _cross_entropy(logits, target, smoothing, out)
     by_tile, share = logits.transpose(0, 1), target.transpose(0, 1)
-    from_tile = -(share * F.log_softmax(by_tile.flatten(1), dim=1).view_as(by_tile)).sum(dim=(1, 2))
     asked = share.sum(dim=(1, 2))
-    from_tile = (from_tile / asked.clamp(min=1e-6))[asked > 0]
+    out = None if out is None else out.transpose(0, 1)
+    from_tile = _cross_entropy(by_tile, share, smoothing, out, asked.clamp(min=1e-6))[asked > 0]
     return (from_street.mean() + from_tile.mean()) / 2
 
 
-def heading_triplet(
-    scores: Float[Tensor, "q b a"],
-    owner: Int64[Tensor, " q"],
-    turn: Float[Tensor, " q"],
-    weight: float = 10.0,
-    near: Bool[Tensor, "b b"] | None = None,
-) -> Float[Tensor, ""]:
-    """Soft-margin triplet (see `soft_margin_triplet`) whose negatives are other places at their best turn
-    and the true place at its best wrong turn; the positive is the true place at the true turn. Pairs that
-    are near each other make no terms.
-    """
-    q, b, a = scores.shape
-    below, part = turn.floor().long() % a, turn - turn.floor()
-    rows = torch.arange(q, device=scores.device)
-    positive = (1 - part) * scores[rows, owner, below] + part * scores[rows, owner, (below + 1) % a]
-    wrong = torch.ones_like(scores, dtype=torch.bool)
-    wrong[rows, owner, below] = wrong[rows, owner, (below + 1) % a] = False
-    negative = scores.masked_fill(~wrong, -1.0).amax(dim=2)
-    terms = F.softplus(2 * weight * (negative - positive[:, None]))
-    if near is None:
-        return terms.mean()
-    others = near & ~torch.eye(b, dtype=torch.bool, device=near.device)
-    return terms[~others[owner]].mean()
+def _cross_entropy(
+    logits: Float[Tensor, "m n a"],
+    target: Float[Tensor, "m n a"],
+    smoothing: float,
+    out: Bool[Tensor, "m n 1"] | None,
+    asked: Float[Tensor, " m"] | None = None,
+) -> Float[Tensor, " m"]:
+    """Of each row, with the smoothing's share of the target on the candidates that are not out."""
+    log_p = F.log_softmax(logits.flatten(1), dim=1).view_as(logits)
+    cost = -(target * log_p).sum(dim=(1, 2))
+    cost = cost if asked is None else cost / asked
+    if not smoothing:
+        return cost
+    kept = torch.ones_like(log_p) if out is None else (~out).to(log_p.dtype).expand_as(log_p)
+    return (1 - smoothing) * cost - smoothing * (log_p * kept).sum(dim=(1, 2)) / kept.sum(dim=(1, 2))

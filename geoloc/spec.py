@@ -10,7 +10,8 @@ from typing import Any
 from geoloc.errors import ModelError
 
 SCHEMA = 1
-HEADS = ("azimuth", "pooled")
+MAP_HEADS = ("average", "max", "mixed", "gem", "safa", "parts")
+HEADS = ("azimuth", *MAP_HEADS, "pooled", "token")
 LAYOUTS = ("canvas", "whole", "centre")
 INTERPOLATIONS = ("bilinear", "bilinear-plain")
 
@@ -31,9 +32,12 @@ class EncoderSpec:
     "bilinear-plain" looks at four pixels alone, as OpenCV does. weights_sha256: of weights.safetensors, ""
     before training.
 
-    For published models of whole images: head "pooled" is timm's own pooling of the whole backbone, in one
-    bin of `channels`. street_layout "whole" squashes the street view, whatever it spans, to street_hw, and
-    "centre" the middle half of its height; tiles are then taken whole too.
+    head: "azimuth" has the bins. The others pool to one bin of `channels`, by a linear layer where they have
+    other numbers: "average", "max", "mixed", "gem", "safa" and "parts" a feature map (see heads.py), and
+    "pooled" and "token" the whole backbone, by timm's own pooling or a transformer's class token.
+
+    For published models of whole images: street_layout "whole" squashes the street view, whatever it spans,
+    to street_hw, and "centre" the middle half of its height; tiles are then taken whole too.
     """
 
     backbone: str
@@ -72,10 +76,10 @@ class EncoderSpec:
             not in INTERPOLATIONS,
             f"head must be one of {', '.join(HEADS)}": self.head not in HEADS,
             f"street_layout must be one of {', '.join(LAYOUTS)}": self.street_layout not in LAYOUTS,
-            "azimuth bins want head 'azimuth' and street_layout 'canvas'": (
-                self.azimuth_bins > 1 or self.polar
-            )
+            "azimuth_bins must be 1 without head 'azimuth' and street_layout 'canvas'": self.azimuth_bins > 1
             and (self.head, self.street_layout) != ("azimuth", "canvas"),
+            "the polar form wants a head of feature maps and street_layout 'canvas'": self.polar
+            and (self.head in ("pooled", "token") or self.street_layout != "canvas"),
             "dim must be at most 65,536": self.dim > 65_536,
         }
         wrong = [problem for problem, holds in problems.items() if holds]

