@@ -11,10 +11,11 @@ from scipy import ndimage
 
 from geoloc.atomic import atomic_path
 from preprocessing.towns import noise
-from preprocessing.towns.colours import is_evergreen, leaves
+from preprocessing.towns.colours import bareness, leaf_colours
 from preprocessing.towns.painted import WHITE, Painted, light
 from preprocessing.towns.scene import Scene
 from preprocessing.towns.street import develop
+from preprocessing.towns.worlds.flight import mosaic
 
 BLUR_PX = 0.45
 BAND = 512
@@ -34,7 +35,8 @@ def orthophoto(painted: Painted, rng: np.random.Generator) -> UInt8[np.ndarray, 
         _add_crowns(painted, colours, rows)
         blurred = ndimage.gaussian_filter(colours, (0, BLUR_PX, BLUR_PX), truncate=3)
         photo[top : top + BAND] = develop(painted.weather, blurred[:, margin : margin + BAND], 1.0, rng)
-    return photo
+    look = painted.weather.look
+    return photo if look is None or look.flight is None else mosaic(photo, painted.scene, look.flight)
 
 
 def _add_crowns(painted: Painted, colours: Float32[np.ndarray, "3 h w"], rows: slice) -> None:
@@ -60,12 +62,12 @@ def _add_crowns(painted: Painted, colours: Float32[np.ndarray, "3 h w"], rows: s
     bottom = painted.crown_bottom_m[rows][row, column]
     thickness_m = tops[inner, column] - bottom
     openness = 0.5 + 0.3 * np.clip(thickness_m / 6, 0, 1)
-    season = painted.weather.season
     start_m = painted.scene.crown_bottom_m[rows][row, column]
-    crown = leaves(painted.scene.crown_id[rows][row, column], start_m, season)
+    tree = painted.scene.crown_id[rows][row, column]
+    crown = leaf_colours(painted.weather, tree, start_m)
     crown *= light(painted.weather, facing.astype(np.float32), openness.astype(np.float32))
     crown *= np.float32(0.8) + np.float32(0.4) * speck
-    bare = np.where(is_evergreen(start_m), 0, season.bare)
+    bare = bareness(painted.weather, tree, start_m)
     cover = np.clip(0.4 + thickness_m * 0.6, 0, 1) * (1 - bare * (0.4 + speck).clip(0, 1))
     colours[:, row, column] += cover.astype(np.float32) * (crown - colours[:, row, column])
 

@@ -138,6 +138,6 @@ def _rough(
         rays.east * np.float32(east) + rays.north * np.float32(north)
     )
     grain = noise.sample(2, range_m * (8 + 40 * rays.east), z_m * 9 + rays.north * 300) - np.float32(0.5)
-    colours = np.take(surface_colours(painted.weather.season), surface, axis=1)
+    colours = np.take(surface_colours(painted.weather), surface, axis=1)
     gain = light(painted.weather, facing, np.full_like(facing, 0.6)) * (1 + np.float32(0.5) * grain)
     return np.asarray(colours * gain)

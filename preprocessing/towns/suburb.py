@@ -75,7 +75,7 @@ def fill_suburb(rng: np.random.Generator, sketch: Sketch, block: Polygon, leafy:
         plot = Plot(
             (x, y), (ux, uy), how.frontage_m * float(rng.uniform(0.85, 1.25)), float(rng.choice([-1, 1]))
         )
-        house = _house(rng, how, plot)
+        house = draw_house(rng, how, plot)
         fits = inner.contains(house.outline) and not any(house.outline.distance(t) < 2.2 for t in taken)
         if fits and rng.uniform() < 0.95:
             sketch.buildings.append(house)
@@ -85,7 +85,7 @@ def fill_suburb(rng: np.random.Generator, sketch: Sketch, block: Polygon, leafy:
         else:
             at += 2.5
     for plot in plots:
-        _garden(rng, sketch, how, block, plot, taken)
+        draw_garden(rng, sketch, how, block, plot, taken)
     if how.edge != "open" and plots:
         _borders(rng, sketch, how, block, plots, taken)
     scatter(rng, sketch, block, how.trees_per_ha, how.conifers, 0.65)
@@ -101,7 +101,7 @@ def scatter(
         sketch.trees.append(plant(rng, (float(x), float(y)), size, conifers))
 
 
-def _house(rng: np.random.Generator, how: Manner, plot: Plot) -> Building:
+def draw_house(rng: np.random.Generator, how: Manner, plot: Plot) -> Building:
     street, front_m = plot.street, plot.front_m
     deep = float(rng.uniform(7.5, 10.5))
     eave = 2.7 * max(1, round(how.storeys + rng.uniform(-0.4, 0.4))) + 0.4
@@ -130,7 +130,7 @@ def _wing(
     return Wing(center, along, length_m, width_m, eave_m, pitch * width_m / 2, roof)
 
 
-def _garden(
+def draw_garden(
     rng: np.random.Generator, sketch: Sketch, how: Manner, block: Polygon, plot: Plot, taken: list[Polygon]
 ) -> None:
     """Driveway with its car, garage, front path, patio, vegetables or pool, shed."""

@@ -1,0 +1,1 @@
+"""Worlds: biomes, land, materials, skies and cameras drawn from wide distributions, for transfer to photographs."""
