@@ -10,7 +10,6 @@ import typer
 
 from preprocessing.towns.synth import SynthConfig, synthesize
 from preprocessing.towns.town import TownConfig
-from preprocessing.towns.worlds.biome import BIOMES, MIXED
 from ui.progress import progress
 
 CVUSA_SIZES = {"tile_px": 750, "panorama_wh": (1232, 224)}
@@ -24,7 +23,19 @@ class Difficulty(StrEnum):
     hard = "hard"
 
 
-World = StrEnum("World", ["town", *BIOMES, MIXED])
+class World(StrEnum):
+    """A plain town, a biome, or another biome for each town."""
+
+    town = "town"
+    suburb = "suburb"
+    centre = "centre"
+    industrial = "industrial"
+    farmland = "farmland"
+    forest = "forest"
+    desert = "desert"
+    coast = "coast"
+    motorway = "motorway"
+    mixed = "mixed"
 
 
 class Like(StrEnum):
@@ -52,7 +63,7 @@ def synth(
             help="town: a plain town. Else a biome, drawn with its own land, species, materials, skies and "
             "cameras, wide enough to train on for real photographs; mixed: another biome for each town."
         ),
-    ] = World.town,  # type: ignore[attr-defined]
+    ] = World.town,
     pairs_per_town: Annotated[int, typer.Option(min=0, help="Tiles with a panorama each.")] = 250,
     side_m: Annotated[float, typer.Option(help="Side of a town, 160 to 2400 m.")] = 640.0,
     jitter_m: Annotated[float, typer.Option(help="How far a tile's centre may be off the camera.")] = 2.0,

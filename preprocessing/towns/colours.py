@@ -7,7 +7,6 @@ from preprocessing.towns import noise
 from preprocessing.towns.owners import Owners
 from preprocessing.towns.scene import Scene, Surface
 from preprocessing.towns.weather import RGB, Season, Weather
-from preprocessing.towns.worlds.look import Look
 
 GROUND: dict[Surface, RGB] = {
     Surface.DIRT: (146, 124, 96),
@@ -26,6 +25,7 @@ GROUND: dict[Surface, RGB] = {
 }
 EVERGREEN: tuple[RGB, RGB] = (44, 70, 46), (70, 94, 54)
 EVERGREEN_BELOW_M = 1.3
+TWIGS = np.array([[0.42], [0.37], [0.32]], np.float32)
 FINE_GRAIN = {
     Surface.GRASS: 0.16,
     Surface.DIRT: 0.14,
@@ -132,15 +132,14 @@ def leaves(tree: np.ndarray, bottom_m: np.ndarray, season: Season) -> Float32[np
     )
 
 
-def leaf_colours(
-    weather: Weather, tree: np.ndarray, bottom_m: np.ndarray
-) -> Float32[np.ndarray, "3 n"]:
+def leaf_colours(weather: Weather, tree: np.ndarray, bottom_m: np.ndarray) -> Float32[np.ndarray, "3 n"]:
     """Each tree's own leaf colour, by its id: the season's, or between those of its species in a world."""
     if weather.look is None:
         return leaves(tree, bottom_m, weather.season)
     species, kind, shade = tree & 7, noise.chance(tree, 1), noise.chance(tree, 2)
     first, last = (np.take(colours, species, axis=1) for colours in weather.look.leaf)
-    return np.asarray((first + kind * (last - first)) * (np.float32(0.8) + np.float32(0.4) * shade))
+    leaf = (first + kind * (last - first)) * (np.float32(0.8) + np.float32(0.4) * shade)
+    return np.asarray(leaf + np.take(weather.look.bare, species) * (TWIGS - leaf))
 
 
 def bareness(weather: Weather, tree: np.ndarray, bottom_m: np.ndarray) -> Float32[np.ndarray, "*n"]:

@@ -78,6 +78,8 @@ def _foliage(
     solid = np.float32(0.56) + np.minimum(inside_m * np.float32(0.5), np.float32(0.4))
     if painted.weather.look is not None:
         solid *= np.take(painted.weather.look.dense, tree & 7)
+        speck = np.float32(0.45) * speck + np.float32(0.55) * clump
+        bare = bare * np.float32(0.75)
     solid -= bare * (np.float32(0.25) + np.float32(0.7) * clump)
     kept = np.flatnonzero(speck < solid)
 

@@ -59,7 +59,7 @@ def paint(scene: Scene, weather: Weather) -> Painted:
         scene,
         weather,
         owners,
-        _pyramid(_smooth(lit)),
+        _pyramid(_smooth(lit) if weather.look is None else lit),
         shadow_m,
         _faces(scene, owners),
         *_rough_crowns(scene),
@@ -126,7 +126,7 @@ def _sloping(scene: Scene, weather: Weather, rows: slice) -> Float32[np.ndarray,
     to_north = (padded[:-2, 1:-1] - padded[2:, 1:-1]) / np.float32(2 * scene.gsd_m)
     steep = np.sqrt(1 + to_east * to_east + to_north * to_north)
     cosine = (np.float32(up) - to_east * np.float32(east) - to_north * np.float32(north)) / steep
-    return np.clip(cosine, 0, 1, dtype=np.float32)
+    return np.asarray(np.clip(cosine, 0, 1), np.float32)
 
 
 def _milder(one: np.ndarray, other: np.ndarray) -> np.ndarray:

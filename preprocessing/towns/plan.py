@@ -160,6 +160,7 @@ def draw_brook(rng: np.random.Generator, side_m: float) -> BaseGeometry:
 
 
 def fill_block(rng: np.random.Generator, sketch: Sketch, block: Polygon, kind: str, leafy: float) -> None:
+    """Fill a block with what belongs in a district of that kind."""
     if block.area < 250:
         sketch.ground.append((Surface.PAVEMENT if rng.uniform() < 0.5 else Surface.GRASS, block))
     elif kind == "park" or rng.uniform() < 0.035:

@@ -150,7 +150,7 @@ def draw_streets(rng: np.random.Generator, sketch: Sketch, streets: Streets) -> 
         parked = float(rng.uniform(0.05, 0.75))
         for part in open_road:
             _mark(sketch, road, part)
-            park_along(sketch, road, part, parked)
+            _park_along(sketch, road, part, parked)
             _furnish(rng, sketch, road, part, trees_every_m, conifers)
             for way in (part, part.reverse()):
                 _end(rng, sketch, road, way)
@@ -187,7 +187,7 @@ def _end(rng: np.random.Generator, sketch: Sketch, road: Road, part: LineString)
         sketch.markings.append((Surface.LANE_MARKING, LineString(stop)))
 
 
-def park_along(sketch: Sketch, road: Road, part: LineString, odds: float) -> None:
+def _park_along(sketch: Sketch, road: Road, part: LineString, odds: float) -> None:
     if road.width_m < 6.4:
         return
     side_m = road.width_m / 2 - 1.05

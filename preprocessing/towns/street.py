@@ -13,7 +13,7 @@ from preprocessing.towns.sky import horizon_colour, sky
 from preprocessing.towns.solids import solids
 from preprocessing.towns.traffic import pass_by
 from preprocessing.towns.weather import Weather
-from preprocessing.towns.worlds.film import compressed, cover_nadir, expose, through_lens
+from preprocessing.towns.worlds.film import compressed, cover_nadir, expose, metered, through_lens
 from preprocessing.towns.worlds.skies import wide_sky
 
 __all__ = ["Camera", "render"]
@@ -26,7 +26,8 @@ def render(
 
     rng draws what belongs to this photo alone: passing vehicles, exposure, sensor noise.
     """
-    lens = lens_of(camera, painted.convergence_deg)
+    look = painted.weather.look
+    lens = lens_of(camera, painted.convergence_deg, 0.0 if look is None else look.film.lift_deg)
     ground = _ground(painted.scene, camera)
     heights = painted.scene.height_m.ravel()
     eye_m = float(heights[ground.index(np.zeros(1), lens.east[:1], lens.north[:1])[0]]) + camera.height_m
@@ -45,12 +46,12 @@ def render(
     w, h = lens.tangent.shape
     light = image.colours.reshape(3, w, h).transpose(0, 2, 1)
     surface = np.ascontiguousarray(image.surface.reshape(w, h).T)
-    look = painted.weather.look
     if look is not None:
         light = np.ascontiguousarray(light)
         cover_nadir(look.film, camera, light, surface, rng)
         through_lens(look.film, camera, light, rng)
-    rgb = develop(painted.weather, light, rng.uniform(0.95, 1.05), rng)
+    gain = rng.uniform(0.95, 1.05) * (1.0 if look is None else metered(look.film, light))
+    rgb = develop(painted.weather, light, gain, rng)
     return rgb if look is None else compressed(rgb, look.film.jpeg), surface
 
 

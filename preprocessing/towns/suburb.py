@@ -85,7 +85,7 @@ def fill_suburb(rng: np.random.Generator, sketch: Sketch, block: Polygon, leafy:
         else:
             at += 2.5
     for plot in plots:
-        draw_garden(rng, sketch, how, block, plot, taken)
+        _garden(rng, sketch, how, block, plot, taken)
     if how.edge != "open" and plots:
         _borders(rng, sketch, how, block, plots, taken)
     scatter(rng, sketch, block, how.trees_per_ha, how.conifers, 0.65)
@@ -102,6 +102,7 @@ def scatter(
 
 
 def draw_house(rng: np.random.Generator, how: Manner, plot: Plot) -> Building:
+    """A detached house on its plot."""
     street, front_m = plot.street, plot.front_m
     deep = float(rng.uniform(7.5, 10.5))
     eave = 2.7 * max(1, round(how.storeys + rng.uniform(-0.4, 0.4))) + 0.4
@@ -130,7 +131,7 @@ def _wing(
     return Wing(center, along, length_m, width_m, eave_m, pitch * width_m / 2, roof)
 
 
-def draw_garden(
+def _garden(
     rng: np.random.Generator, sketch: Sketch, how: Manner, block: Polygon, plot: Plot, taken: list[Polygon]
 ) -> None:
     """Driveway with its car, garage, front path, patio, vegetables or pool, shed."""

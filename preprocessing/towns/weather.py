@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -87,7 +87,7 @@ class Weather:
     noise: float
     traffic: float
     cloud_seed: int
-    look: "Optional[Look]" = None
+    look: "Look | None" = None
 
     @property
     def sun(self) -> RGB:

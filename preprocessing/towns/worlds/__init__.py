@@ -1,1 +1,1 @@
-"""Worlds: biomes, land, materials, skies and cameras drawn from wide distributions, for transfer to photographs."""
+"""Worlds: biomes with their own land, materials, skies and cameras, drawn wide for transfer."""

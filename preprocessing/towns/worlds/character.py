@@ -5,16 +5,17 @@ from shapely.geometry.base import BaseGeometry
 
 from preprocessing.towns.weather import RGB
 from preprocessing.towns.worlds.biome import BIOMES, Biome, pick
+from preprocessing.towns.worlds.mixing import between, near, one
 from preprocessing.towns.worlds.world import Country, Species, World
 
 SPECIES = {
     "broad": Species("broad", 1.0, 1.05, 0.2, 1.0, False, ((62, 88, 40), (104, 124, 58))),
     "oak": Species("broad", 1.05, 1.35, 0.16, 1.05, False, ((54, 76, 38), (84, 104, 50))),
-    "birch": Species("light", 1.2, 0.7, 0.3, 0.72, False, ((92, 116, 58), (128, 142, 78))),
+    "birch": Species("light", 1.2, 0.8, 0.22, 0.85, False, ((92, 116, 58), (128, 142, 78))),
     "column": Species("column", 1.5, 0.42, 0.06, 1.0, False, ((66, 92, 46), (98, 120, 58))),
-    "pine": Species("light", 1.5, 0.8, 0.45, 0.8, True, ((50, 68, 42), (80, 96, 58))),
+    "pine": Species("light", 1.45, 0.9, 0.32, 0.9, True, ((50, 68, 42), (80, 96, 58))),
     "fir": Species("conifer", 1.55, 0.62, 0.05, 1.0, True, ((38, 56, 40), (66, 84, 56))),
-    "gum": Species("light", 1.4, 1.15, 0.35, 0.7, True, ((86, 98, 66), (122, 126, 88))),
+    "gum": Species("light", 1.4, 1.2, 0.28, 0.8, True, ((86, 98, 66), (122, 126, 88))),
     "olive": Species("shrubby", 0.42, 0.7, 0.05, 0.85, True, ((92, 98, 66), (134, 132, 92))),
     "saguaro": Species("column", 0.5, 0.16, 0.0, 1.2, True, ((84, 96, 62), (104, 112, 76))),
     "palm": Species("palm", 1.0, 0.75, 0.78, 0.8, True, ((82, 100, 56), (120, 124, 74))),
@@ -44,7 +45,7 @@ def draw_character(
 ) -> World:
     """The world of a finished sketch."""
     biome = BIOMES[name]
-    soil = _near(rng, SOILS[pick(rng, biome.soils)], 14)
+    soil = near(rng, SOILS[pick(rng, biome.soils)], 14)
     return World(
         biome=name,
         species=_species(rng, biome),
@@ -56,9 +57,9 @@ def draw_character(
         relief_wave_m=float(rng.uniform(90, 420)),
         banks_m=float(rng.uniform(*biome.relief_m)) * 0.45,
         soil=soil,
-        asphalt=_near(rng, _one(rng, ASPHALTS), 10),
-        gravel=_mean(_near(rng, soil, 16), _near(rng, (186, 178, 162), 20)),
-        concrete=_near(rng, (178, 172, 160), 16),
+        asphalt=near(rng, one(rng, ASPHALTS), 10),
+        gravel=between(near(rng, soil, 16), near(rng, (186, 178, 162), 20), 0.5),
+        concrete=near(rng, (178, 172, 160), 16),
         roofs=_few(rng, ROOFS),
         walls=_few(rng, WALLS),
         worn=float(rng.uniform(0.15, 1.0)),
@@ -71,29 +72,17 @@ def _species(rng: np.random.Generator, biome: Biome) -> tuple[Species, ...]:
     """Seven species, some twice, so that one may rule; the eighth is a bush."""
     favourite = [pick(rng, biome.trees) for _ in range(int(rng.integers(1, 5)))]
     names = [str(rng.choice(favourite)) for _ in range(7)]
-    vary = lambda kind: kind._replace(  # noqa: E731
+    return tuple(_vary(rng, SPECIES[name]) for name in [*names, "bush"])
+
+
+def _vary(rng: np.random.Generator, kind: Species) -> Species:
+    return kind._replace(
         tall=kind.tall * float(rng.uniform(0.75, 1.25)),
         wide=kind.wide * float(rng.uniform(0.85, 1.25)),
         dense=kind.dense * float(rng.uniform(0.85, 1.1)),
-        leaf=(_near(rng, kind.leaf[0], 12), _near(rng, kind.leaf[1], 14)),
+        leaf=(near(rng, kind.leaf[0], 12), near(rng, kind.leaf[1], 14)),
     )
-    return tuple(vary(SPECIES[name]) for name in [*names, "bush"])
-
-
-def _one(rng: np.random.Generator, colours: tuple[RGB, ...]) -> RGB:
-    return colours[int(rng.integers(len(colours)))]
 
 
 def _few(rng: np.random.Generator, colours: tuple[RGB, ...]) -> tuple[RGB, ...]:
-    return tuple(_near(rng, _one(rng, colours), 12) for _ in range(int(rng.integers(3, 9))))
-
-
-def _near(rng: np.random.Generator, colour: RGB, spread: float) -> RGB:
-    """A colour beside another: brighter or darker as a whole, and a little in each channel."""
-    level, *each = rng.normal(0, 1, 4) * np.array((1, 0.4, 0.3, 0.4)) * spread
-    red, green, blue = (float(min(250, max(8, c + level + e))) for c, e in zip(colour, each, strict=True))
-    return red, green, blue
-
-
-def _mean(one: RGB, other: RGB) -> RGB:
-    return (one[0] + other[0]) / 2, (one[1] + other[1]) / 2, (one[2] + other[2]) / 2
+    return tuple(near(rng, one(rng, colours), 12) for _ in range(int(rng.integers(3, 9))))

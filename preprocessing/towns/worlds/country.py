@@ -14,7 +14,7 @@ from preprocessing.towns.worlds.biome import Biome
 from preprocessing.towns.worlds.homestead import settle
 from preprocessing.towns.worlds.landuse import use_land
 from preprocessing.towns.worlds.motorway import draw_motorway
-from preprocessing.towns.worlds.roadside import RoadStyle, dress_road, draw_road_style
+from preprocessing.towns.worlds.roadside import RoadStyle, draw_road_style, dress_road
 from preprocessing.towns.worlds.world import Country
 
 Layers = list[tuple[Surface, BaseGeometry]]

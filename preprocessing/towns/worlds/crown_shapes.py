@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float32
@@ -10,6 +11,7 @@ from jaxtyping import Float32
 from preprocessing.towns import noise
 
 SIDE, REACH, VARIANTS = 56, 1.25, 12
+Sphere: TypeAlias = tuple[float, float, float, float, float]
 FORMS = ("broad", "light", "conifer", "column", "shrubby", "palm")
 
 
@@ -37,14 +39,13 @@ def mould(form: str, variant: int) -> Mould:
     return _boughs(east, north, _spheres(rng, form))
 
 
-def _spheres(rng: np.random.Generator, form: str) -> list[tuple[float, float, float, float, float]]:
+def _spheres(rng: np.random.Generator, form: str) -> list[Sphere]:
     """(east, north, up, radius, half height) of the boughs that make a crown."""
     if form == "column":
-        return [(0.0, 0.0, 0.5, 1.0, 0.5)] + [
-            (*(float(v) for v in rng.normal(0, 0.3, 2)), float(rng.uniform(0.2, 0.8)), 0.7, 0.2) for _ in range(4)
-        ]
+        lumps = [(*rng.normal(0, 0.3, 2).tolist(), rng.uniform(0.2, 0.8)) for _ in range(4)]
+        return [(0.0, 0.0, 0.5, 1.0, 0.5)] + [(float(e), float(n), float(u), 0.7, 0.2) for e, n, u in lumps]
     count, least, most, core = {
-        "broad": (11, 0.32, 0.55, 0.72), "light": (8, 0.22, 0.42, 0.3), "shrubby": (7, 0.3, 0.55, 0.6),
+        "broad": (11, 0.32, 0.55, 0.72), "light": (10, 0.28, 0.5, 0.45), "shrubby": (7, 0.3, 0.55, 0.6),
     }[form]  # fmt: skip
     spheres = [(0.0, 0.0, 0.5, core, core / 2)]
     for _ in range(count):
@@ -57,9 +58,7 @@ def _spheres(rng: np.random.Generator, form: str) -> list[tuple[float, float, fl
     return spheres
 
 
-def _boughs(
-    east: np.ndarray, north: np.ndarray, spheres: list[tuple[float, float, float, float, float]]
-) -> Mould:
+def _boughs(east: np.ndarray, north: np.ndarray, spheres: list[Sphere]) -> Mould:
     top, bottom = np.zeros((SIDE, SIDE)), np.ones((SIDE, SIDE))
     for at_east, at_north, up, radius, half in spheres:
         level = 1 - ((east - at_east) ** 2 + (north - at_north) ** 2) / radius**2

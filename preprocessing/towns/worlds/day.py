@@ -7,6 +7,7 @@ import numpy as np
 
 from preprocessing.towns.weather import RGB, Weather, draw_weather
 from preprocessing.towns.worlds.look import Film, Flight, Look, SkyLook
+from preprocessing.towns.worlds.mixing import between
 from preprocessing.towns.worlds.palette import draw_ground, draw_leaves
 from preprocessing.towns.worlds.world import World
 
@@ -43,21 +44,23 @@ def draw_day(rng: np.random.Generator, world: World, difficulty: str, *, ortho: 
 def _sky(rng: np.random.Generator, overcast: float) -> SkyLook:
     deep, haze = float(rng.uniform()), float(rng.uniform(0, 1 - 0.5 * overcast))
     grey = float(rng.uniform(0.62, 0.92))
-    zenith = _mix(_mix((0.24, 0.40, 0.66), (0.56, 0.66, 0.78), deep), (grey, grey, grey * 1.02), overcast)
-    pale = _mix((0.66, 0.75, 0.84), (0.86, 0.87, 0.87), haze)
-    horizon = _mix(pale, (grey * 1.04, grey * 1.04, grey * 1.04), overcast)
-    wood = _mix((0.20, 0.26, 0.17), (0.36, 0.36, 0.24), float(rng.uniform()))
+    zenith = between(
+        between((0.24, 0.40, 0.66), (0.56, 0.66, 0.78), deep), (grey, grey, grey * 1.02), overcast
+    )
+    pale = between((0.66, 0.75, 0.84), (0.86, 0.87, 0.87), haze)
+    horizon = between(pale, (grey * 1.04, grey * 1.04, grey * 1.04), overcast)
+    wood = between((0.20, 0.26, 0.17), (0.36, 0.36, 0.24), float(rng.uniform()))
     bright = float(rng.uniform(0.85, 1.08))
     return SkyLook(
         zenith=zenith,
         horizon=horizon,
         cloud=(bright, bright, bright * 1.01),
-        far=_mix((0.40, 0.44, 0.30), (0.62, 0.56, 0.44), float(rng.uniform())),
+        far=between((0.40, 0.44, 0.30), (0.62, 0.56, 0.44), float(rng.uniform())),
         wood=wood,
         hills_deg=float(rng.choice([0.0, rng.uniform(0.5, 3), rng.uniform(2, 9)])),
         trees_deg=float(rng.uniform(0, 1.8)),
         veil=float(rng.uniform(0.1, 0.8)),
-        cloud_scale=float(math.exp(rng.uniform(math.log(35), math.log(170)))),
+        cloud_scale=float(math.exp(rng.uniform(math.log(22), math.log(90)))),
         cloud_cover=float(rng.choice([0.0, rng.uniform(0, 0.5), rng.uniform(0.3, 1.0)])),
         glare=float(rng.choice([0.3, rng.uniform(0.4, 2.2)])),
     )
@@ -66,27 +69,32 @@ def _sky(rng: np.random.Generator, overcast: float) -> SkyLook:
 def _street_film(rng: np.random.Generator) -> Film:
     return Film(
         gamma=float(math.exp(rng.normal(0, 0.14))),
-        contrast=float(rng.uniform(0.85, 1.45)),
-        saturation=float(rng.uniform(0.45, 1.35)),
-        tint=_tint(rng, 0.06),
+        contrast=float(rng.uniform(0.8, 1.25)),
+        saturation=float(rng.uniform(0.4, 1.2)),
+        tint=_tint(rng, 0.045),
         vignette=float(rng.choice([0.0, rng.uniform(0, 0.45)])),
         lenses=int(rng.integers(5, 10)),
-        uneven=float(rng.choice([0.0, rng.uniform(0, 0.07)])),
+        uneven=float(rng.choice([0.0, rng.uniform(0, 0.03)])),
         soften_px=float(rng.uniform(0, 0.8)),
         sharpen=float(rng.choice([0.0, rng.uniform(0, 1.2)])),
         jpeg=int(rng.integers(40, 96)),
         nadir=str(rng.choice(["none", "smear", "bonnet"], p=[0.6, 0.28, 0.12])),
+        target=float(np.clip(rng.normal(122, 16), 85, 165)),
+        auto=float(rng.uniform(0.7, 1.0)),
+        lift_deg=float(rng.uniform(-2.0, 6.0)),
     )
 
 
 def _aerial_film(rng: np.random.Generator) -> Film:
     return Film(
-        gamma=float(math.exp(rng.normal(0.1, 0.2))),
-        contrast=float(rng.uniform(0.85, 1.4)),
-        saturation=float(rng.uniform(0.35, 1.3)),
-        tint=_tint(rng, 0.1),
+        gamma=float(math.exp(rng.normal(0.05, 0.15))),
+        contrast=float(rng.uniform(0.75, 1.3)),
+        saturation=float(rng.uniform(0.3, 1.05)),
+        tint=_tint(rng, 0.075),
         soften_px=float(rng.choice([rng.uniform(0.2, 0.6), rng.uniform(0.3, 1.3)])),
         sharpen=float(rng.choice([0.0, rng.uniform(0, 1.5)])),
+        target=float(np.clip(rng.normal(100, 20), 60, 155)),
+        auto=float(rng.uniform(0.7, 1.0)),
     )
 
 
@@ -104,8 +112,3 @@ def _flight(rng: np.random.Generator) -> Flight:
 def _tint(rng: np.random.Generator, spread: float) -> RGB:
     warm, green = rng.normal(0, 1, 2) * spread
     return float(1 + warm), float(1 + green / 2), float(1 - warm)
-
-
-def _mix(one: RGB, other: RGB, share: float) -> RGB:
-    red, green, blue = (a + share * (b - a) for a, b in zip(one, other, strict=True))
-    return red, green, blue

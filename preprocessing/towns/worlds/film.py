@@ -17,6 +17,12 @@ STEPS = 2048
 BRIGHTEST = 2.0
 
 
+def metered(film: Film, light: Float32[np.ndarray, "3 *n"]) -> float:
+    """The gain of automatic exposure. Whole numbers are summed, so that every machine finds the same."""
+    total = int(np.clip(light[1] * np.float32(255), 1, 400).astype(np.int64).sum())
+    return math.pow(film.target * light[1].size / total, film.auto)
+
+
 def expose(
     weather: Weather, film: Film, colours: Float32[np.ndarray, "3 h w"], gain: float, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "h w 3"]:
@@ -33,7 +39,9 @@ def expose(
         if film.soften_px > 0.15:
             exposed = ndimage.gaussian_filter(exposed, film.soften_px, truncate=3)
         if film.sharpen:
-            exposed = exposed + np.float32(film.sharpen) * (exposed - ndimage.gaussian_filter(exposed, 1.0, truncate=2))
+            exposed = exposed + np.float32(film.sharpen) * (
+                exposed - ndimage.gaussian_filter(exposed, 1.0, truncate=2)
+            )
         grain = rng.integers(0, 256, (2, h, w), np.uint8).astype(np.float32)
         exposed += (grain[0] - grain[1]) * spread
         rgb[..., channel] = np.clip(exposed, 0, 255)
@@ -53,7 +61,9 @@ def _tone(film: Film) -> Float32[np.ndarray, " s"]:
     return np.array(values, np.float32)
 
 
-def through_lens(film: Film, camera: Camera, colours: Float32[np.ndarray, "3 h w"], rng: np.random.Generator) -> None:
+def through_lens(
+    film: Film, camera: Camera, colours: Float32[np.ndarray, "3 h w"], rng: np.random.Generator
+) -> None:
     """Light lost towards the edges, and from lens to lens of a panorama, in place."""
     _, h, w = colours.shape
     row = (np.arange(h, dtype=np.float32) + np.float32(0.5)) / np.float32(h) * 2 - 1
@@ -74,7 +84,7 @@ def cover_nadir(
     film: Film, camera: Camera, colours: Float32[np.ndarray, "3 h w"], surface: UInt8[np.ndarray, "h w"],
     rng: np.random.Generator,
 ) -> None:  # fmt: skip
-    """The stitcher's smear or the car's own bonnet below the camera, in place, where a panorama reaches there."""
+    """A stitcher's smear or the car's own bonnet below the camera, in place, if a panorama shows that."""
     if not camera.is_panorama or film.nadir == "none":
         return
     _, h, w = colours.shape
@@ -93,7 +103,9 @@ def cover_nadir(
     edge = first + (h - first) * 0.8 * bulge * bulge
     body = np.arange(h)[:, None] > edge
     shine = (np.arange(h)[:, None] - edge) / h
-    colours[:] = np.where(body, paint * (np.float32(0.7) + np.clip(shine, 0, 0.5).astype(np.float32)), colours)
+    colours[:] = np.where(
+        body, paint * (np.float32(0.7) + np.clip(shine, 0, 0.5).astype(np.float32)), colours
+    )
     surface[body] = Surface.BONNET
 
 

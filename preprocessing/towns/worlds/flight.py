@@ -24,12 +24,17 @@ def mosaic(photo: UInt8[np.ndarray, "h w 3"], scene: Scene, flight: Flight) -> U
     second = np.clip(second * np.array(flight.step, np.float32), 0, 255).astype(np.uint8)
     h, w, _ = photo.shape
     east, north = unit(flight.seam_deg)
-    beyond = (np.arange(w) - flight.seam_at * w) * east + (flight.seam_at * h - np.arange(h))[:, None] * north > 0
+    beyond = (np.arange(w) - flight.seam_at * w) * east + (flight.seam_at * h - np.arange(h))[
+        :, None
+    ] * north > 0
     return np.where(beyond[..., None], second, first)
 
 
 def leaning(
-    photo: UInt8[np.ndarray, "h w 3"], tall_m: Float32[np.ndarray, "h w"], gsd_m: float, lean: tuple[float, float]
+    photo: UInt8[np.ndarray, "h w 3"],
+    tall_m: Float32[np.ndarray, "h w"],
+    gsd_m: float,
+    lean: tuple[float, float],
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Move what stands `tall_m` above the ground by `lean` metres per metre, showing its darker sides.
 

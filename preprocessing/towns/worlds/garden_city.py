@@ -140,6 +140,7 @@ def _footways(streets: Streets, style: StreetStyle) -> BaseGeometry:
         away_m = road.width_m / 2 + KERB_M + road.pavement_m - style.footway_m / 2 - 0.3
         sides = ((), (1,), (1, -1))[style.footways]
         strips += [
-            road.line.offset_curve(side * away_m).buffer(style.footway_m / 2, cap_style="flat") for side in sides
+            road.line.offset_curve(side * away_m).buffer(style.footway_m / 2, cap_style="flat")
+            for side in sides
         ]
     return shapely.union_all(strips).intersection(streets.corridor) if strips else Polygon()

@@ -54,16 +54,16 @@ def _homestead(
     inward = (-street[1], street[0])
     surface = Surface(rng.choice([Surface.GRAVEL, Surface.CONCRETE, Surface.SOIL, Surface.ASPHALT]))
     reach = float(rng.uniform(0.5, 0.85)) * deep
-    drive = rectangle(offset(gate, street, lane, reach / 2 - 5), inward, reach + 10, float(rng.uniform(2.8, 4.5)))
+    drive = rectangle(
+        offset(gate, street, lane, reach / 2 - 5), inward, reach + 10, float(rng.uniform(2.8, 4.5))
+    )
     sketch.ground.append((surface, drive))
     sketch.slots += [Slot(*offset(gate, street, lane, at), inward, 0.5) for at in (reach * 0.6, reach * 0.9)]
-    _barns(rng, sketch, lot, house, offset(gate, street, -lane, deep * 0.72), street)
-    _shade(rng, sketch, lot, size, gate, street)
+    _barns(rng, sketch, lot, offset(gate, street, -lane, deep * 0.72), street)
+    _shade(rng, sketch, size, gate, street)
 
 
-def _barns(
-    rng: np.random.Generator, sketch: Country, lot: Polygon, house: Building, at: Vector, street: Vector
-) -> None:
+def _barns(rng: np.random.Generator, sketch: Country, lot: Polygon, at: Vector, street: Vector) -> None:
     for _ in range(int(rng.integers(0, 3))):
         length, width = float(rng.uniform(4, 18)), float(rng.uniform(3.5, 10))
         place = offset(at, street, float(rng.uniform(-6, 6)), float(rng.uniform(-8, 8)))
@@ -80,13 +80,14 @@ def _barns(
 
 
 def _shade(
-    rng: np.random.Generator, sketch: Country, lot: Polygon, size: tuple[float, float], gate: Vector,
-    street: Vector,
-) -> None:  # fmt: skip
+    rng: np.random.Generator, sketch: Country, size: tuple[float, float], gate: Vector, street: Vector
+) -> None:
     """Single trees on the lot, and sometimes a hedge along the road."""
     wide, deep = size
     for _ in range(int(rng.integers(1, 12))):
-        at = offset(gate, street, float(rng.uniform(-0.48, 0.48)) * wide, float(rng.uniform(0.05, 0.98)) * deep)
+        at = offset(
+            gate, street, float(rng.uniform(-0.48, 0.48)) * wide, float(rng.uniform(0.05, 0.98)) * deep
+        )
         sketch.trees.append(plant(rng, at, float(rng.uniform(0.5, 1.3)), 0.2))
     if rng.uniform() < 0.35:
         line = LineString([offset(gate, street, side * wide / 2, 0.6) for side in (-1, 1)])

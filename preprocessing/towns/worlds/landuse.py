@@ -37,9 +37,7 @@ def _parcels(rng: np.random.Generator, cell: Polygon, longest_m: float) -> list[
     return [part for half in polygons(split(cell, cut)) for part in _parcels(rng, half, longest_m)]
 
 
-def _hedgerow(
-    rng: np.random.Generator, sketch: Country, field: Polygon, every_m: float, size: float
-) -> None:
+def _hedgerow(rng: np.random.Generator, sketch: Country, field: Polygon, every_m: float, size: float) -> None:
     """Trees and bushes along a side or two of a field."""
     ring = LineString(field.exterior.coords)
     start, share = float(rng.uniform()), float(rng.uniform(0.2, 0.6))
@@ -54,7 +52,7 @@ def _stretch(ring: LineString, start: float, share: float) -> LineString:
     return LineString([ring.interpolate(float(s), normalized=True) for s in steps])
 
 
-def _field(rng: np.random.Generator, sketch: Country, field: Polygon, leafy: float) -> None:
+def _field(rng: np.random.Generator, sketch: Country, field: Polygon, _leafy: float) -> None:
     """A crop, stubble or bare earth, in rows along the field, within a grassy headland."""
     crops = [Surface.CROP, Surface.CROP, Surface.CEREAL, Surface.SOIL, Surface.SOIL, Surface.STUBBLE]
     surface = crops[int(rng.integers(len(crops)))]
@@ -97,7 +95,9 @@ def _wood(rng: np.random.Generator, sketch: Country, field: Polygon, leafy: floa
     size, conifers = float(rng.uniform(0.75, 1.5)), float(rng.choice([0.0, 0.1, 0.5, 0.9]))
     inner = field.buffer(-float(rng.uniform(0, 6)))
     for area in polygons(inner, 50):
-        scatter(rng, sketch, area, float(rng.uniform(160, 420)) * min(leafy, 1.2) / max(size, 0.9), conifers, size)
+        scatter(
+            rng, sketch, area, float(rng.uniform(160, 420)) * min(leafy, 1.2) / max(size, 0.9), conifers, size
+        )
     _hedgerow(rng, sketch, field, float(rng.uniform(2.5, 6)), 0.3)
 
 
@@ -105,7 +105,9 @@ def _clearing(rng: np.random.Generator, sketch: Country, field: Polygon, leafy: 
     _meadow(rng, sketch, field, 1.4 * leafy)
     for _ in range(int(rng.integers(1, 4))):
         west, south, east, north = field.bounds
-        grove = blob(rng, (rng.uniform(west, east), rng.uniform(south, north)), float(rng.uniform(12, 40)), 0.4)
+        grove = blob(
+            rng, (rng.uniform(west, east), rng.uniform(south, north)), float(rng.uniform(12, 40)), 0.4
+        )
         for area in polygons(grove.intersection(field), 50):
             sketch.ground.append((Surface.LITTER, area))
             scatter(rng, sketch, area, 300, float(rng.choice([0.1, 0.8])), 1.0)
@@ -116,7 +118,7 @@ def _desert(rng: np.random.Generator, sketch: Country, field: Polygon, leafy: fl
     sketch.ground.append((Surface.SAND, field))
     _spots(rng, sketch, field, Surface.ROCK, int(rng.integers(0, 8)))
     _spots(rng, sketch, field, Surface.SCRUB, int(rng.integers(0, 6)))
-    _shrubs(rng, sketch, field, float(rng.uniform(60, 420)) * leafy, (0.35, 1.3))
+    _shrubs(rng, sketch, field, float(rng.uniform(250, 1100)) * leafy, (0.3, 1.3))
     scatter(rng, sketch, field, float(rng.choice([0, 2, 12, 40])) * leafy, 0.0, 0.8)
 
 
@@ -136,11 +138,11 @@ def _houses(rng: np.random.Generator, sketch: Country, field: Polygon, leafy: fl
     fill_suburb(rng, sketch, field, leafy)
 
 
-def _orchard(rng: np.random.Generator, sketch: Country, field: Polygon, leafy: float) -> None:
+def _orchard(rng: np.random.Generator, sketch: Country, field: Polygon, _leafy: float) -> None:
     fill_orchard(rng, sketch, field)
 
 
-def _works(rng: np.random.Generator, sketch: Country, field: Polygon, leafy: float) -> None:
+def _works(rng: np.random.Generator, sketch: Country, field: Polygon, _leafy: float) -> None:
     sketch.ground.append((Surface.GRASS, field))
     fill_industry(rng, sketch, field)
 
@@ -158,7 +160,9 @@ def _shrubs(
 ) -> None:
     west, south, east, north = field.bounds
     count = rng.poisson(per_ha * (east - west) * (north - south) / 1e4)
-    for x, y, r, luck in rng.uniform((west, south, *((radius_m[0], 0))), (east, north, radius_m[1], 1), (count, 4)):
+    for x, y, r, luck in rng.uniform(
+        (west, south, *((radius_m[0], 0))), (east, north, radius_m[1], 1), (count, 4)
+    ):
         sketch.trees.append(Tree(x, y, float(0.3 + 1.15 * r), 0.05, float(r), "shrub", float(luck)))
 
 

@@ -35,7 +35,8 @@ class Film:
     gamma, contrast, saturation: 1 changes nothing. tint: gain per channel. vignette: light lost at the
     upper and lower edge. lenses: of a panorama, each a little brighter or darker by `uneven`. soften_px:
     blur; sharpen: strength of the edges' halo. jpeg: quality of a first compression. nadir: "none",
-    "smear" or "bonnet".
+    "smear" or "bonnet". target: the mean level (0 to 255) that automatic exposure strives for, auto: how
+    far it gets, from 0 to 1. lift_deg: elevation of a panorama's middle row that its metadata do not tell.
     """
 
     gamma: float = 1.0
@@ -49,6 +50,9 @@ class Film:
     sharpen: float = 0.0
     jpeg: int = 92
     nadir: str = "none"
+    target: float = 118.0
+    auto: float = 0.0
+    lift_deg: float = 0.0
 
 
 @dataclass(frozen=True)

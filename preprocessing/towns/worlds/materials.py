@@ -52,8 +52,8 @@ TEXTURES = {
     Surface.PAVEMENT: Texture(16, 12, 20, 8, 0.15),
     Surface.DRIVEWAY: Texture(16, 14, 24, 8, 0.2),
     Surface.HEDGE: Texture(70, 50, 20),
-    Surface.LANE_MARKING: Texture(20, 30, 20, 0, 0.5),
-    Surface.YELLOW_MARKING: Texture(20, 30, 20, 0, 0.5),
+    Surface.LANE_MARKING: Texture(10, 16, 10, 0, 0.3),
+    Surface.YELLOW_MARKING: Texture(10, 16, 10, 0, 0.3),
     Surface.ZEBRA: Texture(20, 30, 20, 0, 0.5),
     Surface.ROOF_TILE: Texture(36, 18, 16, 0, 0.1),
     Surface.ROOF_FLAT: Texture(18, 24, 34, 0, 0.3),
@@ -75,11 +75,13 @@ def lay_materials(
     patch, grain = np.empty(surface.shape, np.uint8), np.empty(surface.shape, np.int8)
     for top in range(0, len(surface), BAND):
         band = slice(top, top + BAND)
-        row, column = np.indices(surface[band].shape, np.float32)
-        row += np.float32(top)
         here = surface[band]
+        grid = np.indices(here.shape, np.float32)
+        row, column = grid[0] + np.float32(top), grid[1]
         scales = _scales(world, plan.gsd_m, row, column)
-        total = sum(w * n for w, n in zip(("fine", "mid", "wide", "vast"), scales, strict=True) for w in [weight[w][here]])
+        total = np.zeros(here.shape, np.float32)
+        for name, scale in zip(("fine", "mid", "wide", "vast"), scales, strict=True):
+            total += weight[name][here] * scale
         grain[band] = np.clip(total + tone[band], -127, 127)
         worn = _worn(world, plan.gsd_m, row, column, scales[0]) * weight["patchy"][here]
         between = _between_rows(world, plan, rows_of[band], here, row, column)
@@ -97,9 +99,7 @@ def _scales(world: World, gsd_m: float, row: np.ndarray, column: np.ndarray) -> 
     return tuple(fields)
 
 
-def _worn(
-    world: World, gsd_m: float, row: np.ndarray, column: np.ndarray, fine: np.ndarray
-) -> np.ndarray:
+def _worn(world: World, gsd_m: float, row: np.ndarray, column: np.ndarray, fine: np.ndarray) -> np.ndarray:
     """From 0 to 1: patches of metres to tens of metres with frayed edges; more where the world is worn."""
     east, south = world.shift(9)
     scale = np.float32(1.1 * gsd_m)

@@ -21,13 +21,13 @@ def draw_motorway(
     along = unit(bearing + float(rng.choice([0, 90])) + float(rng.normal(0, 6)))
     middle = side_m * float(rng.uniform(0.35, 0.65)), side_m * float(rng.uniform(0.35, 0.65))
     ends = [offset(middle, along, reach * side_m, 0) for reach in (-1.2, 1.2)]
-    line = bent_line(rng, ends[0], ends[1], float(rng.choice([0.0, 0.02, 0.06])))
+    line = bent_line(rng, ends[0], ends[1], float(rng.choice([0.0, 0.005, 0.012])))
     lanes = int(rng.integers(2, 4))
     median_m, half_m = float(rng.choice([2.5, 6.0, 14.0, 22.0])), lanes * 3.7 + 3.0
     axis_m = median_m / 2 + half_m / 2
     fence_m = median_m / 2 + half_m + float(rng.uniform(4, 14))
     carriages = [line.offset_curve(side * axis_m) for side in (1, -1)]
-    _equip(rng, sketch, line, carriages[0], carriages[1].reverse(), lanes, median_m, half_m)
+    _equip(rng, sketch, line, carriages[0], carriages[1].reverse(), lanes, median_m)
     corridor = line.buffer(fence_m)
     verge = Surface.GRASS if rng.uniform() < 0.7 else Surface.SCRUB
     between = Surface(rng.choice([Surface.GRASS, Surface.GRAVEL, Surface.CONCRETE, Surface.SCRUB]))
@@ -37,7 +37,9 @@ def draw_motorway(
         (between, line.buffer(median_m / 2)),
         (Surface.ASPHALT, shapely.union_all([c.buffer(half_m / 2) for c in carriages])),
     ]
-    roads = tuple(replace(r, line=part) for r in streets.roads for part in lines(r.line.difference(corridor), 5))
+    roads = tuple(
+        replace(r, line=part) for r in streets.roads for part in lines(r.line.difference(corridor), 5)
+    )
     return _with(streets, roads, corridor, [c.buffer(half_m / 2) for c in carriages]), layers
 
 
@@ -52,7 +54,7 @@ def _with(
 
 def _equip(
     rng: np.random.Generator, sketch: Country, line: LineString, left: LineString, right: LineString,
-    lanes: int, median_m: float, half_m: float,
+    lanes: int, median_m: float,
 ) -> None:  # fmt: skip
     """Lines, wheel paths, traffic, camera tracks, rails along the median, lamps now and then."""
     edge = lanes * 3.7 / 2

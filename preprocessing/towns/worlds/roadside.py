@@ -51,7 +51,7 @@ def draw_road_style(rng: np.random.Generator, biome: Biome) -> RoadStyle:
         edges=bool(rng.uniform() < 0.6),
         ditch_m=float(rng.uniform(0.3, 0.9)) if rng.uniform() < 0.6 else 0.0,
         poles=biome.poles,
-        fences=float(rng.uniform(0, 0.7)),
+        fences=float(rng.uniform(0, 0.4)),
         rails=biome.rails,
     )
 
@@ -75,7 +75,7 @@ def dress_road(
             _fence(rng, sketch, part, hem)
         if poled:
             _poles(rng, sketch, part, min(hem, beside + 2.5))
-        if paved and rng.uniform() < style.rails:
+        if paved and rng.uniform() < style.rails * 0.6:
             side = float(rng.choice([-1, 1]))
             rail = part.offset_curve(side * (beside + 0.5)).buffer(0.17, cap_style="flat")
             sketch.walls.append((Surface.GUARD_RAIL, rail, 0.78))

@@ -20,7 +20,9 @@ def stamp_forest(
     scene: Scene, plan: Plan, world: World, trees: Sequence[Tree], names: Int64[np.ndarray, " n"]
 ) -> None:
     """Crowns and trunks, in place. A crown's id is 8 times its tree's number plus its species'."""
-    evergreens = [i for i, kind in enumerate(world.species[:-1]) if kind.form in ("conifer", "light") and kind.evergreen]
+    evergreens = [
+        i for i, kind in enumerate(world.species[:-1]) if kind.form in ("conifer", "light") and kind.evergreen
+    ]
     luck = chance(names, 11)
     for tree, name, fate in zip(trees, names.tolist(), luck.tolist(), strict=True):
         number = int(fate * (KINDS - 1))
@@ -60,7 +62,7 @@ def _stamp(scene: Scene, plan: Plan, tree: Tree, kind: Species, id: int) -> None
     scene.crown_id[window] = np.where(wins, id, scene.crown_id[window])
     scene.crown_top_m[window] = np.where(wins, top, old_top)
     if tree.kind != "shrub" and kind.form != "shrubby":
-        half_m = 0.1 + 0.014 * top_m
+        half_m = 0.1 + 0.007 * top_m
         trunk = (np.maximum(np.abs(east), np.abs(north)) < half_m) & (scene.owner[window] == 0)
         tall_m = bottom_m + 0.6 * thick_m
         scene.height_m[window] = np.where(trunk, tall_m, scene.height_m[window])
