@@ -30,7 +30,7 @@ def draw_country(
     land = rectangle((side_m / 2, side_m / 2), unit(bearing), 1.7 * side_m, 1.6 * side_m)
     sway = float(rng.choice([0.0, 0.03, 0.08, 0.16]))
     scale = float(rng.uniform(0.85, 1.15))
-    block_m = biome.block_m[0] * scale, biome.block_m[1] * scale
+    block_m = min(biome.block_m[0] * scale, 0.45 * side_m), min(biome.block_m[1] * scale, 0.75 * side_m)
     streets = cut_streets(
         rng, land, town, lambda _: block_m, sway,
         lambda rng, line, length: _country_road(rng, line, length, style, biome),

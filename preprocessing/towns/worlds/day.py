@@ -30,7 +30,7 @@ def draw_day(rng: np.random.Generator, world: World, difficulty: str, *, ortho: 
         leaf=leaf,
         bare=bare,
         dense=dense,
-        grain=float(rng.uniform(0.25, 0.6)),
+        grain=float(rng.uniform(0.4, 0.95) if ortho else rng.uniform(0.25, 0.6)),
         roofs=world.roofs,
         walls=world.walls,
         sky=_sky(rng, weather.overcast),
@@ -43,11 +43,11 @@ def draw_day(rng: np.random.Generator, world: World, difficulty: str, *, ortho: 
 
 def _sky(rng: np.random.Generator, overcast: float) -> SkyLook:
     deep, haze = float(rng.uniform()), float(rng.uniform(0, 1 - 0.5 * overcast))
-    grey = float(rng.uniform(0.62, 0.92))
+    grey = float(rng.uniform(0.55, 0.86))
     zenith = between(
-        between((0.24, 0.40, 0.66), (0.56, 0.66, 0.78), deep), (grey, grey, grey * 1.02), overcast
+        between((0.22, 0.38, 0.66), (0.50, 0.61, 0.74), deep), (grey, grey, grey * 1.02), overcast
     )
-    pale = between((0.66, 0.75, 0.84), (0.86, 0.87, 0.87), haze)
+    pale = between((0.58, 0.69, 0.80), (0.80, 0.82, 0.83), haze)
     horizon = between(pale, (grey * 1.04, grey * 1.04, grey * 1.04), overcast)
     wood = between((0.20, 0.26, 0.17), (0.36, 0.36, 0.24), float(rng.uniform()))
     bright = float(rng.uniform(0.85, 1.08))
@@ -69,7 +69,7 @@ def _sky(rng: np.random.Generator, overcast: float) -> SkyLook:
 def _street_film(rng: np.random.Generator) -> Film:
     return Film(
         gamma=float(math.exp(rng.normal(0, 0.14))),
-        contrast=float(rng.uniform(0.8, 1.25)),
+        contrast=float(rng.uniform(0.85, 1.4)),
         saturation=float(rng.uniform(0.4, 1.2)),
         tint=_tint(rng, 0.045),
         vignette=float(rng.choice([0.0, rng.uniform(0, 0.45)])),
@@ -88,12 +88,12 @@ def _street_film(rng: np.random.Generator) -> Film:
 def _aerial_film(rng: np.random.Generator) -> Film:
     return Film(
         gamma=float(math.exp(rng.normal(0.05, 0.15))),
-        contrast=float(rng.uniform(0.75, 1.3)),
+        contrast=float(rng.uniform(0.9, 1.75)),
         saturation=float(rng.uniform(0.3, 1.05)),
         tint=_tint(rng, 0.075),
-        soften_px=float(rng.choice([rng.uniform(0.2, 0.6), rng.uniform(0.3, 1.3)])),
-        sharpen=float(rng.choice([0.0, rng.uniform(0, 1.5)])),
-        target=float(np.clip(rng.normal(100, 20), 60, 155)),
+        soften_px=float(rng.choice([0.0, rng.uniform(0.1, 1.1)])),
+        sharpen=float(rng.uniform(0, 1.8)),
+        target=float(np.clip(rng.normal(100, 26), 50, 165)),
         auto=float(rng.uniform(0.7, 1.0)),
     )
 

@@ -10,7 +10,7 @@ from preprocessing.towns.worlds.mixing import between, near, one
 from preprocessing.towns.worlds.world import World
 
 GREENS: dict[str, tuple[RGB, RGB]] = {
-    "spring": ((96, 124, 58), (136, 146, 82)), "summer": ((84, 112, 52), (130, 138, 80)),
+    "spring": ((100, 130, 64), (146, 156, 90)), "summer": ((92, 120, 60), (142, 148, 90)),
     "late summer": ((124, 122, 72), (178, 162, 110)), "autumn": ((108, 112, 62), (158, 144, 94)),
     "winter": ((122, 116, 80), (164, 150, 112)),
 }  # fmt: skip
