@@ -30,7 +30,7 @@ def draw_day(rng: np.random.Generator, world: World, difficulty: str, *, ortho: 
         leaf=leaf,
         bare=bare,
         dense=dense,
-        grain=float(rng.uniform(0.4, 0.95) if ortho else rng.uniform(0.25, 0.6)),
+        grain=float(rng.uniform(0.35, 0.8) if ortho else rng.uniform(0.25, 0.6)),
         roofs=world.roofs,
         walls=world.walls,
         sky=_sky(rng, weather.overcast),
@@ -90,9 +90,9 @@ def _aerial_film(rng: np.random.Generator) -> Film:
         gamma=float(math.exp(rng.normal(0.05, 0.15))),
         contrast=float(rng.uniform(0.9, 1.75)),
         saturation=float(rng.uniform(0.3, 1.05)),
-        tint=_tint(rng, 0.075),
+        tint=_colder(_tint(rng, 0.07)),
         soften_px=float(rng.choice([0.0, rng.uniform(0.1, 1.1)])),
-        sharpen=float(rng.uniform(0, 1.8)),
+        sharpen=float(rng.uniform(0, 1.1)),
         target=float(np.clip(rng.normal(100, 26), 50, 165)),
         auto=float(rng.uniform(0.7, 1.0)),
     )
@@ -107,6 +107,11 @@ def _flight(rng: np.random.Generator) -> Flight:
         seam_at=float(rng.uniform(0.2, 0.8)) if rng.uniform() < 0.5 else 9.0,
         step=_tint(rng, 0.08),
     )
+
+
+def _colder(tint: RGB) -> RGB:
+    """From high above the air adds its blue, as most imagery shows."""
+    return tint[0] * 0.96, tint[1] * 1.02, tint[2] * 1.1
 
 
 def _tint(rng: np.random.Generator, spread: float) -> RGB:

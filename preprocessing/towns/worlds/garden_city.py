@@ -11,7 +11,7 @@ from shapely.geometry.base import BaseGeometry
 from preprocessing.towns.plan import Districts, draw_brook, fill_block
 from preprocessing.towns.roads import KERB_M, Road, Streets, cut_streets, draw_streets
 from preprocessing.towns.scene import Surface
-from preprocessing.towns.shapes import offset, polygons, rectangle, unit, walk
+from preprocessing.towns.shapes import beside, offset, polygons, rectangle, unit, walk
 from preprocessing.towns.suburb import fill_suburb
 from preprocessing.towns.worlds.biome import Biome, pick
 from preprocessing.towns.worlds.world import Country, Post, Stain
@@ -140,7 +140,6 @@ def _footways(streets: Streets, style: StreetStyle) -> BaseGeometry:
         away_m = road.width_m / 2 + KERB_M + road.pavement_m - style.footway_m / 2 - 0.3
         sides = ((), (1,), (1, -1))[style.footways]
         strips += [
-            road.line.offset_curve(side * away_m).buffer(style.footway_m / 2, cap_style="flat")
-            for side in sides
+            beside(road.line, side * away_m).buffer(style.footway_m / 2, cap_style="flat") for side in sides
         ]
     return shapely.union_all(strips).intersection(streets.corridor) if strips else Polygon()

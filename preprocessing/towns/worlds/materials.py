@@ -34,15 +34,15 @@ class Texture:
 
 PLAIN = Texture()
 TEXTURES = {
-    Surface.GRASS: Texture(42, 36, 44, 40, 0.55),
-    Surface.SCRUB: Texture(70, 60, 50, 40, 0.9),
-    Surface.LITTER: Texture(56, 50, 40, 20, 0.6),
+    Surface.GRASS: Texture(28, 40, 46, 44, 0.55),
+    Surface.SCRUB: Texture(52, 62, 52, 44, 0.9),
+    Surface.LITTER: Texture(44, 50, 44, 20, 0.6),
     Surface.SOIL: Texture(34, 22, 36, 44, 0.5),
     Surface.DIRT: Texture(36, 30, 36, 20, 0.4),
     Surface.GRAVEL: Texture(40, 20, 26, 16, 0.35),
-    Surface.SAND: Texture(30, 30, 40, 44, 0.7),
+    Surface.SAND: Texture(22, 34, 44, 44, 0.7),
     Surface.ROCK: Texture(90, 80, 50, 20, 0.5),
-    Surface.CROP: Texture(60, 26, 40, 40, 0.3),
+    Surface.CROP: Texture(40, 30, 40, 40, 0.3),
     Surface.CEREAL: Texture(34, 22, 40, 40, 0.2),
     Surface.STUBBLE: Texture(44, 22, 34, 34, 0.4),
     Surface.WATER: Texture(8, 8, 18, 30),

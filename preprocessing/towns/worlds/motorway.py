@@ -9,7 +9,7 @@ from shapely.geometry.base import BaseGeometry
 
 from preprocessing.towns.roads import Road, Streets
 from preprocessing.towns.scene import Surface
-from preprocessing.towns.shapes import bearing_deg, bent_line, lines, offset, unit, walk
+from preprocessing.towns.shapes import bearing_deg, bent_line, beside, lines, offset, unit, walk
 from preprocessing.towns.sketch import Slot
 from preprocessing.towns.worlds.world import Country, Post, Stain
 
@@ -26,7 +26,7 @@ def draw_motorway(
     median_m, half_m = float(rng.choice([2.5, 6.0, 14.0, 22.0])), lanes * 3.7 + 3.0
     axis_m = median_m / 2 + half_m / 2
     fence_m = median_m / 2 + half_m + float(rng.uniform(4, 14))
-    carriages = [line.offset_curve(side * axis_m) for side in (1, -1)]
+    carriages = [beside(line, side * axis_m) for side in (1, -1)]
     _equip(rng, sketch, line, carriages[0], carriages[1].reverse(), lanes, median_m)
     corridor = line.buffer(fence_m)
     verge = Surface.GRASS if rng.uniform() < 0.7 else Surface.SCRUB
@@ -60,19 +60,19 @@ def _equip(
     edge = lanes * 3.7 / 2
     for carriage in (left, right):
         for lane in range(1, lanes):
-            divider = carriage.offset_curve(edge - lane * 3.7)
+            divider = beside(carriage, edge - lane * 3.7)
             for x, y, ux, uy in walk(divider, 2.0, 12.0, 4.0):
                 dash = LineString([(x, y), offset((x, y), (ux, uy), 4, 0)])
                 sketch.markings.append((Surface.LANE_MARKING, dash))
         inner = Surface.YELLOW_MARKING if rng.uniform() < 0.5 else Surface.LANE_MARKING
         sketch.markings += [
-            (inner, carriage.offset_curve(edge)), (Surface.LANE_MARKING, carriage.offset_curve(-edge)),
+            (inner, beside(carriage, edge)), (Surface.LANE_MARKING, beside(carriage, -edge)),
         ]  # fmt: skip
         tone = int(rng.integers(-24, 20))
         for lane in range(lanes):
             centre = edge - (lane + 0.5) * 3.7
             for wheel in (-0.85, 0.85):
-                path = carriage.offset_curve(centre + wheel).buffer(0.4, cap_style="flat")
+                path = beside(carriage, centre + wheel).buffer(0.4, cap_style="flat")
                 sketch.stains.append(Stain(path, tone))
             for x, y, ux, uy in walk(carriage, 3.0, 14.0):
                 sketch.slots.append(Slot(*offset((x, y), (ux, uy), 0, centre), (ux, uy), 0.06))

@@ -7,7 +7,7 @@ from shapely.geometry import LineString
 
 from preprocessing.towns.roads import Road, Streets
 from preprocessing.towns.scene import Surface
-from preprocessing.towns.shapes import lines, offset, walk
+from preprocessing.towns.shapes import beside, lines, offset, walk
 from preprocessing.towns.sketch import plant
 from preprocessing.towns.worlds.biome import Biome
 from preprocessing.towns.worlds.world import Country, Post, Stain
@@ -61,8 +61,8 @@ def dress_road(
 ) -> None:
     """Everything along one road, junctions left free."""
     paved = road.surface is Surface.ASPHALT
-    beside = (style.shoulder_m if paved else 0.0) + road.width_m / 2
-    hem = beside + max(1.2, road.pavement_m - 0.6)
+    edge_m = (style.shoulder_m if paved else 0.0) + road.width_m / 2
+    hem = edge_m + max(1.2, road.pavement_m - 0.6)
     fenced, poled = rng.uniform(size=2) < (style.fences, style.poles * (1.0 if paved else 0.4))
     rows = float(rng.choice([0, 0, 0, 0, 9, 14, 22]))
     for part in lines(road.line.difference(streets.junctions), 8.0):
@@ -70,14 +70,14 @@ def dress_road(
             _mark(sketch, road, part, style)
             _wear(rng, sketch, road, part)
         if style.ditch_m and road.pavement_m > 3:
-            _ditch(rng, sketch, part, beside + 1.2, style.ditch_m)
+            _ditch(rng, sketch, part, edge_m + 1.2, style.ditch_m)
         if fenced:
             _fence(rng, sketch, part, hem)
         if poled:
-            _poles(rng, sketch, part, min(hem, beside + 2.5))
+            _poles(rng, sketch, part, min(hem, edge_m + 2.5))
         if paved and rng.uniform() < style.rails * 0.6:
             side = float(rng.choice([-1, 1]))
-            rail = part.offset_curve(side * (beside + 0.5)).buffer(0.17, cap_style="flat")
+            rail = beside(part, side * (edge_m + 0.5)).buffer(0.17, cap_style="flat")
             sketch.walls.append((Surface.GUARD_RAIL, rail, 0.78))
         if rows:
             for side in (-1, 1):
@@ -97,10 +97,10 @@ def _mark(sketch: Country, road: Road, part: LineString, style: RoadStyle) -> No
             sketch.markings.append((style.paint, dash))
     elif style.centre != "none":
         gaps = (-0.28, 0.28) if style.centre == "double" else (0.0,)
-        sketch.markings += [(style.paint, part.offset_curve(gap) if gap else part) for gap in gaps]
+        sketch.markings += [(style.paint, beside(part, gap) if gap else part) for gap in gaps]
     if style.edges:
         edge = road.width_m / 2 - 0.35
-        sketch.markings += [(Surface.LANE_MARKING, part.offset_curve(side * edge)) for side in (-1, 1)]
+        sketch.markings += [(Surface.LANE_MARKING, beside(part, side * edge)) for side in (-1, 1)]
 
 
 def _wear(rng: np.random.Generator, sketch: Country, road: Road, part: LineString) -> None:
@@ -108,7 +108,7 @@ def _wear(rng: np.random.Generator, sketch: Country, road: Road, part: LineStrin
     tone = int(rng.integers(-22, 23))
     for lane in (-1, 1):
         for wheel in (-0.85, 0.85):
-            path = part.offset_curve(lane * road.width_m / 4 + wheel).buffer(0.35, cap_style="flat")
+            path = beside(part, lane * road.width_m / 4 + wheel).buffer(0.35, cap_style="flat")
             sketch.stains.append(Stain(path, tone))
     for x, y, ux, uy in walk(part, float(rng.uniform(3, 30)), float(rng.uniform(15, 70))):
         luck = rng.uniform(size=4)
@@ -128,7 +128,7 @@ def _ditch(rng: np.random.Generator, sketch: Country, part: LineString, away_m: 
     surface = Surface.SCRUB if rng.uniform() < 0.7 else Surface.SOIL
     for side in (-1, 1):
         if rng.uniform() < 0.85:
-            line = part.offset_curve(side * (away_m + wide))
+            line = beside(part, side * (away_m + wide))
             sketch.walls.append((surface, line.buffer(wide), -deep_m / 2))
             sketch.walls.append((surface, line.buffer(wide / 2), -deep_m))
 
@@ -137,8 +137,8 @@ def _fence(rng: np.random.Generator, sketch: Country, part: LineString, away_m: 
     """Wire on posts, of which only the posts can be seen, or now and then planks."""
     planks = rng.uniform() < 0.15
     for side in (-1, 1):
-        line = part.offset_curve(side * away_m)
-        if line.is_empty or rng.uniform() < 0.25:
+        line = beside(part, side * away_m)
+        if rng.uniform() < 0.25:
             continue
         if planks:
             sketch.walls.append((Surface.FENCE, line.buffer(0.16), 1.25))
