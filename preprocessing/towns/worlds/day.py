@@ -43,7 +43,7 @@ def draw_day(rng: np.random.Generator, world: World, difficulty: str, *, ortho: 
 
 def _sky(rng: np.random.Generator, overcast: float) -> SkyLook:
     deep, haze = float(rng.uniform()), float(rng.uniform(0, 1 - 0.5 * overcast))
-    grey = float(rng.uniform(0.55, 0.86))
+    grey = float(rng.uniform(0.64, 0.9))
     zenith = between(
         between((0.22, 0.38, 0.66), (0.50, 0.61, 0.74), deep), (grey, grey, grey * 1.02), overcast
     )
@@ -88,12 +88,12 @@ def _street_film(rng: np.random.Generator) -> Film:
 def _aerial_film(rng: np.random.Generator) -> Film:
     return Film(
         gamma=float(math.exp(rng.normal(0.05, 0.15))),
-        contrast=float(rng.uniform(0.9, 1.75)),
+        contrast=float(rng.uniform(0.9, 1.6)),
         saturation=float(rng.uniform(0.3, 1.05)),
         tint=_colder(_tint(rng, 0.07)),
         soften_px=float(rng.choice([0.0, rng.uniform(0.1, 1.1)])),
         sharpen=float(rng.uniform(0, 1.1)),
-        target=float(np.clip(rng.normal(100, 26), 50, 165)),
+        target=float(np.clip(rng.normal(100, 26), 58, 165)),
         auto=float(rng.uniform(0.7, 1.0)),
     )
 

@@ -49,11 +49,11 @@ def expose(
 
 
 def _tone(film: Film) -> Float32[np.ndarray, " s"]:
-    """0 to 255 for light from 0 to BRIGHTEST: gamma, contrast around the middle, a soft shoulder."""
-    values = []
+    """0 to 255 for light from 0 to BRIGHTEST: gamma, contrast around the target, a soft shoulder."""
+    values, middle = [], film.target / 255
     for step in range(STEPS):
         light = math.pow((step + 0.5) / STEPS * BRIGHTEST, film.gamma)
-        light = 0.45 + film.contrast * (light - 0.45)
+        light = middle + film.contrast * (light - middle)
         over, under = max(light - 0.75, 0.0), max(0.1 - light, 0.0)
         light -= over * over / (over + 0.35)
         light += under * under / (under + 0.12)
