@@ -93,7 +93,7 @@ def _aerial_film(rng: np.random.Generator) -> Film:
         tint=_colder(_tint(rng, 0.07)),
         soften_px=float(rng.choice([0.0, rng.uniform(0.1, 1.1)])),
         sharpen=float(rng.uniform(0, 1.1)),
-        target=float(np.clip(rng.normal(100, 26), 58, 165)),
+        target=float(np.clip(rng.normal(102, 24), 64, 165)),
         auto=float(rng.uniform(0.7, 1.0)),
     )
 

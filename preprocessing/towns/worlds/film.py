@@ -20,7 +20,8 @@ BRIGHTEST = 2.0
 def metered(film: Film, light: Float32[np.ndarray, "3 *n"]) -> float:
     """The gain of automatic exposure. Whole numbers are summed, so that every machine finds the same."""
     total = int(np.clip(light[1] * np.float32(255), 1, 400).astype(np.int64).sum())
-    return math.pow(film.target * light[1].size / total, film.auto)
+    target = 255 * math.pow(film.target / 255, 1 / film.gamma)
+    return math.pow(target * light[1].size / total, film.auto)
 
 
 def expose(

@@ -49,7 +49,7 @@ def draw_road_style(rng: np.random.Generator, biome: Biome) -> RoadStyle:
         centre=str(rng.choice(["solid", "double", "dashed", "none"], p=[0.15, 0.35, 0.35, 0.15])),
         paint=Surface.YELLOW_MARKING if rng.uniform() < 0.6 else Surface.LANE_MARKING,
         edges=bool(rng.uniform() < 0.6),
-        ditch_m=float(rng.uniform(0.3, 0.9)) if rng.uniform() < 0.6 else 0.0,
+        ditch_m=float(rng.uniform(0.25, 0.8)) if rng.uniform() < 0.6 else 0.0,
         poles=biome.poles,
         fences=float(rng.uniform(0, 0.4)),
         rails=biome.rails,
