@@ -23,6 +23,21 @@ class Difficulty(StrEnum):
     hard = "hard"
 
 
+class World(StrEnum):
+    """A plain town, a biome, or another biome for each town."""
+
+    town = "town"
+    suburb = "suburb"
+    centre = "centre"
+    industrial = "industrial"
+    farmland = "farmland"
+    forest = "forest"
+    desert = "desert"
+    coast = "coast"
+    motorway = "motorway"
+    mixed = "mixed"
+
+
 class Like(StrEnum):
     """A dataset whose image sizes to copy."""
 
@@ -42,6 +57,13 @@ def synth(
         Difficulty,
         typer.Option(help="How far sun, season, weather, trees and cars differ between the views."),
     ] = Difficulty.normal,
+    world: Annotated[
+        World,
+        typer.Option(
+            help="town: a plain town. Else a biome, drawn with its own land, species, materials, skies and "
+            "cameras, wide enough to train on for real photographs; mixed: another biome for each town."
+        ),
+    ] = World.town,
     pairs_per_town: Annotated[int, typer.Option(min=0, help="Tiles with a panorama each.")] = 250,
     side_m: Annotated[float, typer.Option(help="Side of a town, 160 to 2400 m.")] = 640.0,
     jitter_m: Annotated[float, typer.Option(help="How far a tile's centre may be off the camera.")] = 2.0,
@@ -67,7 +89,7 @@ def synth(
     """
     sizes = CVUSA_SIZES if like else {}
     town = TownConfig(
-        pairs=pairs_per_town, photos=photos, difficulty=difficulty.value,
+        pairs=pairs_per_town, photos=photos, difficulty=difficulty.value, world=world.value,
         side_m=side_m, jitter_m=jitter_m, footprint_m=footprint_m, **sizes,  # type: ignore[arg-type]
     )  # fmt: skip
     config = SynthConfig(towns, seed, town)

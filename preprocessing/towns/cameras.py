@@ -61,7 +61,9 @@ def _clear(plan: Plan, scene: Scene, points: Float64[np.ndarray, "n 2"]) -> Bool
     near = np.arange(-reach, reach + 1)
     rows = ((plan.side_m - points[:, 1]) / plan.gsd_m).astype(int)[:, None, None] + near[:, None]
     cols = (points[:, 0] / plan.gsd_m).astype(int)[:, None, None] + near
-    solid = scene.height_m[rows, cols] > 0.4
-    leafy = (scene.crown_top_m[rows, cols] > 1) & (scene.crown_bottom_m[rows, cols] < EYE_LEVEL_M)
+    land_m = np.float32(0) if scene.land_m is None else scene.land_m[rows, cols]
+    solid = scene.height_m[rows, cols] - land_m > 0.4
+    low = scene.crown_bottom_m[rows, cols] - land_m < EYE_LEVEL_M
+    leafy = (scene.crown_top_m[rows, cols] - land_m > 1) & low
     clear: np.ndarray = np.logical_not(np.any(solid | leafy, axis=(1, 2)))
     return clear

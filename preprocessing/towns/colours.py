@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float32
 from preprocessing.towns import noise
 from preprocessing.towns.owners import Owners
 from preprocessing.towns.scene import Scene, Surface
-from preprocessing.towns.weather import RGB, Season
+from preprocessing.towns.weather import RGB, Season, Weather
 
 GROUND: dict[Surface, RGB] = {
     Surface.DIRT: (146, 124, 96),
@@ -25,6 +25,7 @@ GROUND: dict[Surface, RGB] = {
 }
 EVERGREEN: tuple[RGB, RGB] = (44, 70, 46), (70, 94, 54)
 EVERGREEN_BELOW_M = 1.3
+TWIGS = np.array([[0.42], [0.37], [0.32]], np.float32)
 FINE_GRAIN = {
     Surface.GRASS: 0.16,
     Surface.DIRT: 0.14,
@@ -43,17 +44,23 @@ PLAIN_GRAIN = 0.08
 
 
 def seen_from_above(
-    scene: Scene, season: Season, owners: Owners, rows: slice
+    scene: Scene, weather: Weather, owners: Owners, rows: slice
 ) -> Float32[np.ndarray, "3 h w"]:
     """Colours of those rows of the scene without light or shadow, crowns left out."""
     surface, owner = scene.surface[rows], scene.owner[rows]
-    colours = np.take(surface_colours(season), surface, axis=1)
+    colours = np.take(surface_colours(weather), surface, axis=1)
+    if weather.look is not None and scene.patch is not None:
+        given_way = scene.patch[rows] * np.float32(1 / 255)
+        colours += given_way * (np.take(weather.look.patch, surface, axis=1) - colours)
     owned = owner > 0
     colours[:, owned] = np.take(owners.top, owner[owned], axis=1)
     grid = np.indices(surface.shape, np.float32)
     row, column = grid[0] + np.float32(rows.start), grid[1]
     _add_glass(colours, scene, owners, rows)
     _add_ridges(colours, scene, owners, row, column, rows)
+    if weather.look is not None and scene.grain is not None:
+        colours *= 1 + scene.grain[rows] * np.float32(weather.look.grain / 127)
+        return colours
     metres = np.float32(scene.gsd_m)
     fine = noise.sample(2, column, row) - np.float32(0.5)
     wide = noise.sample(6, column * metres * np.float32(1.7), row * metres * np.float32(1.7)) - np.float32(
@@ -66,8 +73,11 @@ def seen_from_above(
     return colours
 
 
-def surface_colours(season: Season) -> Float32[np.ndarray, "3 n"]:
+def surface_colours(weather: Weather) -> Float32[np.ndarray, "3 n"]:
     """One colour per `Surface`; roofs and cars get theirs from their owner."""
+    if weather.look is not None:
+        return weather.look.ground
+    season = weather.season
     table = np.full((len(Surface), 3), 150, np.float32)
     for surface, colour in GROUND.items():
         table[surface] = colour
@@ -120,3 +130,20 @@ def leaves(tree: np.ndarray, bottom_m: np.ndarray, season: Season) -> Float32[np
     return np.asarray(
         (first + kind * (last - first)) * (np.float32(0.85) + np.float32(0.3) * shade) / np.float32(255)
     )
+
+
+def leaf_colours(weather: Weather, tree: np.ndarray, bottom_m: np.ndarray) -> Float32[np.ndarray, "3 n"]:
+    """Each tree's own leaf colour, by its id: the season's, or between those of its species in a world."""
+    if weather.look is None:
+        return leaves(tree, bottom_m, weather.season)
+    species, kind, shade = tree & 7, noise.chance(tree, 1), noise.chance(tree, 2)
+    first, last = (np.take(colours, species, axis=1) for colours in weather.look.leaf)
+    leaf = (first + kind * (last - first)) * (np.float32(0.8) + np.float32(0.4) * shade)
+    return np.asarray(leaf + np.take(weather.look.bare, species) * (TWIGS - leaf))
+
+
+def bareness(weather: Weather, tree: np.ndarray, bottom_m: np.ndarray) -> Float32[np.ndarray, "*n"]:
+    """How much of its foliage each tree has lost."""
+    if weather.look is None:
+        return np.where(is_evergreen(bottom_m), 0, np.float32(weather.season.bare))
+    return np.take(weather.look.bare, tree & 7)

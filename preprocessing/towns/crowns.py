@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float32, Int32, Int64
 
 from preprocessing.towns import noise
-from preprocessing.towns.colours import is_evergreen, leaves
+from preprocessing.towns.colours import bareness, leaf_colours
 from preprocessing.towns.march import Ground, Lens, Rays, ranges_m, rays_of
 from preprocessing.towns.painted import Painted, light
 from preprocessing.towns.pixels import Pixels
@@ -72,9 +72,14 @@ def _foliage(
     top, bottom = np.take(painted.crown_top_m, there), np.take(painted.crown_bottom_m, there)
     starts_m = np.take(painted.scene.crown_bottom_m, there)
     speck, clump = _twigs(rays, lens, away_m)
-    bare = np.where(is_evergreen(starts_m), 0, np.float32(painted.weather.season.bare))
+    tree = np.take(painted.scene.crown_id, there)
+    bare = bareness(painted.weather, tree, starts_m)
     inside_m = np.minimum(top - z_m, z_m - bottom)
     solid = np.float32(0.56) + np.minimum(inside_m * np.float32(0.5), np.float32(0.4))
+    if painted.weather.look is not None:
+        solid *= np.take(painted.weather.look.dense, tree & 7)
+        speck = np.float32(0.45) * speck + np.float32(0.55) * clump
+        bare = bare * np.float32(0.75)
     solid -= bare * (np.float32(0.25) + np.float32(0.7) * clump)
     kept = np.flatnonzero(speck < solid)
 
@@ -84,7 +89,7 @@ def _foliage(
     facing = _facing(painted, ground, there, height)
     ripple = np.float32(0.62) + np.float32(0.4) * clump + np.float32(0.4) * speck
     openness = np.float32(0.35) + np.float32(0.6) * height
-    colours = leaves(np.take(painted.scene.crown_id, there), starts_m[kept], painted.weather.season)
+    colours = leaf_colours(painted.weather, tree[kept], starts_m[kept])
     return kept, colours * light(painted.weather, facing * ripple, openness) * ripple
 
 

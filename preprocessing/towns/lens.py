@@ -29,8 +29,11 @@ class Camera:
     is_panorama: bool
 
 
-def lens_of(camera: Camera, convergence_deg: float) -> Lens:
-    """Directions on the map grid. Roll and pitch shift columns up and down, exact to first order."""
+def lens_of(camera: Camera, convergence_deg: float, lift_deg: float = 0.0) -> Lens:
+    """Directions on the map grid. Roll and pitch shift columns up and down, exact to first order.
+
+    lift_deg: elevation of the middle row of a panorama that was not cropped evenly.
+    """
     h, w = camera.hw
     aside = np.arange(w) + 0.5 - w / 2
     up = h / 2 - (np.arange(h) + 0.5)
@@ -39,7 +42,7 @@ def lens_of(camera: Camera, convergence_deg: float) -> Lens:
     if camera.is_panorama:
         turn = aside * (math.radians(camera.hfov_deg) / w)
         scale = np.full(w, w / math.radians(camera.hfov_deg))
-        shift = scale * (pitch_rad * np.cos(turn) - roll_rad * np.sin(turn))
+        shift = scale * (pitch_rad * np.cos(turn) - roll_rad * np.sin(turn) + math.radians(lift_deg))
         tangent = np.tan(np.clip((up + shift[:, None]) / scale[:, None], -1.55, 1.55))
     else:
         focal_px = w / 2 / math.tan(math.radians(camera.hfov_deg) / 2)

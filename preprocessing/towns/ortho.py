@@ -11,10 +11,12 @@ from scipy import ndimage
 
 from geoloc.atomic import atomic_path
 from preprocessing.towns import noise
-from preprocessing.towns.colours import is_evergreen, leaves
+from preprocessing.towns.colours import bareness, leaf_colours
 from preprocessing.towns.painted import WHITE, Painted, light
 from preprocessing.towns.scene import Scene
 from preprocessing.towns.street import develop
+from preprocessing.towns.worlds.film import metered
+from preprocessing.towns.worlds.flight import mosaic
 
 BLUR_PX = 0.45
 BAND = 512
@@ -23,18 +25,30 @@ BAND = 512
 def orthophoto(painted: Painted, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
     """The painted town seen straight down, crowns over ground, through a sensor that blurs and hisses."""
     h, w = painted.scene.surface.shape
+    gain = _metered(painted)
     photo = np.empty((h, w, 3), np.uint8)
     for top in range(0, h, BAND):
         margin = min(top, 4)
         rows = slice(top - margin, min(top + BAND + 4, h))
-        packed = painted.texture[0][rows]
-        colours = np.stack(
-            [packed >> np.uint32(shift) & np.uint32(255) for shift in (0, 8, 16)]
-        ) * np.float32(WHITE / 255)
+        colours = _unpacked(painted.texture[0][rows])
         _add_crowns(painted, colours, rows)
         blurred = ndimage.gaussian_filter(colours, (0, BLUR_PX, BLUR_PX), truncate=3)
-        photo[top : top + BAND] = develop(painted.weather, blurred[:, margin : margin + BAND], 1.0, rng)
-    return photo
+        photo[top : top + BAND] = develop(painted.weather, blurred[:, margin : margin + BAND], gain, rng)
+    look = painted.weather.look
+    return photo if look is None or look.flight is None else mosaic(photo, painted.scene, look.flight)
+
+
+def _metered(painted: Painted) -> float:
+    """The gain of automatic exposure, which only worlds have, from the coarsest map."""
+    if painted.weather.look is None:
+        return 1.0
+    coarse = painted.texture[-1]
+    return metered(painted.weather.look.film, _unpacked(coarse))
+
+
+def _unpacked(packed: np.ndarray) -> Float32[np.ndarray, "3 h w"]:
+    channels = [packed >> np.uint32(shift) & np.uint32(255) for shift in (0, 8, 16)]
+    return np.stack(channels) * np.float32(WHITE / 255)
 
 
 def _add_crowns(painted: Painted, colours: Float32[np.ndarray, "3 h w"], rows: slice) -> None:
@@ -60,12 +74,12 @@ def _add_crowns(painted: Painted, colours: Float32[np.ndarray, "3 h w"], rows: s
     bottom = painted.crown_bottom_m[rows][row, column]
     thickness_m = tops[inner, column] - bottom
     openness = 0.5 + 0.3 * np.clip(thickness_m / 6, 0, 1)
-    season = painted.weather.season
     start_m = painted.scene.crown_bottom_m[rows][row, column]
-    crown = leaves(painted.scene.crown_id[rows][row, column], start_m, season)
+    tree = painted.scene.crown_id[rows][row, column]
+    crown = leaf_colours(painted.weather, tree, start_m)
     crown *= light(painted.weather, facing.astype(np.float32), openness.astype(np.float32))
     crown *= np.float32(0.8) + np.float32(0.4) * speck
-    bare = np.where(is_evergreen(start_m), 0, season.bare)
+    bare = bareness(painted.weather, tree, start_m)
     cover = np.clip(0.4 + thickness_m * 0.6, 0, 1) * (1 - bare * (0.4 + speck).clip(0, 1))
     colours[:, row, column] += cover.astype(np.float32) * (crown - colours[:, row, column])
 

@@ -7,8 +7,10 @@ from jaxtyping import Float32, Int32, UInt8
 
 from preprocessing.towns.noise import chance
 from preprocessing.towns.scene import Scene, Surface
+from preprocessing.towns.weather import RGB
+from preprocessing.towns.worlds.look import Look
 
-ROOFS = {
+ROOFS: dict[Surface, list[RGB]] = {
     Surface.ROOF_TILE: [
         (150, 86, 62),
         (128, 78, 62),
@@ -20,7 +22,7 @@ ROOFS = {
     Surface.ROOF_FLAT: [(146, 144, 140), (178, 174, 168), (206, 206, 204), (98, 97, 98), (132, 122, 112)],
     Surface.ROOF_METAL: [(172, 178, 184), (128, 142, 156), (120, 146, 132), (156, 118, 100), (206, 210, 214)],
 }
-WALLS = {
+WALLS: dict[Surface, list[RGB]] = {
     Surface.ROOF_TILE: [
         (214, 200, 172),
         (226, 222, 212),
@@ -70,8 +72,11 @@ class Owners:
     luck: Float32[np.ndarray, "4 n"]
 
 
-def owners_of(scene: Scene) -> Owners:
-    """Frames measured from the rasters, paint drawn from each owner's number and the town's place."""
+def owners_of(scene: Scene, look: Look | None = None) -> Owners:
+    """Frames measured from the rasters, paint drawn from each owner's number and the town's place.
+
+    look: of a world, whose houses have palettes of their own.
+    """
     pixels = np.flatnonzero(scene.owner)
     owner = scene.owner.ravel()[pixels]
     order = np.argsort(owner, kind="stable")
@@ -92,7 +97,7 @@ def owners_of(scene: Scene) -> Owners:
 
     place = int(scene.west_m) * 31 + int(scene.north_m)
     luck = np.stack([chance(np.arange(n), place + salt) for salt in range(4)])
-    return Owners(kind, east, north, along, across, *_paint(kind, luck), luck)
+    return Owners(kind, east, north, along, across, *_paint(kind, luck, look), luck)
 
 
 def _extent(along: np.ndarray, starts: np.ndarray, present: np.ndarray, n: int, gsd_m: float) -> np.ndarray:
@@ -103,15 +108,27 @@ def _extent(along: np.ndarray, starts: np.ndarray, present: np.ndarray, n: int, 
     return extent
 
 
-def _paint(kind: Int32[np.ndarray, " n"], luck: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _paint(
+    kind: Int32[np.ndarray, " n"], luck: np.ndarray, look: Look | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Colours of tops and sides. A car is of one colour all over."""
     top, side = np.full((2, 3, len(kind)), 0.6, np.float32)
+    roofs, walls = (ROOFS, WALLS) if look is None else _palettes(look)
     for surface in (Surface.ROOF_TILE, Surface.ROOF_FLAT, Surface.ROOF_METAL, Surface.CAR):
         chosen = kind == surface
         for colours, palette, which in (
-            (top, ROOFS.get(surface, CARS), luck[0]),
-            (side, WALLS.get(surface, CARS), luck[0] if surface == Surface.CAR else luck[1]),
+            (top, roofs.get(surface, CARS), luck[0]),
+            (side, walls.get(surface, CARS), luck[0] if surface == Surface.CAR else luck[1]),
         ):
             shades = np.array(palette, np.float32)[(which[chosen] * len(palette)).astype(int)] / 255
             colours[:, chosen] = shades.T * (0.9 + 0.2 * luck[2][chosen])
     return top, side
+
+
+def _palettes(look: Look) -> tuple[dict[Surface, list[RGB]], dict[Surface, list[RGB]]]:
+    """A world's own roof tiles and walls; flat and metal roofs as everywhere."""
+    walls = list(look.walls)
+    return ROOFS | {Surface.ROOF_TILE: list(look.roofs)}, WALLS | {
+        Surface.ROOF_TILE: walls,
+        Surface.ROOF_FLAT: walls + WALLS[Surface.ROOF_FLAT],
+    }

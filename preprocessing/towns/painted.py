@@ -52,14 +52,14 @@ class Painted:
 
 def paint(scene: Scene, weather: Weather) -> Painted:
     """Light and colour a scene: a few seconds per square kilometre."""
-    owners = owners_of(scene)
+    owners = owners_of(scene, weather.look)
     shadow_m = shadow_height(scene, weather)
     lit = _lit_colours(scene, weather, owners, shadow_m)
     return Painted(
         scene,
         weather,
         owners,
-        _pyramid(_smooth(lit)),
+        _pyramid(_smooth(lit) if weather.look is None else lit),
         shadow_m,
         _faces(scene, owners),
         *_rough_crowns(scene),
@@ -86,7 +86,7 @@ def _lit_colours(
     lit = np.zeros((*scene.surface.shape, 4), np.uint8)
     for top in range(0, len(lit), band):
         rows = slice(top, top + band)
-        colours = seen_from_above(scene, weather.season, owners, rows)
+        colours = seen_from_above(scene, weather, owners, rows)
         above_m = scene.height_m[rows] - shadow_m[rows]
         sunlit = np.clip(above_m / np.float32(0.3) + 1, 0, 1) * (1 - shade[rows])
         openness = 1 - np.clip((around_m[rows] - scene.height_m[rows]) / 12, 0, 0.45)
@@ -100,7 +100,7 @@ def _lit_colours(
 def _facing_sun(scene: Scene, weather: Weather, rows: slice) -> Float32[np.ndarray, "h w"]:
     """Cosine between the sun and the surface: level ground, pitched roofs."""
     east, north, up = weather.sun
-    level = np.full(scene.surface[rows].shape, up, np.float32)
+    level = _sloping(scene, weather, rows)
     pitched = np.isin(scene.surface[rows], ROOFS)
     if not pitched.any():
         return level
@@ -113,6 +113,20 @@ def _facing_sun(scene: Scene, weather: Weather, rows: slice) -> Float32[np.ndarr
     )
     cosine = (up - to_east * east - to_north * north) / np.sqrt(1 + to_east * to_east + to_north * to_north)
     return np.where(pitched, np.clip(cosine, 0, 1), level).astype(np.float32)
+
+
+def _sloping(scene: Scene, weather: Weather, rows: slice) -> Float32[np.ndarray, "h w"]:
+    """Cosine between the sun and the land, which is level but for the hills of worlds."""
+    east, north, up = weather.sun
+    shape = scene.surface[rows].shape
+    if scene.land_m is None:
+        return np.full(shape, up, np.float32)
+    padded = np.pad(scene.land_m, 1, mode="edge")[rows.start : rows.start + shape[0] + 2]
+    to_east = (padded[1:-1, 2:] - padded[1:-1, :-2]) / np.float32(2 * scene.gsd_m)
+    to_north = (padded[:-2, 1:-1] - padded[2:, 1:-1]) / np.float32(2 * scene.gsd_m)
+    steep = np.sqrt(1 + to_east * to_east + to_north * to_north)
+    cosine = (np.float32(up) - to_east * np.float32(east) - to_north * np.float32(north)) / steep
+    return np.asarray(np.clip(cosine, 0, 1), np.float32)
 
 
 def _milder(one: np.ndarray, other: np.ndarray) -> np.ndarray:

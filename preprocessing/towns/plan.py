@@ -18,6 +18,7 @@ from preprocessing.towns.scene import Surface
 from preprocessing.towns.shapes import Vector, bent_line, blob, offset, polygons, rectangle, unit
 from preprocessing.towns.sketch import Building, Sketch, Slot, Tree
 from preprocessing.towns.suburb import fill_suburb, scatter
+from preprocessing.towns.worlds.world import World
 
 BLOCK_M = {
     "suburb": (62.0, 110.0), "centre": (55.0, 90.0), "industry": (110.0, 190.0), "park": (130.0, 230.0),
@@ -36,6 +37,7 @@ class Plan:
     crs, west_m, north_m: a UTM zone and the town's north-western corner in it.
     ground, markings, walls: what is painted or raised on the ground, in painting order.
     tracks: (n, 3) x, y and bearing in degrees of places where a camera may stand.
+    world: what a world has beside, None for a plain town.
     """
 
     seed: int
@@ -52,6 +54,7 @@ class Plan:
     lamps: tuple[Vector, ...]
     slots: tuple[Slot, ...]
     tracks: Float64[np.ndarray, "n 3"]
+    world: World | None = None
 
     @property
     def size_px(self) -> int:
@@ -61,14 +64,9 @@ class Plan:
 
 def draw_plan(seed: int, side_m: float = 640.0, gsd_m: float = 0.3) -> Plan:
     """Draw the town of a seed. Raises DataError for a side or a resolution that no town can have."""
-    if seed < 0 or not 160 <= side_m <= 2400 or not 0.1 <= gsd_m <= 1.0:
-        raise DataError(
-            f"A town of seed {seed}, {side_m} m a side at {gsd_m} m per pixel cannot be drawn; "
-            "want a seed >= 0, 160 to 2400 m, and 0.1 to 1 m per pixel."
-        )
-    side_m = round(side_m / gsd_m) * gsd_m
+    side_m = whole_side_m(seed, side_m, gsd_m)
     rng = np.random.default_rng(np.random.SeedSequence([seed, PLAN_STREAM]))
-    crs, west_m, south_m = _place(rng)
+    crs, west_m, south_m = draw_place(rng)
     town = box(0, 0, side_m, side_m)
     bearing = float(rng.uniform(0, 90))
     land = rectangle((side_m / 2, side_m / 2), unit(bearing), 1.7 * side_m, 1.6 * side_m)
@@ -76,19 +74,29 @@ def draw_plan(seed: int, side_m: float = 640.0, gsd_m: float = 0.3) -> Plan:
     leafy = float(rng.uniform(0.5, 1.5))
     streets = cut_streets(rng, land, town, districts.block_m, float(rng.choice([0.03, 0.1, 0.2, 0.3])))
     sketch = Sketch()
-    brook = _brook(rng, side_m)
+    brook = draw_brook(rng, side_m)
     sketch.ground += [(Surface.DIRT, brook.buffer(1.0)), (Surface.WATER, brook)]
     kept_free = streets.corridor.union(brook.buffer(4.0))
     for cell in streets.cells:
         for block in polygons(cell.difference(kept_free)):
-            _fill_block(rng, sketch, block, districts.kind_at(cell.centroid), leafy)
+            fill_block(rng, sketch, block, districts.kind_at(cell.centroid), leafy)
     draw_streets(rng, sketch, streets)
     return Plan(
         seed, side_m, gsd_m, crs, west_m, south_m + side_m,
         (*sketch.ground, *_paved(sketch, streets)), tuple(sketch.markings), tuple(sketch.walls),
-        tuple(sketch.buildings), tuple(_rooted(sketch, streets, town)), tuple(sketch.lamps),
+        tuple(sketch.buildings), tuple(rooted(sketch, streets, town)), tuple(sketch.lamps),
         tuple(sketch.slots), np.array(sketch.tracks),
     )  # fmt: skip
+
+
+def whole_side_m(seed: int, side_m: float, gsd_m: float) -> float:
+    """The side as a whole number of pixels. Raises DataError where there can be no such town."""
+    if seed < 0 or not 160 <= side_m <= 2400 or not 0.1 <= gsd_m <= 1.0:
+        raise DataError(
+            f"A town of seed {seed}, {side_m} m a side at {gsd_m} m per pixel cannot be drawn; "
+            "want a seed >= 0, 160 to 2400 m, and 0.1 to 1 m per pixel."
+        )
+    return round(side_m / gsd_m) * gsd_m
 
 
 def _paved(sketch: Sketch, streets: Streets) -> Iterator[tuple[Surface, BaseGeometry]]:
@@ -102,7 +110,7 @@ def _paved(sketch: Sketch, streets: Streets) -> Iterator[tuple[Surface, BaseGeom
         yield Surface.GRASS, at.buffer(ISLAND_M - 0.6)
 
 
-def _place(rng: np.random.Generator) -> tuple[str, float, float]:
+def draw_place(rng: np.random.Generator) -> tuple[str, float, float]:
     """A UTM zone of the north and the town's south-western corner, near the zone's central meridian."""
     zone = int(rng.integers(1, 61))
     west = 500_000 + round(float(rng.uniform(-1000, 400)), 1)
@@ -139,7 +147,7 @@ def _districts(rng: np.random.Generator, side_m: float) -> Districts:
     return Districts(tuple(seeds), tuple(kinds), float(rng.uniform(0.9, 1.15)))
 
 
-def _brook(rng: np.random.Generator, side_m: float) -> BaseGeometry:
+def draw_brook(rng: np.random.Generator, side_m: float) -> BaseGeometry:
     """A brook or a canal across one town in three."""
     if rng.uniform() > 0.35:
         return Polygon()
@@ -151,7 +159,8 @@ def _brook(rng: np.random.Generator, side_m: float) -> BaseGeometry:
     )
 
 
-def _fill_block(rng: np.random.Generator, sketch: Sketch, block: Polygon, kind: str, leafy: float) -> None:
+def fill_block(rng: np.random.Generator, sketch: Sketch, block: Polygon, kind: str, leafy: float) -> None:
+    """Fill a block with what belongs in a district of that kind."""
     if block.area < 250:
         sketch.ground.append((Surface.PAVEMENT if rng.uniform() < 0.5 else Surface.GRASS, block))
     elif kind == "park" or rng.uniform() < 0.035:
@@ -184,7 +193,7 @@ def _fill_suburb(rng: np.random.Generator, sketch: Sketch, block: Polygon, leafy
         scatter(rng, sketch, block, 60 * leafy, 0.2, 0.5)
 
 
-def _rooted(sketch: Sketch, streets: Streets, town: Polygon) -> list[Tree]:
+def rooted(sketch: Sketch, streets: Streets, town: Polygon) -> list[Tree]:
     """The trees that stand on nothing else and not on each other's trunk."""
     solid = [b.outline.buffer(1.6) for b in sketch.buildings]
     paved = [shape for surface, shape in sketch.ground if surface in TREELESS]

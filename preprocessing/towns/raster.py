@@ -14,6 +14,9 @@ from preprocessing.towns.plan import Plan
 from preprocessing.towns.roofs import raise_roofs
 from preprocessing.towns.scene import Scene, Surface
 from preprocessing.towns.stamps import stamp_cars, stamp_trees
+from preprocessing.towns.worlds.ground import lay_world
+from preprocessing.towns.worlds.relief import on_hills
+from preprocessing.towns.worlds.trees import stamp_forest
 
 TREE_STREAM, CAR_STREAM = 2, 3
 RASTERS = ("height_m", "surface", "owner", "axis_deg", "crown_top_m", "crown_bottom_m", "crown_id")
@@ -54,7 +57,8 @@ def lay_ground(plan: Plan) -> Scene:
         row, col = int((plan.side_m - y) / plan.gsd_m), int(x / plan.gsd_m)
         if 0 <= row < n and 0 <= col < n:
             surface[row, col], height[row, col] = Surface.LAMP_POST, 6.0 + 2.0 * ((row * 7 + col) % 11) / 11
-    return _build(plan, surface, height)
+    ground = _build(plan, surface, height)
+    return ground if plan.world is None else lay_world(plan, plan.world, ground)
 
 
 def _build(plan: Plan, surface: UInt8[np.ndarray, "h w"], height: Float32[np.ndarray, "h w"]) -> Scene:
@@ -81,12 +85,16 @@ def dress(ground: Scene, plan: Plan, day: int, difficulty: str = "normal") -> Sc
     scene = replace(ground, **{name: getattr(ground, name).copy() for name in RASTERS})
     names = np.random.default_rng(np.random.SeedSequence([plan.seed, TREE_STREAM])).permutation(1_000_000) + 1
     standing = [i for i, tree in enumerate(plan.trees) if not first <= tree.luck < last]
-    stamp_trees(scene, plan, [plan.trees[i] for i in standing], names[standing])
+    trees = [plan.trees[i] for i in standing]
+    if plan.world is None:
+        stamp_trees(scene, plan, trees, names[standing])
+    else:
+        stamp_forest(scene, plan, plan.world, trees, names[standing])
     rng = np.random.default_rng(np.random.SeedSequence([plan.seed, CAR_STREAM, day]))
     slots = [slot for slot in plan.slots if rng.uniform() < slot.odds]
     first_id = 1 + len(plan.buildings) + day * len(plan.slots)
     stamp_cars(rng, scene, plan, slots, first_id)
-    return scene
+    return scene if scene.land_m is None else on_hills(scene)
 
 
 def _burn(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 import shapely
@@ -30,12 +31,19 @@ RING_M = 13.0
 
 @dataclass(frozen=True)
 class Road:
-    """A centre line and the widths of its carriageway and of each pavement. level: 0 the main roads."""
+    """A centre line and the widths of its carriageway and of each pavement (or verge).
+
+    level: 0 the main roads. surface: what it is made of.
+    """
 
     line: LineString
     width_m: float
     pavement_m: float
     level: int
+    surface: Surface = Surface.ASPHALT
+
+
+DrawRoad: TypeAlias = Callable[[np.random.Generator, LineString, float], Road]
 
 
 @dataclass(frozen=True)
@@ -56,8 +64,12 @@ def cut_streets(
     town: Polygon,
     block_m: Callable[[Point], tuple[float, float]],
     sway: float,
+    draw_road: DrawRoad | None = None,
 ) -> Streets:
-    """Cut `land` into cells until each is as long as `block_m` (low, high) wants it at its middle."""
+    """Cut `land` into cells until each is as long as `block_m` (low, high) wants it at its middle.
+
+    draw_road: the road along a cut through a cell of that length in metres; a town's street if None.
+    """
     roads: list[Road] = []
     cells: list[Polygon] = []
     seen = town.buffer(40.0)
@@ -72,7 +84,7 @@ def cut_streets(
             cells.append(cell)
             return
         line, halves = parts
-        road = _road(rng, line, length)
+        road = (draw_road or _street)(rng, line, length)
         roads.extend(replace(road, line=piece) for piece in lines(line.intersection(seen), 1.0))
         for half in halves:
             cut(half)
@@ -121,7 +133,7 @@ def _halves(
     return []
 
 
-def _road(rng: np.random.Generator, line: LineString, cell_length_m: float) -> Road:
+def _street(rng: np.random.Generator, line: LineString, cell_length_m: float) -> Road:
     if cell_length_m > 430:
         return Road(line, float(rng.uniform(11, 14)), float(rng.uniform(2.4, 3.4)), 0)
     if cell_length_m > 210:
@@ -142,7 +154,7 @@ def draw_streets(rng: np.random.Generator, sketch: Sketch, streets: Streets) -> 
             _furnish(rng, sketch, road, part, trees_every_m, conifers)
             for way in (part, part.reverse()):
                 _end(rng, sketch, road, way)
-        _drive(sketch, road, streets.roundabouts)
+        drive(sketch, road, streets.roundabouts)
     for at in streets.roundabouts:
         sketch.street_trees.append(plant(rng, (at.x, at.y), 0.7, 0.3))
 
@@ -210,7 +222,7 @@ def _furnish(
                 sketch.street_trees.append(plant(rng, at, size, conifers))
 
 
-def _drive(sketch: Sketch, road: Road, roundabouts: Sequence[Point]) -> None:
+def drive(sketch: Sketch, road: Road, roundabouts: Sequence[Point]) -> None:
     """Traffic slots and camera tracks, on the right-hand lane of either direction."""
     lane_m = road.width_m / 4 if road.width_m > 6.2 else 0.9
     lane_m = min(lane_m, 1.9) if road.level else 2.1

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
-from jaxtyping import Float32, Int32, UInt8
+from jaxtyping import Float32, Int8, Int32, UInt8
 
 
 class Surface(IntEnum):
@@ -32,6 +32,22 @@ class Surface(IntEnum):
     CROWN = 19
     FACADE = 20
     SKY = 21
+    # only in worlds:
+    YELLOW_MARKING = 22
+    GRAVEL = 23
+    SOIL = 24
+    CROP = 25
+    CEREAL = 26
+    STUBBLE = 27
+    SCRUB = 28
+    LITTER = 29
+    SAND = 30
+    ROCK = 31
+    CONCRETE = 32
+    POLE = 33
+    GUARD_RAIL = 34
+    BONNET = 35
+    DISTANCE = 36
 
 
 @dataclass(frozen=True)
@@ -45,6 +61,10 @@ class Scene:
     axis_deg: bearing of the longer wall of the building there, so facades get straight windows.
     crown_top_m, crown_bottom_m: foliage that floats between the two, both 0 where there is none.
     crown_id: the tree, for its colour; 0 where there is none.
+
+    A world has three more: land_m, the hills, which `height_m` and the crowns include; patch, how far
+    each pixel's material has given way to another (0 to 255: bare earth in a lawn, the earth between
+    rows); grain, how much brighter or darker it is than its material (-127 to 127).
     """
 
     gsd_m: float
@@ -58,3 +78,6 @@ class Scene:
     crown_top_m: Float32[np.ndarray, "h w"]
     crown_bottom_m: Float32[np.ndarray, "h w"]
     crown_id: Int32[np.ndarray, "h w"]
+    land_m: Float32[np.ndarray, "h w"] | None = None
+    patch: UInt8[np.ndarray, "h w"] | None = None
+    grain: Int8[np.ndarray, "h w"] | None = None

@@ -49,9 +49,8 @@ def foliage_shade(scene: Scene, weather: Weather) -> Float32[np.ndarray, "h w"]:
         shaded |= (height < _towards(top, *away)) & (height >= _towards(bottom, *away))
     h, w = scene.height_m.shape
     full = np.repeat(np.repeat(shaded.astype(np.float32), stride, 0)[:h], stride, 1)[:, :w]
-    return np.asarray(ndimage.uniform_filter(full, 2 * stride - 1)) * np.float32(
-        0.85 * (1 - weather.season.bare)
-    )
+    bare = weather.season.bare if weather.look is None else 0.6 * float(weather.look.bare.max())
+    return np.asarray(ndimage.uniform_filter(full, 2 * stride - 1)) * np.float32(0.85 * (1 - bare))
 
 
 def _towards(heights: np.ndarray, east_px: float, north_px: float, drop_m: float) -> np.ndarray:

@@ -79,6 +79,15 @@ def walk(line: LineString, start_m: float, step_m: float, end_m: float = 0.0) ->
     return np.hstack((here, forward / np.maximum(np.hypot(*forward.T)[:, None], 1e-9)))
 
 
+def beside(line: LineString, left_m: float) -> LineString:
+    """The line moved to its left, vertex by vertex, so that it stays one line in any bend."""
+    points = shapely.get_coordinates(line)
+    ahead, back = np.vstack((points[1:], points[-1:])), np.vstack((points[:1], points[:-1]))
+    forward = ahead - back
+    forward /= np.maximum(np.sqrt((forward**2).sum(axis=1))[:, None], 1e-9)
+    return LineString(points + left_m * np.stack((-forward[:, 1], forward[:, 0]), axis=1))
+
+
 def polygons(shape: BaseGeometry, least_m2: float = 0.0) -> list[Polygon]:
     """The polygons in any geometry, at least `least_m2` each."""
     return [p for p in getattr(shape, "geoms", [shape]) if isinstance(p, Polygon) and p.area > least_m2]

@@ -12,6 +12,8 @@ ZENITH, HORIZON, GREY = (0.36, 0.54, 0.82), (0.76, 0.84, 0.92), (0.80, 0.82, 0.8
 
 def horizon_colour(weather: Weather) -> Float32[np.ndarray, "3"]:
     """What haze fades into."""
+    if weather.look is not None:
+        return np.array(weather.look.sky.horizon, np.float32)
     dusk = max(0.0, 1 - weather.sun_elevation_deg / 25) * (1 - weather.overcast)
     clear = np.array(HORIZON) * (1 + dusk * np.array((0.06, -0.08, -0.22)))
     return (clear + weather.overcast * (np.array(GREY) - clear)).astype(np.float32)

@@ -14,6 +14,9 @@ from preprocessing.towns.scene import Surface
 WALL_RISE_M = np.array([1.2 if surface in ROOFS else 0.45 for surface in Surface], np.float32)
 GRAINY_UNTIL_M = 14.0
 SHARP_UNTIL_M = (16.0, 28.0, 50.0)
+ROUGHNESS = np.full(len(Surface), 0.16, np.float32)
+ROUGHNESS[[Surface.GRASS, Surface.SCRUB, Surface.LITTER, Surface.CROP, Surface.ROCK]] = 0.62
+ROUGHNESS[[Surface.SOIL, Surface.SAND, Surface.GRAVEL, Surface.STUBBLE, Surface.CEREAL, Surface.DIRT]] = 0.36
 
 
 def solids(
@@ -58,22 +61,47 @@ def textured(
 ) -> Float32[np.ndarray, "3 n"]:
     """The lit map's colours, interpolated, from coarser levels further away."""
     colours = np.empty((3, len(range_m)), np.float32)
+    crisp = np.float32(1.0 if painted.weather.look is None else 1.7)
     level = np.searchsorted(np.array(SHARP_UNTIL_M, np.float32), range_m)
     for depth, texture in enumerate(painted.texture):
         some = np.flatnonzero(level == depth)
         pixels = range_m[some] * np.float32(1 / (ground.gsd_m * 2**depth))
         column = pixels * rays.east[some] + np.float32(ground.column / 2**depth)
         row = np.float32(ground.row / 2**depth) - pixels * rays.north[some]
+        if painted.weather.look is not None and depth == 0:
+            column, row = _frayed(column, row)
         fine = Ground((texture.shape[0], texture.shape[1]), ground.gsd_m, 0, 0)
         put(
             colours,
             some,
-            _interpolated(texture.ravel(), fine, column - np.float32(0.5), row - np.float32(0.5)),
+            _interpolated(texture.ravel(), fine, column - np.float32(0.5), row - np.float32(0.5), crisp),
         )
     colours *= WHITE / 255
+    if painted.weather.look is not None:
+        colours *= _blades(painted, ground, rays, range_m)
+        return colours
     near = np.flatnonzero(range_m < GRAINY_UNTIL_M)
     put(colours, near, np.take(colours, near, axis=1) * _grain(ground, rays[near], range_m[near]))
     return colours
+
+
+def _frayed(column: np.ndarray, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Map coordinates shaken by a fraction of a pixel, so that no edge shows the map's stairs."""
+    shake = noise.sample(2, column * 11, row * 11), noise.sample(2, row * 11, column * 11 + 200)
+    return column + (shake[0] - np.float32(0.5)) * np.float32(0.9), row + (
+        shake[1] - np.float32(0.5)
+    ) * np.float32(0.9)
+
+
+def _blades(painted: Painted, ground: Ground, rays: Rays, range_m: np.ndarray) -> Float32[np.ndarray, " n"]:
+    """Blades, stones and clods at every distance, as large as a pixel there, as rough as their material."""
+    surface = np.take(painted.scene.surface, ground.index(range_m, rays.east, rays.north))
+    octave = np.frexp(np.maximum(range_m, np.float32(2)))[1].astype(np.float32)
+    scale = np.ldexp(np.float32(300), -np.frexp(np.maximum(range_m, np.float32(2)))[1])
+    east_m = range_m * rays.east + np.float32(ground.column * ground.gsd_m)
+    north_m = range_m * rays.north - np.float32(ground.row * ground.gsd_m)
+    speck = noise.sample(2, east_m * scale, north_m * scale + octave * 37) - np.float32(0.5)
+    return np.asarray(1 + speck * np.take(ROUGHNESS, surface))
 
 
 def _grain(ground: Ground, rays: Rays, range_m: Float32[np.ndarray, " n"]) -> Float32[np.ndarray, " n"]:
@@ -84,10 +112,17 @@ def _grain(ground: Ground, rays: Rays, range_m: Float32[np.ndarray, " n"]) -> Fl
     return 1 + speck * (np.float32(0.3) - np.float32(0.3 / GRAINY_UNTIL_M) * range_m)
 
 
-def _interpolated(texture: np.ndarray, ground: Ground, column: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """Bilinear lookup, values 0 to 255, that mixes no roof into the ground beside it and the reverse."""
+def _interpolated(
+    texture: np.ndarray, ground: Ground, column: np.ndarray, row: np.ndarray, crisp: np.float32
+) -> np.ndarray:
+    """Bilinear lookup, values 0 to 255, that mixes no roof into the ground beside it and the reverse.
+
+    crisp: 1, or above it for harder transitions.
+    """
     left, top = np.floor(column), np.floor(row)
     x, y = column - left, row - top
+    if crisp > 1:
+        x, y = (np.clip((part - np.float32(0.5)) * crisp + np.float32(0.5), 0, 1) for part in (x, y))
     nearest = texture[ground.flat(column + np.float32(0.5), row + np.float32(0.5))] >> np.uint32(31)
     total, weights = np.zeros((3, len(column)), np.float32), np.full(len(column), 1e-6, np.float32)
     for dx, dy, weight in (
@@ -138,6 +173,6 @@ def _rough(
         rays.east * np.float32(east) + rays.north * np.float32(north)
     )
     grain = noise.sample(2, range_m * (8 + 40 * rays.east), z_m * 9 + rays.north * 300) - np.float32(0.5)
-    colours = np.take(surface_colours(painted.weather.season), surface, axis=1)
+    colours = np.take(surface_colours(painted.weather), surface, axis=1)
     gain = light(painted.weather, facing, np.full_like(facing, 0.6)) * (1 + np.float32(0.5) * grain)
     return np.asarray(colours * gain)

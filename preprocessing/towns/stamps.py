@@ -13,7 +13,7 @@ from preprocessing.towns.sketch import Slot, Tree
 def stamp_trees(scene: Scene, plan: Plan, trees: Sequence[Tree], names: Int64[np.ndarray, " n"]) -> None:
     """Crowns (an ellipsoid, or a cone for conifers, with a lobed edge) and trunks, in place."""
     for tree, name in zip(trees, names.tolist(), strict=True):
-        window, east, north = _window(plan, tree.x, tree.y, 1.25 * tree.radius_m)
+        window, east, north = window_around(plan, tree.x, tree.y, 1.25 * tree.radius_m)
         if not east.size:
             continue
         reach = _lobed(east, north, tree.radius_m, name)
@@ -58,7 +58,7 @@ def stamp_cars(
         nudge = rng.normal(0, (0.35, 0.12))
         x = slot.x + nudge[0] * slot.along[0] - nudge[1] * slot.along[1]
         y = slot.y + nudge[0] * slot.along[1] + nudge[1] * slot.along[0]
-        window, east, north = _window(plan, x, y, length / 2 + 0.3)
+        window, east, north = window_around(plan, x, y, length / 2 + 0.3)
         if not east.size:
             continue
         forward = east * slot.along[0] + north * slot.along[1]
@@ -77,7 +77,7 @@ def stamp_cars(
         )
 
 
-def _window(
+def window_around(
     plan: Plan, x: float, y: float, reach_m: float
 ) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray]:
     """The pixels within a square around a point, and how far east and north of it each lies."""

@@ -5,14 +5,16 @@ from jaxtyping import Float32, UInt8
 
 from preprocessing.towns.crowns import crowns
 from preprocessing.towns.lens import Camera, lens_of
-from preprocessing.towns.march import Ground, march, ranges_m, rays_of
+from preprocessing.towns.march import Ground, Rays, march, ranges_m, rays_of
 from preprocessing.towns.painted import Painted
-from preprocessing.towns.pixels import Pixels, empty_sky, put
-from preprocessing.towns.scene import Scene
+from preprocessing.towns.pixels import Pixels, empty_sky
+from preprocessing.towns.scene import Scene, Surface
 from preprocessing.towns.sky import horizon_colour, sky
 from preprocessing.towns.solids import solids
 from preprocessing.towns.traffic import pass_by
 from preprocessing.towns.weather import Weather
+from preprocessing.towns.worlds.film import compressed, cover_nadir, expose, metered, through_lens
+from preprocessing.towns.worlds.skies import wide_sky
 
 __all__ = ["Camera", "render"]
 
@@ -24,7 +26,8 @@ def render(
 
     rng draws what belongs to this photo alone: passing vehicles, exposure, sensor noise.
     """
-    lens = lens_of(camera, painted.convergence_deg)
+    look = painted.weather.look
+    lens = lens_of(camera, painted.convergence_deg, 0.0 if look is None else look.film.lift_deg)
     ground = _ground(painted.scene, camera)
     heights = painted.scene.height_m.ravel()
     eye_m = float(heights[ground.index(np.zeros(1), lens.east[:1], lens.north[:1])[0]]) + camera.height_m
@@ -33,7 +36,7 @@ def render(
     step = step.ravel()
     image = empty_sky(step.size)
     sky_pixels, met = np.flatnonzero(step == len(ranges_m())), np.flatnonzero(step < len(ranges_m()))
-    put(image.colours, sky_pixels, sky(painted.weather, rays_of(lens, sky_pixels)))
+    image.put(sky_pixels, _heavens(painted.weather, rays_of(lens, sky_pixels)))
     image.put(met, solids(painted, ground, rays_of(lens, met), step[met], eye_m))
     image.put(*crowns(painted, ground, lens, eye_m, index, image.range_m))
     if rng.uniform() < painted.weather.traffic:
@@ -42,8 +45,25 @@ def render(
 
     w, h = lens.tangent.shape
     light = image.colours.reshape(3, w, h).transpose(0, 2, 1)
-    rgb = develop(painted.weather, light, rng.uniform(0.95, 1.05), rng)
-    return rgb, np.ascontiguousarray(image.surface.reshape(w, h).T)
+    surface = np.ascontiguousarray(image.surface.reshape(w, h).T)
+    if look is not None:
+        light = np.ascontiguousarray(light)
+        cover_nadir(look.film, camera, light, surface, rng)
+        through_lens(look.film, camera, light, rng)
+    gain = rng.uniform(0.95, 1.05) * (1.0 if look is None else metered(look.film, light))
+    rgb = develop(painted.weather, light, gain, rng)
+    return rgb if look is None else compressed(rgb, look.film.jpeg), surface
+
+
+def _heavens(weather: Weather, rays: Rays) -> Pixels:
+    """The sky, and in worlds the land beyond the map."""
+    surface = np.full(len(rays.pixel), Surface.SKY, np.uint8)
+    range_m = np.full(len(rays.pixel), np.inf, np.float32)
+    if weather.look is None:
+        return Pixels(sky(weather, rays), surface, range_m)
+    colours, land = wide_sky(weather, weather.look.sky, rays)
+    surface[land] = Surface.DISTANCE
+    return Pixels(colours, surface, range_m)
 
 
 def _ground(scene: Scene, camera: Camera) -> Ground:
@@ -64,6 +84,8 @@ def develop(
     weather: Weather, colours: Float32[np.ndarray, "3 h w"], gain: float, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "h w 3"]:
     """What the camera makes of light: exposure, white balance, a soft shoulder for highlights, noise."""
+    if weather.look is not None:
+        return expose(weather, weather.look.film, colours, gain, rng)
     gains = np.sqrt(weather.exposure) * gain * np.array(weather.white_balance)
     _, h, w = colours.shape
     spread = np.float32(weather.noise * 2.45)

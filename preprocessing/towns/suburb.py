@@ -75,7 +75,7 @@ def fill_suburb(rng: np.random.Generator, sketch: Sketch, block: Polygon, leafy:
         plot = Plot(
             (x, y), (ux, uy), how.frontage_m * float(rng.uniform(0.85, 1.25)), float(rng.choice([-1, 1]))
         )
-        house = _house(rng, how, plot)
+        house = draw_house(rng, how, plot)
         fits = inner.contains(house.outline) and not any(house.outline.distance(t) < 2.2 for t in taken)
         if fits and rng.uniform() < 0.95:
             sketch.buildings.append(house)
@@ -101,7 +101,8 @@ def scatter(
         sketch.trees.append(plant(rng, (float(x), float(y)), size, conifers))
 
 
-def _house(rng: np.random.Generator, how: Manner, plot: Plot) -> Building:
+def draw_house(rng: np.random.Generator, how: Manner, plot: Plot) -> Building:
+    """A detached house on its plot."""
     street, front_m = plot.street, plot.front_m
     deep = float(rng.uniform(7.5, 10.5))
     eave = 2.7 * max(1, round(how.storeys + rng.uniform(-0.4, 0.4))) + 0.4

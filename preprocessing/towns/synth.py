@@ -20,10 +20,10 @@ from geoloc.errors import DataError
 from geoloc.places import LonLat, to_lonlat
 from preprocessing.towns.metadata import write_street_view
 from preprocessing.towns.ortho import write_orthophoto
-from preprocessing.towns.plan import Plan, draw_plan
+from preprocessing.towns.plan import Plan
 from preprocessing.towns.raster import lay_ground
 from preprocessing.towns.table import Row, read_rows, tile_row, view_row, write_table
-from preprocessing.towns.town import Shot, TownConfig, random_of, shoot_ortho, shoot_street
+from preprocessing.towns.town import PLAIN, Shot, TownConfig, plan_town, random_of, shoot_ortho, shoot_street
 
 VERSION = 2
 JPEG_QUALITY = 90
@@ -86,7 +86,10 @@ def synthesize(
 def _claim(config: SynthConfig, out: Path) -> None:
     """Mark the folder as this set's; refuse one that is another's."""
     mark = out / "synth.json"
-    wanted = json.dumps({"version": VERSION, **asdict(config)}, indent=1) + "\n"
+    asked = asdict(config)
+    if config.town.world == PLAIN:
+        del asked["town"]["world"]  # sets of plain towns are older than worlds
+    wanted = json.dumps({"version": VERSION, **asked}, indent=1) + "\n"
     if mark.exists():
         if mark.read_bytes() != wanted.encode():
             raise DataError(f"{out} holds a set of other towns (see {mark.name} there): give another folder.")
@@ -153,7 +156,7 @@ def write_town(config: SynthConfig, number: int, out: Path, advance: Callable[[]
 
 
 def _write_town(config: SynthConfig, number: int, out: Path, advance: Callable[[], None]) -> None:
-    plan = draw_plan(config.seed + number, config.town.side_m)
+    plan = plan_town(config.town, config.seed + number)
     ground = lay_ground(plan)
     pixels, scene = shoot_ortho(config.town, plan, ground)
     ortho = f"ortho/town-{plan.seed}.tif"

@@ -13,12 +13,16 @@ from geoloc.places import LonLat, to_lonlat
 from preprocessing.towns.cameras import place_cameras
 from preprocessing.towns.ortho import orthophoto
 from preprocessing.towns.painted import paint
-from preprocessing.towns.plan import Plan
+from preprocessing.towns.plan import Plan, draw_plan
 from preprocessing.towns.raster import GAPS, dress
 from preprocessing.towns.scene import Scene
 from preprocessing.towns.street import Camera, render
-from preprocessing.towns.weather import draw_weather
+from preprocessing.towns.weather import Weather, draw_weather
+from preprocessing.towns.worlds.biome import check_world
+from preprocessing.towns.worlds.day import draw_day
+from preprocessing.towns.worlds.draw import draw_world
 
+PLAIN = "town"
 DAYS = 3
 PHOTO_HW = (480, 640)
 PHOTO_FOCAL_MM = (13, 31)  # of 35 mm film, whole as EXIF has it: 62 to 108 degrees
@@ -32,7 +36,8 @@ class TownConfig:
     pairs: tiles with a panorama each. photos: perspective street views without a tile. side_m: of the
     town. jitter_m: the most that a tile's centre is off the camera, east and north. footprint_m and
     tile_px: a tile's side. panorama_wh: width and height in pixels. look_north: whether a panorama's
-    centre is north (as in CVUSA) or anywhere.
+    centre is north (as in CVUSA) or anywhere. world: a biome or "mixed" (see `worlds.biome`), or "town"
+    for the plain towns.
     """
 
     pairs: int = 250
@@ -44,8 +49,11 @@ class TownConfig:
     tile_px: int = 256
     panorama_wh: tuple[int, int] = (512, 128)
     look_north: bool = True
+    world: str = PLAIN
 
     def __post_init__(self) -> None:
+        if self.world != PLAIN:
+            check_world(self.world)
         if self.difficulty not in GAPS:
             raise DataError(f"No difficulty is called {self.difficulty!r}: choose one of {', '.join(GAPS)}.")
         if self.pairs < 0 or self.photos < 0 or self.pairs + self.photos < 1:
@@ -86,11 +94,24 @@ def random_of(seed: int, *stream: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([seed, *stream]))
 
 
+def plan_town(config: TownConfig, seed: int) -> Plan:
+    """The plan of a plain town, or of a world."""
+    if config.world == PLAIN:
+        return draw_plan(seed, config.side_m)
+    return draw_world(seed, config.world, config.side_m)
+
+
+def _draw_day(rng: np.random.Generator, config: TownConfig, plan: Plan, *, ortho: bool) -> Weather:
+    if plan.world is None:
+        return draw_weather(rng, config.difficulty, ortho=ortho)
+    return draw_day(rng, plan.world, config.difficulty, ortho=ortho)
+
+
 def shoot_ortho(config: TownConfig, plan: Plan, ground: Scene) -> tuple[UInt8[np.ndarray, "h w 3"], Scene]:
     """The orthophoto of a town, and the scene of that day, which says where on the earth it lies."""
     rng = random_of(plan.seed, ORTHO_STREAM)
     scene = dress(ground, plan, 0, config.difficulty)
-    return orthophoto(paint(scene, draw_weather(rng, config.difficulty, ortho=True)), rng), scene
+    return orthophoto(paint(scene, _draw_day(rng, config, plan, ortho=True)), rng), scene
 
 
 def shoot_street(config: TownConfig, plan: Plan, ground: Scene) -> Iterator[Shot]:
@@ -107,7 +128,7 @@ def shoot_street(config: TownConfig, plan: Plan, ground: Scene) -> Iterator[Shot
         )
         taken = np.concatenate((taken, places))
         rng = random_of(plan.seed, DAY_STREAM, day)
-        painted = paint(scene, draw_weather(rng, config.difficulty, ortho=False))
+        painted = paint(scene, _draw_day(rng, config, plan, ortho=False))
         noon = datetime(2024, 4, 1, 12, tzinfo=UTC) + timedelta(days=int(rng.integers(200)))
         for number, place in zip(numbers, places, strict=True):
             rng = random_of(plan.seed, CAMERA_STREAM, number)

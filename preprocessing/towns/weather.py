@@ -2,10 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from geoloc.errors import DataError
+
+if TYPE_CHECKING:
+    from preprocessing.towns.worlds.look import Look
 
 RGB = tuple[float, float, float]
 
@@ -69,7 +73,8 @@ class Weather:
     overcast: 0 a clear sky, 1 no sun. visibility_m: where haze has taken 63 % of the contrast.
     exposure: gain of the camera. white_balance: gain per channel. noise: sensor noise, standard
     deviation as a fraction of white. traffic: how likely a vehicle passes in front of a view.
-    cloud_seed: where in the endless cloud field this day lies.
+    cloud_seed: where in the endless cloud field this day lies. look: colours, sky and film of a world's
+    day, in place of the season's and the standard ones.
     """
 
     sun_azimuth_deg: float
@@ -82,6 +87,7 @@ class Weather:
     noise: float
     traffic: float
     cloud_seed: int
+    look: "Look | None" = None
 
     @property
     def sun(self) -> RGB:

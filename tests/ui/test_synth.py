@@ -27,3 +27,9 @@ def test_help_teaches(app: typer.Typer) -> None:
     text = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).stdout
     for word in ("--difficulty", "--pairs-per-town", "--jitter-m", "--like", "same command again"):
         assert word in text
+
+
+def test_an_unknown_world_is_refused(app: typer.Typer, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, [str(tmp_path / "o"), "--towns", "1", "--seed", "8", "--world", "moon"])
+    assert result.exit_code == 2 and "farmland" in result.output
+    assert not (tmp_path / "o").exists()
