@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 from geoloc.pairs import PairTable
 from geoloc.recipe import TrainConfig
@@ -23,7 +24,9 @@ def model_card(
     towns = ", ".join(map(str, sorted(pairs.seeds))) or "none; photographs"
     limits = ONLY_TOWNS if pairs.seeds else ""
     settings = "\n".join(
-        f"| {name} | {value} |" for name, value in dataclasses.asdict(config).items() if name != "model"
+        f"| {name} | {value.name if isinstance(value, Path) else value} |"
+        for name, value in dataclasses.asdict(config).items()
+        if name != "model"
     )
     return f"""# A geoloc model
 
