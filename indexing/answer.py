@@ -21,7 +21,7 @@ from geoloc.street_view import StreetView
 from geoloc.tensors import street_tensor
 from indexing.gallery import Gallery
 from indexing.milvus import SCHEME, open_served
-from indexing.refine import refine
+from indexing.refine import lifted, refine
 
 TOLERANCE_DEG = 10.0
 DEPTH = 1000
@@ -103,13 +103,18 @@ def answer(
     ]
     best = max(range(len(views)), key=lambda row: weighed[row].standardised(weighed[row].scores)[0])
     query, hits, evidence = queries[best], _row(hits, best), weighed[best]
+    ids = hits.ids[0][hits.ids[0] >= 0]
     refined: tuple[Refined, ...] = ()
     if refining:
         with suppress(ImageryError):
             refined = refine(
                 gallery, encoder, query, hits, heading_deg=heading_deg, tolerance_deg=tolerance_deg
             )
-    ids = hits.ids[0][hits.ids[0] >= 0]
+            ids, scores = lifted(gallery.manifest.grid, ids, hits.scores[0][: len(ids)], refined)
+            evidence = gallery.evidence(
+                query, ids, scores, region=region, source=source, heading_deg=heading_deg,
+                tolerance_deg=tolerance_deg,
+            )  # fmt: skip
     known, grid = gallery.calibration, gallery.manifest.grid
     fix = locate(
         Hits(hits.ids[:, :k], hits.scores[:, :k], hits.headings_deg[:, :k]),

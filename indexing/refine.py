@@ -13,9 +13,11 @@ from geoloc.places import LonLat, Tile, to_lonlat
 from indexing.embed import embed_tiles
 from indexing.gallery import Gallery
 from indexing.segment import best_turns
+from preprocessing.tiles import Grid
 
 MODES = 3
 FINEST_M = 2.0
+AROUND = 2
 
 Scores = tuple[Float32[np.ndarray, "n"], Float32[np.ndarray, "n"]]
 """Of crops: their scores, and by how many bins the query is turned for them."""
@@ -64,6 +66,27 @@ def refine(
             Refined(tile_id, moved(tile, at), float(score[top]), float(heading if known else np.nan))
         )
     return tuple(sorted(found, key=lambda one: -one.score))
+
+
+def lifted(
+    grid: Grid,
+    ids: Int64[np.ndarray, "n"],
+    scores: Float32[np.ndarray, "n"],
+    refined: Sequence[Refined],
+) -> tuple[Int64[np.ndarray, "n"], Float32[np.ndarray, "n"]]:
+    """A search's hits by what `refine` found, best first.
+
+    Tiles up to AROUND cells from a refined one show the same place, and become as much better as it did.
+    """
+    better = scores.copy()
+    zones, columns, rows = grid.cells(ids)
+    for one in refined:
+        at = int(np.flatnonzero(ids == one.tile_id)[0])
+        apart = np.maximum(abs(columns - columns[at]), abs(rows - rows[at]))
+        around = (apart <= AROUND) & (zones == zones[at])
+        better[around] = np.maximum(better[around], scores[around] + one.score - scores[at])
+    order = np.argsort(-better, kind="stable")
+    return ids[order], better[order]
 
 
 def _px(metres: float, tile: Tile) -> int:

@@ -54,9 +54,7 @@ def calibrate(
         build_gallery(chosen.imagery, model, gallery, stride_m=stride_m, progress=report)
         with Gallery.open(gallery) as tiles:
             results = [
-                result
-                for asked in ASKED
-                for result in try_cases(chosen.cases, tiles, encoder, asked, report, refining=False)
+                result for asked in ASKED for result in try_cases(chosen.cases, tiles, encoder, asked, report)
             ]
             words = f"{len(results):,} answers on {len(tiles):,} tiles of towns {sorted(chosen.seeds)}"
     fitted = fit_calibration([result.trial for result in results], words)

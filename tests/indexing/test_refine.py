@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import ImageryError
+from geoloc.locate import Refined
 from geoloc.model import save_encoder
 from geoloc.places import LonLat, to_lonlat
 from geoloc.spec import EncoderSpec
 from indexing.build import build_gallery
 from indexing.gallery import Gallery
-from indexing.refine import moved, paraboloid_top, refine
+from indexing.refine import lifted, moved, paraboloid_top, refine
+from preprocessing.tiles import Grid
 
 CRS, WEST, NORTH, SIDE_M = "EPSG:32633", 500_000.0, 5_000_000.0, 160.0
 
@@ -116,3 +118,28 @@ def test_imagery_that_moved_is_said(gallery_path: Path) -> None:
                 refine(gallery, Reader(), query[0], hits, heading_deg=0.0)
         finally:
             ortho.with_suffix(".gone").rename(ortho)
+
+
+def test_lifted_equals_a_naive_loop() -> None:
+    grid = Grid(64.0, 128, 16, ((32, "EPSG:32632"), (33, "EPSG:32633")))
+    rng = np.random.default_rng(0)
+    cells = [(zone, column, row) for zone in (32, 33) for column in range(9) for row in range(9)]
+    ids = np.array([int(grid.ids(zone, np.array(column), np.array(row))) for zone, column, row in cells])
+    scores = np.sort(rng.uniform(0, 1, len(ids)).astype(np.float32))[::-1].copy()
+    order = rng.permutation(len(ids))
+    ids, cells = ids[order], [cells[at] for at in order]
+    refined = [
+        Refined(int(ids[at]), LonLat(9, 48), float(scores[at]) + gain, 0.0)
+        for at, gain in ((3, 0.2), (8, 0.5))
+    ]
+    wanted = {}
+    for id, (zone, column, row), score in zip(ids.tolist(), cells, scores.tolist(), strict=True):
+        gains = [0.0]
+        for at, gain in ((3, 0.2), (8, 0.5)):
+            other = cells[at]
+            if other[0] == zone and abs(other[1] - column) <= 2 and abs(other[2] - row) <= 2:
+                gains.append(gain)
+        wanted[id] = score + max(gains)
+    found_ids, found = lifted(grid, ids, scores, refined)
+    assert (np.diff(found) <= 0).all() and set(found_ids.tolist()) == set(ids.tolist())
+    np.testing.assert_allclose(found, [wanted[id] for id in found_ids.tolist()], atol=1e-6)
