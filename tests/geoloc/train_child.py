@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from apart import apart
 from conftest import write_place
 from torch import Tensor
 
@@ -56,8 +57,7 @@ def steps(variant: str) -> tuple[dict[str, Tensor], Tensor]:
     tiles = rng.integers(0, 256, (b, spec.satellite_px + 8, spec.satellite_px + 8, 3), np.uint8)
     canvases[:, 3] = 255
     torch.manual_seed(0)
-    learner = Learner(TwinEncoder(spec), told).double().train()
-    close = torch.zeros(b, b, dtype=torch.bool)
+    learner = Learner(TwinEncoder(spec), told, apart(b)).double().train()
     losses = []
     with all_ranks() as ranks:
         norms_over_all(learner.encoder, ranks)
@@ -68,5 +68,5 @@ def steps(variant: str) -> tuple[dict[str, Tensor], Tensor]:
             drawn = draw(b, spec, told.augmentation, np.random.default_rng(number))
             mine = parts_of(b, told.chunk, ranks)[ranks.rank]
             parts = [vary(canvases[rows], tiles[rows], spec, drawn.of(rows)) for rows in mine]
-            losses.append(stepper.step(parts * 2, len(mine), close, number, number)[0])
+            losses.append(stepper.step(parts * 2, len(mine), np.arange(b), number, number)[0])
     return {name: value.clone() for name, value in learner.state_dict().items()}, torch.tensor(losses)
