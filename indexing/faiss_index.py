@@ -85,7 +85,7 @@ def fill_index(
     try:
         if not index.is_trained:
             step = 1 + rows // (_SCAN_TRAINING if _is_scan(index) else _MOST_TRAINING)
-            _train(index, np.concatenate([chunk[::step] for chunk in chunks()]).astype(np.float32))
+            _train(index, np.concatenate([chunk[::step].astype(np.float32) for chunk in chunks()]))
         for chunk in chunks():
             _add(index, chunk.astype(np.float32))
     except RuntimeError as cause:

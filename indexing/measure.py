@@ -15,7 +15,7 @@ from indexing.manifest import Recall
 from indexing.segment import Segment
 
 WANTED = 0.99
-DEPTHS = (256, 512, 1024, 2048, 4096)
+DEPTHS = (256, 512, 1024, 2048, 4096, 8192)
 K = 10
 _QUERIES = 64
 _WINDOW_DEG = 90
