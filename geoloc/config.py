@@ -80,4 +80,7 @@ def _typed(key: str, kind: Any, value: Any) -> Any:
     elif type(value) is kind:
         return value
     name = getattr(kind, "__name__", None) if origin is None else None
-    raise DataError(f"{key} should be {name or kind}, is {value!r}.")
+    wanted = (
+        "one of " + ", ".join(map(str, typing.get_args(kind))) if origin is typing.Literal else name or kind
+    )
+    raise DataError(f"{key} should be {wanted}, is {value!r}.")

@@ -73,13 +73,12 @@ def answer(
     region: shapely.Geometry | None = None,
     source: str | None = None,
     tolerance_deg: float = TOLERANCE_DEG,
-    refining: bool = True,
 ) -> Answer:
     """Find the k best tiles for `view`, of those in `region` (lon, lat) and from `source`, see `search`.
 
-    tolerance_deg: how far off a known heading may be. refining: whether to move the fix off the tiles'
-    grid, which is most of the work. A field of view that nothing says is the usual one whose best tile
-    stands out most. Raises GalleryError where no tile is left.
+    tolerance_deg: how far off a known heading may be. Moving the fix off the tiles' grid is most of the
+    work. A field of view that nothing says is the usual one whose best tile stands out most. Raises
+    GalleryError where no tile is left.
     """
     heading_deg = None if view.heading_deg is None else view.heading_deg - gallery.north_deg
     widths = (view.hfov_deg,) if view.hfov_known else USUAL_HFOV_DEG
@@ -105,17 +104,13 @@ def answer(
     query, hits, evidence = queries[best], _row(hits, best), weighed[best]
     ids = hits.ids[0][hits.ids[0] >= 0]
     refined: tuple[Refined, ...] = ()
-    if refining:
-        with suppress(ImageryError):
-            refined = refine(
-                gallery, encoder, query, hits, heading_deg=heading_deg, tolerance_deg=tolerance_deg
-            )
-            ids, scores = lifted(gallery.manifest.grid, ids, hits.scores[0][: len(ids)], refined)
-            evidence = gallery.evidence(
-                query, ids, scores, region=region, source=source, heading_deg=heading_deg,
-                tolerance_deg=tolerance_deg,
-            )  # fmt: skip
     known, grid = gallery.calibration, gallery.manifest.grid
+    with suppress(ImageryError):
+        refined = refine(gallery, encoder, query, hits, heading_deg=heading_deg, tolerance_deg=tolerance_deg)
+        ids, scores = lifted(grid, ids, hits.scores[0][: len(ids)], refined)
+        evidence = dataclasses.replace(
+            evidence, scores=scores.astype(np.float64), rival=gallery.rival(ids, scores)
+        )
     fix = locate(
         Hits(hits.ids[:, :k], hits.scores[:, :k], hits.headings_deg[:, :k]),
         grid.tile,

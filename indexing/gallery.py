@@ -299,17 +299,21 @@ class Gallery:
         bins = self.spec.azimuth_bins
         seen = (query.reshape(bins, -1) != 0).any(axis=1).sum()
         found = ids >= 0
-        lonlats = self.lonlats(ids[found])
-        metres = (lonlats - lonlats[0]) * M_PER_DEG * [math.cos(math.radians(lonlats[0, 1])), 1.0]
-        elsewhere = scores[found][np.hypot(*metres.T) > self.spec.footprint_m / 2]
         return Evidence(
             scores=scores[found].astype(np.float64),
-            rival=float(elsewhere[0] if len(elsewhere) else scores[found][-1]),
+            rival=self.rival(ids[found], scores[found]),
             background=best_turns(query, self._sample, self.spec, turns)[0].astype(np.float64),
             tiles=sum(map(count, self._rows_where(region, source))),
             seen_deg=360 * float(seen) / bins,
             span_deg=360 * (len(turns) - 1) / bins if len(turns) < bins else 360.0,
         )
+
+    def rival(self, ids: Int64[np.ndarray, "k"], scores: Float32[np.ndarray, "k"]) -> float:
+        """The score of the best tile that does not show the place of the first, or else of the last."""
+        lonlats = self.lonlats(ids)
+        metres = (lonlats - lonlats[0]) * M_PER_DEG * [math.cos(math.radians(lonlats[0, 1])), 1.0]
+        elsewhere = scores[np.hypot(*metres.T) > self.spec.footprint_m / 2]
+        return float(elsewhere[0] if len(elsewhere) else scores[-1])
 
     def _check_queries(
         self, queries: Float32[np.ndarray, "q d"], k: int, headings_deg: Sequence[float | None]

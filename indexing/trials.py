@@ -102,15 +102,9 @@ def _cases(root: Path, rows: Sequence[Row], towns: frozenset[int], inside: bool,
 
 
 def try_cases(
-    cases: Sequence[Case],
-    gallery: Gallery,
-    encoder: TwinEncoder,
-    asked: Asked,
-    report: Report,
-    *,
-    refining: bool = True,
+    cases: Sequence[Case], gallery: Gallery, encoder: TwinEncoder, asked: Asked, report: Report
 ) -> list[Result]:
-    """Answer every case the way a user's photo is answered, as `asked`, the fix refined or not.
+    """Answer every case the way a user's photo is answered, as `asked`.
 
     A panorama looks towards an azimuth drawn from its number; a photo is asked as it is. Raises what
     reading and answering raise, and DataError for one without a heading where headings are to be told.
@@ -120,7 +114,7 @@ def try_cases(
         view = as_asked(cases, number, asked)
         if view.heading_deg is None and not asked.unknown_heading:
             raise DataError(f"{case.path} has no heading; give heading_deg, or add --unknown-heading.")
-        results.append(_try(case, view, gallery, encoder, asked, refining))
+        results.append(_try(case, view, gallery, encoder, asked))
         report(_label(asked), number + 1, len(cases))
     return results
 
@@ -139,11 +133,9 @@ def _label(asked: Asked) -> str:
     return f"{asked.hfov_deg:g} degrees, heading {'unknown' if asked.unknown_heading else 'known'}"
 
 
-def _try(
-    case: Case, view: StreetView, gallery: Gallery, encoder: TwinEncoder, asked: Asked, refining: bool
-) -> Result:
+def _try(case: Case, view: StreetView, gallery: Gallery, encoder: TwinEncoder, asked: Asked) -> Result:
     hidden = dataclasses.replace(view, heading_deg=None) if asked.unknown_heading else view
-    found = answer(hidden, gallery, encoder, k=1, tolerance_deg=0.0, refining=refining)
+    found = answer(hidden, gallery, encoder, k=1, tolerance_deg=0.0)
     fix = found.fix
     nearest = gallery.nearest(case.lonlat)
     away_m = gallery.tile(nearest).center.distance_m(case.lonlat)

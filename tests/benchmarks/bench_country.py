@@ -26,9 +26,9 @@ import shapely
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from bench_index import KINDS, SHARES, held
 from synthetic_tiles import SPEC, Tiles
 
-from geoloc.spec import EncoderSpec
 from indexing.build import Shelf, store_segment
 from indexing.curve import row_order
 from indexing.gallery import Gallery
@@ -39,8 +39,6 @@ from indexing.table import Origins
 from preprocessing.tiles import Grid
 
 GRID = Grid(SPEC.footprint_m, SPEC.satellite_px, SPEC.satellite_px // 4, ((32, "EPSG:32632"),))
-KINDS = ("360 known", "360 unknown", "90 known", "90 unknown")
-SHARES = (0.001, 0.01, 0.1)
 
 
 @dataclass(frozen=True)
@@ -52,11 +50,6 @@ class Served:
     asked_bytes: int
     ms: dict[tuple[int, str], tuple[float, float]]
     region_ms: dict[float, tuple[float, float]]
-
-
-def held() -> int:
-    """Bytes of memory that are this process's own."""
-    return 1024 * int(Path("/proc/self/status").read_text().split("RssAnon:")[1].split()[0])
 
 
 def make_gallery(folder: Path, rows: int) -> Manifest:
@@ -129,8 +122,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=40, help="of each of the four kinds")
     parser.add_argument("--folder", type=Path, help="where there is room: 2.4 GB for a million tiles")
     arguments = parser.parse_args()
-    spec: EncoderSpec = SPEC
-    print(f"{spec.azimuth_bins} bins x {spec.channels} channels, {faiss.omp_get_max_threads()} threads")
+    print(f"{SPEC.azimuth_bins} bins x {SPEC.channels} channels, {faiss.omp_get_max_threads()} threads")
     for rows in arguments.rows:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
             print(f"{rows:,} tiles")
