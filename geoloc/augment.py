@@ -11,6 +11,7 @@ from torch import Tensor
 
 from geoloc.encoder import seen_bins
 from geoloc.spec import EncoderSpec
+from geoloc.style import Style, draw_style, restyle
 from geoloc.tensors import azimuths_deg, elevations_deg, normalise
 
 LAYOUTS = ((1, (360.0, 360.0)), (1, (110.0, 240.0)), (2, (75.0, 105.0)), (3, (55.0, 75.0)))
@@ -24,14 +25,15 @@ PARTS = (2, 4)
 class Augmentation:
     """What is varied on a training pair, drawn for every pair and step.
 
-    shift_m: how far the tile's centre may move from its place, east and north. tilt_deg: up to how far
-    the camera leans, to any side, seldom so far. layouts: the shares of LAYOUTS: panoramas left whole,
-    cut to one wide window, to two of about 90 degrees, to three of about 65; every window is a query of
-    its own, so one pass of an encoder with azimuth bins answers several. photo: the share of the narrow
-    windows whose top and bottom are cut as a lens would, at a half height of photo_half_deg. colour:
-    strength of the jitter of brightness, contrast and tint on either view. Every canvas is turned to a
-    heading drawn from the full circle: an embedding of one bin learns them all, one of many bins searches
-    them, and neither can learn north from where the canvas ends.
+    shift_m: how far the tile's centre may move from its place, east and north. tilt_deg: up to how far the
+    camera leans, to any side, seldom so far. layouts: the shares of LAYOUTS: panoramas left whole, cut to one
+    wide window, to two of about 90 degrees, to three of about 65; every window is a query of its own, so one
+    pass of an encoder with azimuth bins answers several. photo: the share of the narrow windows whose top and
+    bottom are cut as a lens would, at a half height of photo_half_deg. colour: strength of the jitter of
+    brightness, contrast and tint on either view. style: of what `Style` does to each view on its own: tones,
+    colours, season, light, sharpness, noise, a hole, JPEG. Every canvas is turned to a heading drawn from the
+    full circle: an embedding of one bin learns them all, one of many bins searches them, and neither can
+    learn north from where the canvas ends.
     """
 
     shift_m: float = 6.0
@@ -40,6 +42,7 @@ class Augmentation:
     photo: float = 0.4
     photo_half_deg: tuple[float, float] = (20.0, 45.0)
     colour: float = 0.3
+    style: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -84,11 +87,14 @@ class Drawn:
     satellite_tint: Float[np.ndarray, "b 2 3"]
     off_px: Float[np.ndarray, "b 2"]
     parts: tuple[int, ...]
+    street_style: Style | None
+    satellite_style: Style | None
 
     def of(self, rows: Int64[np.ndarray, " c"]) -> "Drawn":
         """Of some of the batch."""
-        arrays = {name: value[rows] for name, value in vars(self).items() if name != "parts"}
-        return replace(self, **arrays)
+        own = {name: value[rows] for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        styles = {name: value.of(rows) for name, value in vars(self).items() if isinstance(value, Style)}
+        return replace(self, **own, **styles)
 
 
 def draw(b: int, spec: EncoderSpec, how: Augmentation, rng: np.random.Generator) -> Drawn:
@@ -124,6 +130,8 @@ def draw(b: int, spec: EncoderSpec, how: Augmentation, rng: np.random.Generator)
         street_tint=_tint(b, how.colour, 0.5, rng),
         off_px=rng.uniform(-1, 1, (b, 2)) * how.shift_m * spec.satellite_px / spec.footprint_m,
         satellite_tint=_tint(b, how.colour, 1.0, rng),
+        street_style=draw_style(b, how.style, rng) if how.style else None,
+        satellite_style=draw_style(b, how.style, rng) if how.style else None,
     )
 
 
@@ -145,15 +153,19 @@ def vary(
     seen = street[:, 3:] * masks[:, None]
     shown = seen_bins(seen[:, 0], spec.azimuth_bins)[owners]
     windows = torch.where((windows * shown).any(dim=1, keepdim=True), windows * shown, shown)
-    colours = _tinted(normalise(street[:, :3], spec), drawn.street_tint)
-    moved = torch.from_numpy(_moved(tiles, spec, drawn.off_px)).permute(0, 3, 1, 2)
+    colours = _tinted(normalise(_styled(street[:, :3], drawn.street_style), spec), drawn.street_tint)
+    moved = torch.from_numpy(_moved(tiles, spec, drawn.off_px)).permute(0, 3, 1, 2) / 255
     return Varied(
         street=torch.cat([colours * seen, seen], dim=1),
-        satellite=_tinted(normalise(moved / 255, spec), drawn.satellite_tint),
+        satellite=_tinted(normalise(_styled(moved, drawn.satellite_style), spec), drawn.satellite_tint),
         turn=torch.from_numpy(-drawn.turn).float(),
         owner=owners,
         windows=windows,
     )
+
+
+def _styled(images: Float[Tensor, "b 3 h w"], style: Style | None) -> Float[Tensor, "b 3 h w"]:
+    return images if style is None else restyle(images, style)
 
 
 def _tilted(

