@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -92,9 +93,12 @@ class Drawn:
 
     def of(self, rows: Int64[np.ndarray, " c"]) -> "Drawn":
         """Of some of the batch."""
-        own = {name: value[rows] for name, value in vars(self).items() if isinstance(value, np.ndarray)}
-        styles = {name: value.of(rows) for name, value in vars(self).items() if isinstance(value, Style)}
-        return replace(self, **own, **styles)
+        parts: dict[str, Any] = {
+            name: value.of(rows) if isinstance(value, Style) else value[rows]
+            for name, value in vars(self).items()
+            if isinstance(value, Style | np.ndarray)
+        }
+        return replace(self, **parts)
 
 
 def draw(b: int, spec: EncoderSpec, how: Augmentation, rng: np.random.Generator) -> Drawn:
