@@ -23,7 +23,7 @@ def certainty_figures(
     gallery: Float32[np.ndarray, "g d"],
     unknown_heading: bool,
 ) -> dict[str, float]:
-    """Calibration error of the first hit, coverage of the 90 % region, and AUROC of in_gallery.
+    """Calibration error of the first hit, coverage of the 90 % region, what that holds, AUROC of in_gallery.
 
     Every second query is asked of the gallery without its right answers, and without the tiles whose
     centre lies within a footprint of it: its place is then not in the gallery, and every first hit
@@ -36,7 +36,7 @@ def certainty_figures(
     tiles = _lonlats(lineup.gallery)
     seen = (queries.reshape(len(queries), spec.azimuth_bins, -1) != 0).any(axis=2).sum(axis=1)
     gain = np.sqrt(spec.azimuth_bins / np.maximum(seen, 1))
-    confidence, correct, covered, present, inside = [], [], [], [], []
+    confidence, correct, covered, holds, present, inside = [], [], [], [], [], []
     for rows, scores in best_scores(queries, gallery, spec.azimuth_bins if unknown_heading else 1):
         for query, row in zip(range(*rows.indices(len(queries))), scores * gain[rows, None], strict=True):
             here = query % 2 == 0
@@ -63,9 +63,11 @@ def certainty_figures(
             inside.append(here)
             if here:
                 covered.append(bool(np.isin(right[query], order[posterior.region()]).any()))
+                holds.append(posterior.region_holds)
     return {
         "calibration_error": calibration_error(np.array(confidence), np.array(correct)),
         "coverage90": float(np.mean(covered)),
+        "region90_holds": float(np.mean(holds)),
         "auroc_in_gallery": auroc(np.array(present), np.array(inside)),
     }
 

@@ -87,6 +87,11 @@ class Posterior:
         held = np.cumsum(self.tiles[order]) / max(self.in_gallery, 1e-12)
         return np.asarray(order[: int(np.searchsorted(held, share - 1e-9)) + 1])
 
+    @property
+    def region_holds(self) -> float:
+        """What the region of 90 % really holds, and so how often it should be right: more, of few tiles."""
+        return float(self.tiles[self.region()].sum()) / max(self.in_gallery, 1e-12)
+
 
 @dataclass(frozen=True)
 class Calibration:

@@ -42,7 +42,8 @@ class Result:
     """One case's answer. grid_error_m: of the best tile's centre, before it was refined.
 
     heading_error_deg: None where the heading was given. nearby: the probability of what lies within 25 m
-    of the fix. covered: whether the truth lies in the 90 % region.
+    of the fix. covered: whether the truth lies in the 90 % region; holds: the share of what lies in the
+    gallery that the region, made of whole tiles, holds.
     """
 
     trial: Trial
@@ -52,6 +53,7 @@ class Result:
     in_gallery: float
     nearby: float
     covered: bool
+    holds: float
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,7 @@ def _try(case: Case, view: StreetView, gallery: Gallery, encoder: TwinEncoder, a
         in_gallery=float("nan") if map is None else map.posterior.in_gallery,
         nearby=float("nan") if map is None else map.within(fix.lonlat, NEAR_M),
         covered=map is not None and truth is not None and truth in map.posterior.region(),
+        holds=float("nan") if map is None else map.posterior.region_holds,
     )
 
 
@@ -187,6 +190,7 @@ def figures_of(results: Sequence[Result]) -> dict[str, Any]:
     if np.isfinite(nearby).all():
         figures["calibration_error"] = calibration_error(nearby, right)
         figures["coverage90"] = float(np.mean([result.covered for result in inside]))
+        figures["region90_holds"] = float(np.mean([result.holds for result in inside]))
         known = np.array([result.trial.truth is not None for result in results])
         if known.any() and not known.all():
             figures["auroc_in_gallery"] = auroc(np.array([result.in_gallery for result in results]), known)

@@ -42,6 +42,7 @@ def test_sure_of_what_is_there_and_of_what_is_not(unknown: bool) -> None:
     figures = certainty_figures(sharp, ring_spec(8, 16), lineup, gallery[:40], gallery, unknown)
     assert figures["auroc_in_gallery"] == 1
     assert figures["coverage90"] == 1
+    assert 0.9 <= figures["region90_holds"] <= 1
     assert figures["calibration_error"] < 0.05
 
 

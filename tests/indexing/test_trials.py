@@ -67,7 +67,8 @@ def test_answers_of_a_dense_gallery(towns, tiny_spec, tmp_path):
 
 def made(error_m, truth, *, nearby=0.5, in_gallery=0.5, covered=False, turn=None):
     evidence = Evidence(np.array([0.5]), 0.2, np.array([0.1, 0.2]), 10, 90.0, 360.0)
-    return Result(Trial(evidence, truth), error_m, error_m + 1, turn, in_gallery, nearby, covered)
+    holds = 0.9 + covered / 20
+    return Result(Trial(evidence, truth), error_m, error_m + 1, turn, in_gallery, nearby, covered, holds)
 
 
 def test_figures_by_hand():
@@ -86,4 +87,5 @@ def test_figures_by_hand():
     assert figures["heading<5deg"] == 0.5
     assert figures["calibration_error"] == pytest.approx(0.1)
     assert figures["coverage90"] == pytest.approx(2 / 3)
+    assert figures["region90_holds"] == pytest.approx(2.8 / 3)
     assert figures["auroc_in_gallery"] == pytest.approx(2 / 3)
