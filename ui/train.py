@@ -16,6 +16,7 @@ from geoloc.recipe import TrainConfig
 from geoloc.run import Progress
 from geoloc.train import train as run_training
 from preprocessing.datasets.open import open_pairs
+from ui.board import board
 from ui.learning import draw_learning
 from ui.progress import status_line
 
@@ -37,6 +38,9 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
     allow_missing: Annotated[bool, typer.Option(help="Train without the pairs that are missing.")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Keep the curves in OUT/tensorboard as well.")
+    ] = False,
 ) -> None:
     """Train twin encoders to find a place and a heading from any field of view.
 
@@ -58,9 +62,15 @@ def train(
     settings = read_config(TrainConfig(), config, set or [])
     pairs = joined([open_pairs(one, "train").complete(allow_missing) for one in data])
     validation = joined([open_pairs(one, "val").complete(allow_missing) for one in data])
+    follow = board(out) if tensorboard and writes() else None
     with status_line() as status:
         first: list[tuple[int, float]] = []
         drawn = [0]
+
+        def draw() -> None:
+            draw_learning(out)
+            if follow is not None:
+                follow()
 
         def show(now: Progress) -> None:
             first[:] = first or [(now.step - 1, time.monotonic())]
@@ -69,7 +79,7 @@ def train(
             status(progress_line(now, settings.epochs, left_s))
             if now.epoch > drawn[0]:
                 drawn[0] = now.epoch
-                draw_learning(out)
+                draw()
 
         try:
             model = run_training(
@@ -79,7 +89,7 @@ def train(
         finally:
             if writes():
                 with suppress(GeolocError):  # what stopped the run says more
-                    draw_learning(out)
+                    draw()
     if writes():
         print(f"The best model is in {model}", file=sys.stderr)
 
