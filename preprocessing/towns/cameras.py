@@ -7,7 +7,7 @@ from geoloc.errors import DataError
 from preprocessing.towns.plan import Plan
 from preprocessing.towns.scene import Scene
 
-SPACINGS_M = (10.0, 8.0, 6.0)
+SPACINGS_M = (10.0, 8.0, 6.0, 4.0)
 CLEARANCE_M = 1.2
 EYE_LEVEL_M = 3.5
 
@@ -22,7 +22,7 @@ def place_cameras(
 ) -> Float64[np.ndarray, "n 2"]:
     """`count` new positions on the plan's tracks, metres east and north of its south-western corner.
 
-    At least 10 m (8, 6 where the town is too full) from each other and from those `taken`, `margin_m`
+    At least 10 m (8, 6, 4 where the town is too full) from each other and from those `taken`, `margin_m`
     from the town's edge, and clear of all that is solid or leafy in `scene`. Raises DataError where
     the town has no room.
     """

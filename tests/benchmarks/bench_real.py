@@ -25,6 +25,7 @@ from geoloc.embed import best_device
 from geoloc.errors import GeolocError
 from geoloc.model import load_encoder
 from geoloc.pairs import Distractor, Pair, PairTable
+from geoloc.posterior import read_calibration
 from geoloc.score import Asked, Scored, evaluate_table
 from preprocessing.datasets.cvusa import read_cvusa
 from preprocessing.datasets.table import read_table
@@ -56,10 +57,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         distractors = list(_cut(root / "geotiff", Path(folder)))
         for model in arguments.model or [Path("data/model")]:
-            encoder = load_encoder(model).to(best_device())
+            encoder, known = load_encoder(model).to(best_device()), read_calibration(model)
             for alone in _sources(root):
                 for name, table in (("alone", alone), ("crowd", replace(alone, distractors=distractors))):
-                    scored = evaluate_table(encoder, table, list(WAYS.values())).scored
+                    scored = evaluate_table(encoder, table, list(WAYS.values()), calibration=known).scored
                     gallery = len({pair.satellite for pair in table.pairs}) + len(table.distractors)
                     rows += [
                         {
@@ -108,6 +109,8 @@ def _figures(scored: Scored, gallery: int) -> dict[str, object]:
     """Recalls with intervals and chance, the median rank, the heading error of the right tile."""
     rank = scored.standing.rank
     found: dict[str, object] = {"n": len(rank)}
+    if "calibration_error" in scored.figures.values:
+        found["calibration_error"] = scored.figures.values["calibration_error"]
     for k in (1, 5, 10):
         low, high = _interval((rank < k).astype(float), np.mean)
         found[f"recall@{k}"] = [float((rank < k).mean()), low, high, min(1.0, k / gallery)]
@@ -143,6 +146,8 @@ def _line(row: dict[str, object]) -> str:
     for name, value in row.items():
         if isinstance(value, Sequence) and not isinstance(value, str):
             cells.append("{}: {:.2f} [{:.2f}, {:.2f}] ({:.2f})".format(name, *value))
+        elif name == "calibration_error":
+            cells.append(f"calibration error: {value:.2f}")
     return " | ".join(cells)
 
 
