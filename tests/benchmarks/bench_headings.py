@@ -1,6 +1,6 @@
-"""Any field of view at any heading: our recipe, two baselines and ablations, trained for the same time.
+"""Any field of view at any heading: our recipe and two baselines, trained for the same time.
 
-Run: python tests/benchmarks/bench_headings.py [--minutes 5] [--ablations] [--presets easy normal hard]
+Run: python tests/benchmarks/bench_headings.py [--minutes 5] [--presets easy normal hard]
      [--map-queries 150] [--model data/model] [--work FOLDER]
 
 Every recipe trains on the same pairs for the same wall-clock time and is scored on towns of other
@@ -9,7 +9,8 @@ The baselines see the same augmentation (random headings and fields of view). `p
 soft-margin triplet over one pooled vector; `Sample4Geo` is that paper's recipe: one backbone for both views,
 pooled, symmetric InfoNCE with a learnt temperature and smoothed labels, neighbours by position and later by
 similarity as hard negatives. At known heading a pooled vector gains nothing, at unknown heading it
-loses nothing. --model scores trained models beside them; --minutes 0 trains none.
+loses nothing. --model scores trained models beside them; --minutes 0 trains none. Ablations are in
+bench_study.py: bins, polar form, loss, jitter.
 """
 
 import argparse
@@ -41,17 +42,6 @@ BASELINES = {
         OURS, model=dataclasses.replace(POOLED, shared=True), smoothing=0.1, mine_every=2
     ),
 }
-ABLATIONS = {
-    "16 bins": dataclasses.replace(OURS, model=dataclasses.replace(SMALL, azimuth_bins=16)),
-    "8 bins": dataclasses.replace(OURS, model=dataclasses.replace(SMALL, azimuth_bins=8)),
-    "no polar form, 1 bin": dataclasses.replace(OURS, model=POOLED),
-    "triplet over headings": dataclasses.replace(OURS, loss="triplet"),
-    "no position jitter": dataclasses.replace(
-        OURS, augmentation=dataclasses.replace(OURS.augmentation, shift_m=0.0)
-    ),
-    "no neighbours": dataclasses.replace(OURS, neighbours=0),
-    "mined every 2 epochs": dataclasses.replace(OURS, mine_every=2),
-}
 WIDTHS_DEG = (360.0, 180.0, 90.0, 70.0)
 FIGURES = (
     "recall@1", "recall@5", "recall@10", "recall@1%", "heading<5deg", "median_heading_error_deg",
@@ -68,14 +58,13 @@ def main() -> None:
     """Train what is to be trained, and print a row per model, preset, setting and heading."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--minutes", type=float, default=5.0, help="of training for each recipe")
-    parser.add_argument("--ablations", action="store_true")
     parser.add_argument("--work", type=Path, default=Path(".geoloc/bench-headings"))
     parser.add_argument("--pairs", type=Path, help="towns to train on; made below --work by default")
     parser.add_argument("--model", type=Path, nargs="*", default=[], help="trained models to score as well")
     parser.add_argument("--presets", nargs="*", default=["normal"], choices=["easy", "normal", "hard"])
     parser.add_argument("--map-queries", type=int, default=0, help="also a dense map, asked so many times")
     arguments = parser.parse_args()
-    recipes = {**BASELINES, **(ABLATIONS if arguments.ablations else {})} if arguments.minutes else {}
+    recipes = BASELINES if arguments.minutes else {}
     root = arguments.pairs or (towns(arguments.work / "train", 24, 2000, 260, 80.0) if recipes else Path())
     models = {str(model): model for model in arguments.model}
     for name, config in recipes.items():

@@ -50,6 +50,7 @@ PARTS: dict[str, dict[str, TrainConfig]] = {
     "heads": {
         "32 bins": OURS,
         "16 bins": but(azimuth_bins=16),
+        "8 bins": but(azimuth_bins=8),
         "no polar form, 1 bin": dataclasses.replace(OURS, model=POOLED),
         **{f"head {head}": but(head=head, azimuth_bins=1, channels=512) for head in MAP_HEADS},
     },
