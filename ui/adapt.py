@@ -59,9 +59,9 @@ def adapt(
     """Bring a trained model to a new region, from what little there is of it.
 
     Imagery and photos need not belong together: the statistics of the model's batch norms are counted again
-    on them, each view its own. From labelled pairs, a table's train split, the last stage of the backbones
-    and the heads learn as well, with the imagery's tiles as further places to tell theirs from. A few
-    minutes at most; the same input gives the same weights.
+    on them, each view its own. From labelled pairs, all rows of a table or the train split of a dataset, the
+    last stage of the backbones and the heads learn as well, with the imagery's tiles as further places to
+    tell theirs from. It takes a few minutes at most; the same input gives the same weights.
 
     Example: geoloc adapt data/model --imagery ortho.tif --photos photos --out here, then
     geoloc index build ortho.tif --model here/model --out here.gallery
@@ -70,27 +70,32 @@ def adapt(
         raise DataError(f"{out} exists already; choose another --out.")
     if not (pairs or imagery or photos):
         raise DataError("There is nothing to adapt to; give --imagery, --photos or --pairs.")
-    encoder, towns = load_encoder(model), trained_towns(model)
+    encoder = load_encoder(model)
     with stages() as report:
-        table = joined([open_pairs(one, "train").complete(allow_missing=False) for one in pairs or []])
+        table = joined([_labelled(one) for one in pairs or []])
         found = _gather(encoder.spec, table, imagery or [], photos, report)
         adapted, change = adapt_encoder(encoder, found.region, report)
+    seeds = trained_towns(model) | table.seeds
+    spec = save_encoder(adapted, out / "model", _card(model, encoder.spec, found, change), seeds)
     record = {
+        "model": str(out / "model"),
+        "weights_sha256": spec.weights_sha256,
         "from": encoder.spec.weights_sha256,
         "pairs": found.region.pairs,
         "photos": found.photos,
         "tiles": found.tiles,
         **asdict(change),
     }
-    words, calibrated = _words(change, encoder.spec), (model / CALIBRATION).exists()
-    parent = (model / CARD).read_text(encoding="utf-8") if (model / CARD).exists() else ""
-    card = adapted_card(parent, encoder.spec.weights_sha256, found.sources, words, calibrated)
-    spec = save_encoder(adapted, out / "model", card, towns | table.seeds)
-    record |= {"model": str(out / "model"), "weights_sha256": spec.weights_sha256}
     write_text(out / RECORD, json.dumps(record, indent=2) + "\n")
     if as_json:
         print(json.dumps(record))
-    print(f"The adapted model is in {out / 'model'}: {words}", file=sys.stderr)
+    print(f"The adapted model is in {out / 'model'}. {_words(change, encoder.spec)}", file=sys.stderr)
+
+
+def _labelled(data: str) -> PairTable:
+    """All rows of a table, and of other kinds the train split."""
+    split = None if data.startswith("table:") else "train"
+    return open_pairs(data, split).complete(allow_missing=False)
 
 
 @dataclass(frozen=True)
@@ -154,6 +159,15 @@ def _photos_of(folder: Path) -> list[Path]:
     if not paths:
         raise DataError(f"{folder} holds no photos ({', '.join(SUFFIXES)}); check the path.")
     return paths[:: -(-len(paths) // MOST)]
+
+
+def _card(model: Path, spec: EncoderSpec, found: Found, change: Change) -> str:
+    try:
+        parent = (model / CARD).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        parent = "It has none."
+    calibrated = (model / CALIBRATION).exists()
+    return adapted_card(parent, spec.weights_sha256, found.sources, _words(change, spec), calibrated)
 
 
 def _words(change: Change, spec: EncoderSpec) -> str:

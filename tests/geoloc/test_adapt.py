@@ -34,8 +34,8 @@ def region_of(decoded: Decoded, places: list[Pair], pairs: int) -> Region:
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("geoloc.adapt.STEPS", 20)
-    monkeypatch.setattr("geoloc.adapt.RATE", 3e-3)
+    for name, value in {"STEPS": 12, "WARM": 2, "RATE": 5e-3, "BATCH": 8, "RIVALS": 8}.items():
+        monkeypatch.setattr(f"geoloc.adapt.{name}", value)
 
 
 def norms(encoder: TwinEncoder) -> list[nn.BatchNorm2d]:

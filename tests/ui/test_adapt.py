@@ -16,7 +16,8 @@ from ui.cli import main
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("geoloc.adapt.STEPS", 10)
+    for name, value in {"STEPS": 10, "BATCH": 4, "RIVALS": 4}.items():
+        monkeypatch.setattr(f"geoloc.adapt.{name}", value)
     monkeypatch.setattr("ui.adapt.MOST", 24)
 
 
@@ -37,8 +38,8 @@ def pair(tmp_path: Path, world: World) -> str:
     with (tmp_path / "pairs.csv").open("w", newline="") as file:
         csv.writer(file).writerows(
             [
-                ["street", "satellite", "heading_deg", "hfov_deg", "footprint_m", "split"],
-                [world.panorama, "tile.png", 120, 360, 60, "train"],
+                ["street", "satellite", "heading_deg", "hfov_deg", "footprint_m"],
+                [world.panorama, "tile.png", 120, 360, 60],
             ]
         )
     return f"table:{tmp_path / 'pairs.csv'}"
