@@ -24,7 +24,10 @@ from geoloc.step import MAX_GRAD_NORM
 BATCH, RIVALS = 16, 32
 """Pairs of a step, and tiles beside theirs that they are told from."""
 
-STEPS, WARM, RATE, TEMPERATURE, APART_M = 50, 10, 3e-4, 0.05, 25.0
+STEPS, VISITS, WARM = 50, 8, 10
+"""Steps at least, how often each pair comes up at least, and steps of linear warm-up."""
+
+RATE, TEMPERATURE, APART_M = 3e-4, 0.05, 25.0
 LEAST_BATCHES = 6
 FEWEST = 4
 """So many images weigh as much as all that a model was trained on; one alone misled by 26 points."""
@@ -83,6 +86,8 @@ def adapt(
     """
     if encoder.spec.street_layout != "canvas":
         raise ModelError("This model squashes street views whole; adapt one that lays them on a canvas.")
+    if encoder.spec.shared and not (len(region.canvases) and len(region.tiles)):
+        raise ModelError("This model has one encoder for both views; give images of both.")
     adapted = copy.deepcopy(encoder).eval().to(best_device())
     rng = np.random.default_rng(0)
     change = _renormed(adapted, region, rng, report)
@@ -133,7 +138,7 @@ def _see(
     """Show a batch of either view to its norms, as varied as in training."""
     spec, device = encoder.spec, best_device()
     if len(canvases):
-        wide = (canvases[:, 3].max(axis=1) > 0).mean(axis=1) >= SEEN
+        wide = _share(canvases) >= SEEN
         parts = [(canvases[wide], Augmentation()), (laid_together(canvases[~wide]), WHOLE)]
         shown = [
             vary_street(some, spec, draw(len(some), spec, how, rng))[0] for some, how in parts if len(some)
@@ -151,12 +156,16 @@ def laid_together(canvases: UInt8[np.ndarray, "b 4 t w"]) -> UInt8[np.ndarray, "
     """
     filled = canvases.copy()
     columns = canvases.shape[3]
-    share = (canvases[:, 3].max(axis=1) > 0).mean(axis=1)
-    for row, copies in enumerate(np.rint(SEEN / share.clip(1 / columns)).astype(int)):
+    for row, copies in enumerate(np.rint(SEEN / _share(canvases).clip(1 / columns)).astype(int)):
         for number in range(1, copies):
             other = np.roll(canvases[(row + number) % len(canvases)], number * columns // copies, axis=2)
             filled[row] = np.where(filled[row, 3:] > 0, filled[row], other)
     return filled
+
+
+def _share(canvases: UInt8[np.ndarray, "b 4 t w"]) -> Float64[np.ndarray, " b"]:
+    """Of all azimuths, that a canvas shows."""
+    return np.asarray((canvases[:, 3].max(axis=1) > 0).mean(axis=1), np.float64)
 
 
 def _tuned(
@@ -167,21 +176,22 @@ def _tuned(
     values = [value for value in encoder.parameters() if value.requires_grad]
     optimizer = torch.optim.AdamW(values, RATE, weight_decay=0.0)
     order, losses = _endless(region.pairs, rng), []
-    for step in range(STEPS):
+    steps = max(STEPS, VISITS * region.pairs // BATCH)
+    for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = RATE * min(1.0, (step + 1) / WARM) * (1 + math.cos(math.pi * step / STEPS)) / 2
+            group["lr"] = RATE * min(1.0, (step + 1) / WARM) * (1 + math.cos(math.pi * step / steps)) / 2
         loss = _loss(encoder, region, next(order), rng)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(values, MAX_GRAD_NORM)
         optimizer.step()
         losses.append(float(loss.detach()))
-        report("pairs", step + 1, STEPS)
+        report("pairs", step + 1, steps)
     if not np.isfinite(losses).all():
         raise DataError("The loss on these pairs is no number; check their images.")
-    tenth = STEPS // 10
+    tenth = max(1, steps // 10)
     ends = float(np.mean(losses[:tenth])), float(np.mean(losses[-tenth:]))
-    return replace(change, steps=STEPS, loss=ends)
+    return replace(change, steps=steps, loss=ends)
 
 
 def _loss(
@@ -190,7 +200,8 @@ def _loss(
     """InfoNCE of pairs, a row as often as it comes, among their tiles and as many others of the region."""
     spec, device = encoder.spec, best_device()
     rivals = np.concatenate([rows, rng.choice(len(region.tiles), RIVALS, replace=len(region.tiles) < RIVALS)])
-    drawn = draw(len(rivals), spec, Augmentation(), rng)
+    narrow = (_share(region.canvases[rows]) < SEEN).any()
+    drawn = draw(len(rivals), spec, WHOLE if narrow else Augmentation(), rng)
     mine = drawn.of(np.arange(len(rows)))
     street, owner, windows = vary_street(region.canvases[rows], spec, mine)
     owner, windows = owner.to(device), windows.to(device)

@@ -144,6 +144,9 @@ def test_what_cannot_be_adapted_is_refused(
     with pytest.raises(ModelError, match="no batch norms"):
         adapt(without, region_of(decoded, places, 0))
     assert adapt(without, region_of(decoded, places, 1))[1].norms == 0
+    shared = TwinEncoder(dataclasses.replace(tiny_spec, shared=True))
+    with pytest.raises(ModelError, match="images of both"):
+        adapt(shared, Region(decoded.canvases[:0], decoded.tiles[:4], np.full((4, 2), np.nan)))
     whole = dataclasses.replace(
         tiny_spec, azimuth_bins=1, channels=8, polar=False, head="pooled", street_layout="whole"
     )
