@@ -152,20 +152,35 @@ def vary(
     drawn: Drawn,
 ) -> Varied:
     """Vary decoded pairs (see `decode_pairs`) as drawn: canvases taller, tiles wider than the spec's."""
+    street, owners, windows = vary_street(canvases, spec, drawn)
+    return Varied(
+        street=street,
+        satellite=vary_tiles(tiles, spec, drawn),
+        turn=torch.from_numpy(-drawn.turn).float(),
+        owner=owners,
+        windows=windows,
+    )
+
+
+def vary_street(
+    canvases: UInt8[np.ndarray, "b 4 t w"], spec: EncoderSpec, drawn: Drawn
+) -> tuple[Float[Tensor, "b 4 h w"], Int64[Tensor, " q"], Float[Tensor, "q a"]]:
+    """The street views of `vary` alone: canvases, and the owner and windows of what they are asked."""
     street = _tilted(canvases, spec, drawn)
     masks, owners, windows = _cut(spec, drawn)
     seen = street[:, 3:] * masks[:, None]
     shown = seen_bins(seen[:, 0], spec.azimuth_bins)[owners]
     windows = torch.where((windows * shown).any(dim=1, keepdim=True), windows * shown, shown)
     colours = _tinted(normalise(_styled(street[:, :3], drawn.street_style), spec), drawn.street_tint)
+    return torch.cat([colours * seen, seen], dim=1), owners, windows
+
+
+def vary_tiles(
+    tiles: UInt8[np.ndarray, "b r r 3"], spec: EncoderSpec, drawn: Drawn
+) -> Float[Tensor, "b 3 s s"]:
+    """The tiles of `vary` alone."""
     moved = torch.from_numpy(_moved(tiles, spec, drawn.off_px)).permute(0, 3, 1, 2) / 255
-    return Varied(
-        street=torch.cat([colours * seen, seen], dim=1),
-        satellite=_tinted(normalise(_styled(moved, drawn.satellite_style), spec), drawn.satellite_tint),
-        turn=torch.from_numpy(-drawn.turn).float(),
-        owner=owners,
-        windows=windows,
-    )
+    return _tinted(normalise(_styled(moved, drawn.satellite_style), spec), drawn.satellite_tint)
 
 
 def _styled(images: Float[Tensor, "b 3 h w"], style: Style | None) -> Float[Tensor, "b 3 h w"]:

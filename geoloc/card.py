@@ -55,3 +55,31 @@ The epoch was chosen by recall@1 on these pairs; score it on others before quoti
 | --- | --- |
 {settings}
 """
+
+
+def adapted_card(parent: str, parent_sha256: str, region: Sequence[str], how: str, calibrated: bool) -> str:
+    """A README for a model that was adapted from another: what changed, then the other's card.
+
+    region: what it was adapted with, a line each. calibrated: whether the other one was.
+    """
+    lines = "\n".join(f"- {line}" for line in region)
+    older = "\n".join(f"#{line}" if line.startswith("#") else line for line in parent.splitlines())
+    lost = (
+        "\nIts calibration was fitted to the scores of the other model and is left out: this one ranks "
+        "places but does not say how probable they are. `geoloc calibrate` fits another.\n"
+        if calibrated
+        else ""
+    )
+    return f"""# A geoloc model, adapted to a region
+
+By `geoloc adapt`, from the model of weights {parent_sha256}, with:
+
+{lines}
+
+{how}
+{lost}
+Nothing here says how good it is there: score it with `geoloc evaluate` on pairs that it was not adapted with.
+What follows is the card of the model that it comes from, and its figures are that model's.
+
+{older}
+"""

@@ -18,6 +18,7 @@ from geoloc.atomic import cannot_write
 from geoloc.batches import batches
 from geoloc.pairs import Pair, read_pair_street, read_pair_tile
 from geoloc.spec import EncoderSpec
+from geoloc.street_view import StreetView, read_street_view
 from geoloc.tensors import normalise, street_canvas
 
 BATCH = 64
@@ -82,6 +83,30 @@ def decode_pairs(
     return Decoded(*(np.load(done / f"{name}.npy", mmap_mode="r") for name in ("canvases", "tiles")))
 
 
+def nothing_decoded(spec: EncoderSpec, spare_m: float) -> Decoded:
+    """No pair, of the sizes that `decode_pairs` gives where the images reach far enough."""
+    side = _with_spare(spec, spare_m)
+    return Decoded(
+        np.empty((0, 4, *_taller(spec).street_hw), np.uint8), np.empty((0, side, side, 3), np.uint8)
+    )
+
+
+def decode_photos(
+    paths: Sequence[Path], spec: EncoderSpec, report: Callable[[int, int], None] = lambda *_: None
+) -> UInt8[np.ndarray, "n 4 t w"]:
+    """Street views that no tile belongs to, as the canvases of `Decoded`. Raises ImageError."""
+    taller = _taller(spec)
+    canvases = np.empty((len(paths), 4, *taller.street_hw), np.uint8)
+    for number, path in enumerate(paths):
+        canvases[number] = _canvas_bytes(read_street_view(path), taller).numpy()
+        report(number + 1, len(paths))
+    return canvases
+
+
+def _canvas_bytes(view: StreetView, spec: EncoderSpec) -> Tensor:
+    return (street_canvas(view, spec) * 255).round().byte()
+
+
 def _new(path: Path, shape: tuple[int, ...]) -> np.memmap:
     """An .npy file whose room on the disk is taken at once: a full disk is an error now, no crash later."""
     array = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
@@ -99,6 +124,11 @@ def _taller(spec: EncoderSpec) -> EncoderSpec:
     rows = max(0, min(h // 4, int((90 - high) / row_deg), int((low + 90) / row_deg)))
     elevation_deg = low - rows * row_deg, high + rows * row_deg
     return dataclasses.replace(spec, street_hw=(h + 2 * rows, w), street_elevation_deg=elevation_deg)
+
+
+def _with_spare(spec: EncoderSpec, spare_m: float) -> int:
+    """Pixels of a side with so much to spare on either side."""
+    return round(spec.satellite_px * (1 + 2 * spare_m / spec.footprint_m))
 
 
 def _key(dataset: "_PairBytes") -> str:
@@ -122,8 +152,8 @@ class _PairBytes(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         pair, spec = self.pairs[index], self.spec
-        canvas = street_canvas(read_pair_street(pair), spec)
+        canvas = _canvas_bytes(read_pair_street(pair), spec)
         tile = Image.fromarray(read_pair_tile(pair, spec.footprint_m, self.spare_m))
-        side_px = round(spec.satellite_px * (1 + 2 * self.spare_m / spec.footprint_m))
+        side_px = _with_spare(spec, self.spare_m)
         tile = tile.resize((side_px, side_px), Image.Resampling.BILINEAR)
-        return (canvas * 255).round().byte(), torch.from_numpy(np.array(tile))
+        return canvas, torch.from_numpy(np.array(tile))

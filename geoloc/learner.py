@@ -70,14 +70,15 @@ def _values(module: nn.Module) -> chain[torch.Tensor]:
 def freeze(encoder: TwinEncoder, frozen: int) -> None:
     """Take the first `frozen` stages of the backbones out of training; the stem is the first.
 
-    Raises DataError where a backbone has no more than that.
+    -1 leaves the last stage alone in it. Raises DataError where a backbone has no more than that.
     """
     for backbone in backbones(encoder) if frozen else []:
         stages = _layers(backbone, encoder.spec, coarse=True)
-        if frozen > max(stages.values()) + 1:
-            raise DataError(
-                f"{encoder.spec.backbone} has {max(stages.values()) + 1} stages here; set frozen lower."
-            )
+        count = max(stages.values()) + 1
+        if frozen < 0:
+            frozen += count
+        if frozen > count:
+            raise DataError(f"{encoder.spec.backbone} has {count} stages here; set frozen lower.")
         for name, value in backbone.named_parameters():
             value.requires_grad_(stages[name] >= frozen)
 

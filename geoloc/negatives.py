@@ -85,6 +85,13 @@ def lonlats_of(table: PairTable) -> Float[np.ndarray, "n 2"]:
     return np.array([(p.lonlat.lon, p.lonlat.lat) if p.lonlat else nowhere for p in table.pairs], np.float64)
 
 
+def tile_lonlats_of(table: PairTable) -> Float[np.ndarray, "n 2"]:
+    """Where each pair's tile has its centre, else where its camera stood, NaN where neither is known."""
+    nowhere = (np.nan, np.nan)
+    places = [pair.tile_lonlat or pair.lonlat for pair in table.pairs]
+    return np.array([(place.lon, place.lat) if place else nowhere for place in places], np.float64)
+
+
 def _numbered(things: Iterable[Path | int]) -> Int64[np.ndarray, " n"]:
     """The same number for equals, from 0 in order of appearance."""
     numbers: dict[Path | int, int] = {}

@@ -12,7 +12,7 @@ from PIL import Image
 
 from geoloc import decoded
 from geoloc.batches import PairDataset
-from geoloc.decoded import Decoded, decode_pairs
+from geoloc.decoded import Decoded, decode_pairs, decode_photos, nothing_decoded
 from geoloc.errors import GeolocError, ImageError
 from geoloc.pairs import Pair
 from geoloc.spec import EncoderSpec
@@ -209,3 +209,13 @@ def test_a_broken_image_is_named_and_nothing_is_kept(
     with pytest.raises(ImageError, match=broken.name):
         decode_pairs(few, tiny_spec, 0.0, tmp_path / "decoded")
     assert not [path for path in tmp_path.glob("decoded/*") if path.suffix != ".part"]
+
+
+def test_photos_are_the_canvases_of_pairs(places: list[Pair], tiny_spec: EncoderSpec, tmp_path: Path) -> None:
+    """Of 4:1, and without a word in the file: panoramas that look north, as the pairs say."""
+    photos = decode_photos([pair.street for pair in places[:3]], tiny_spec)
+    paired = decode_pairs(places[:3], tiny_spec, 0.0, tmp_path)
+    assert np.array_equal(photos, paired.canvases)
+    nothing = nothing_decoded(tiny_spec, 0.0)
+    assert nothing.canvases.shape[1:] == photos.shape[1:]
+    assert nothing.tiles.shape[1:] == paired.tiles.shape[1:]

@@ -125,6 +125,14 @@ def test_frozen_stages_do_not_move(config: TrainConfig) -> None:
         assert f"encoder.{view}.head.weight" in moved
 
 
+def test_all_stages_but_the_last_can_be_frozen(config: TrainConfig) -> None:
+    encoder = TwinEncoder(config.model)
+    freeze(encoder, -1)
+    learns = {name.split(".", 1)[1] for name, value in encoder.named_parameters() if value.requires_grad}
+    assert learns
+    assert all(name.startswith(("backbone.layer2", "head")) for name in learns)
+
+
 def test_no_more_stages_than_there_are(config: TrainConfig) -> None:
     encoder = TwinEncoder(config.model)
     freeze(encoder, 3)
