@@ -63,8 +63,8 @@ def pretrained_card(
     what = "street views" if config.view == "street" else "satellite tiles"
     whose = "one encoder of both views" if config.model.shared else f"encoder of {what}"
     towns = ", ".join(map(str, sorted(seeds))) or "none known"
-    began = "the model it started from" if config.start_from else "it began, untrained"
-    rest = "" if config.model.shared else f" The other encoder is as in {began}."
+    began = "that of the model it began with" if config.start_from else "as it began, and knows nothing yet"
+    rest = "" if config.model.shared else f" The other encoder is {began}."
     return f"""# A pre-trained geoloc model
 
 Not a model to find places with: `geoloc train --set start_from=THIS_FOLDER` makes one of it, with the same

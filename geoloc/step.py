@@ -41,7 +41,7 @@ def refuse_uneven(config: Recipe, ranks: Ranks) -> None:
     shared = config.chunk or config.batch
     if shared % ranks.world:
         raise DataError(
-            f"{ranks.world} processes cannot share {shared} pairs evenly; "
+            f"{ranks.world} processes cannot share {shared} of a batch evenly; "
             "set batch, and chunk if it is used, to a multiple of them."
         )
 

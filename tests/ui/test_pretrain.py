@@ -1,10 +1,14 @@
 """`geoloc pretrain` on a folder of tiles."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file
 
 from geoloc.model import load_encoder
 from geoloc.run import Progress
@@ -71,3 +75,23 @@ def test_a_line_says_what_is_left() -> None:
     assert line == "epoch 2/3  step 5/1,000  loss 1.5000  200 images/s  1:01 left"
     line = progress_line(Progress(0, 5, 10, 1.5, 2.0, 0.25), 3, 9.0, "pairs")
     assert line.endswith("2 pairs/s  0:09 left  val recall@1 0.250")
+
+
+@pytest.mark.slow
+def test_torchrun_learns_what_one_process_does(words: list[str], tmp_path: Path) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "ui.cli"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    words = [*words, "--set", "chunk=4"]
+    for name, launcher in (("one", [sys.executable, "-m", "ui.cli"]), ("two", torchrun)):
+        done = subprocess.run(
+            [*launcher, *words, "--out", str(tmp_path / name)],
+            capture_output=True,
+            text=True,
+            timeout=280,
+            env=environment,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("The model is in") == 1
+    one, two = (load_file(tmp_path / name / "checkpoint.safetensors") for name in ("one", "two"))
+    for name, value in one.items():
+        assert float((value.double() - two[name].double()).abs().max()) < 1e-4, name
