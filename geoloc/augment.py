@@ -66,6 +66,11 @@ class Varied(Queries):
     street: Float[Tensor, "b 4 h w"]
     satellite: Float[Tensor, "b 3 s s"]
 
+    @property
+    def images(self) -> tuple[Tensor, Tensor]:
+        """What the encoders take."""
+        return self.street, self.satellite
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -162,29 +167,33 @@ def vary(
     )
 
 
-def vary_street(
-    canvases: UInt8[np.ndarray, "b 4 t w"], spec: EncoderSpec, drawn: Drawn
-) -> tuple[Float[Tensor, "b 4 h w"], Int64[Tensor, " q"], Float[Tensor, "q a"]]:
-    """The street views of `vary` alone: canvases, and the owner and windows of what they are asked."""
-    street = _tilted(canvases, spec, drawn)
-    masks, owners, windows = _cut(spec, drawn)
-    seen = street[:, 3:] * masks[:, None]
-    shown = seen_bins(seen[:, 0], spec.azimuth_bins)[owners]
-    windows = torch.where((windows * shown).any(dim=1, keepdim=True), windows * shown, shown)
-    colours = _tinted(normalise(_styled(street[:, :3], drawn.street_style), spec), drawn.street_tint)
-    return torch.cat([colours * seen, seen], dim=1), owners, windows
-
-
 def vary_tiles(
     tiles: UInt8[np.ndarray, "b r r 3"], spec: EncoderSpec, drawn: Drawn
 ) -> Float[Tensor, "b 3 s s"]:
     """The tiles of `vary` alone."""
     moved = torch.from_numpy(_moved(tiles, spec, drawn.off_px)).permute(0, 3, 1, 2) / 255
-    return _tinted(normalise(_styled(moved, drawn.satellite_style), spec), drawn.satellite_tint)
+    return coloured(moved, spec, drawn.satellite_style, drawn.satellite_tint)
 
 
-def _styled(images: Float[Tensor, "b 3 h w"], style: Style | None) -> Float[Tensor, "b 3 h w"]:
-    return images if style is None else restyle(images, style)
+def vary_street(
+    canvases: UInt8[np.ndarray, "b 4 t w"], spec: EncoderSpec, drawn: Drawn
+) -> tuple[Float[Tensor, "b 4 h w"], Int64[Tensor, " q"], Float[Tensor, "q a"]]:
+    """The canvases of `vary`, and the owners and windows of the queries in them."""
+    street = _tilted(canvases, spec, drawn)
+    masks, owners, windows = _cut(spec, drawn)
+    seen = street[:, 3:] * masks[:, None]
+    shown = seen_bins(seen[:, 0], spec.azimuth_bins)[owners]
+    windows = torch.where((windows * shown).any(dim=1, keepdim=True), windows * shown, shown)
+    colours = coloured(street[:, :3], spec, drawn.street_style, drawn.street_tint)
+    return torch.cat([colours * seen, seen], dim=1), owners, windows
+
+
+def coloured(
+    images: Float[Tensor, "b 3 h w"], spec: EncoderSpec, style: Style | None, tint: Float[np.ndarray, "b 2 3"]
+) -> Float[Tensor, "b 3 h w"]:
+    """RGB from 0 to 1 in its style, normalised and tinted."""
+    styled = images if style is None else restyle(images, style)
+    return _tinted(normalise(styled, spec), tint)
 
 
 def _tilted(

@@ -1,10 +1,12 @@
 """The model card: how a model was trained and what it scored."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from geoloc.pairs import PairTable
+from geoloc.pretrain_recipe import PretrainConfig, Recipe
 from geoloc.recipe import TrainConfig
 
 ONLY_TOWNS = """
@@ -23,11 +25,6 @@ def model_card(
     spec = config.model
     towns = ", ".join(map(str, sorted(pairs.seeds))) or "none; photographs"
     limits = ONLY_TOWNS if pairs.seeds else ""
-    settings = "\n".join(
-        f"| {name} | {value.name if isinstance(value, Path) else value} |"
-        for name, value in dataclasses.asdict(config).items()
-        if name != "model"
-    )
     return f"""# A geoloc model
 
 Twin encoders for street views and satellite tiles: `{spec.backbone}` to stage {spec.stage}
@@ -51,9 +48,7 @@ trained on, cut to 90 degrees and at unknown heading, ties counted against the m
 
 The epoch was chosen by recall@1 on these pairs; score it on others before quoting it.{limits}
 
-| setting | value |
-| --- | --- |
-{settings}
+{_settings(config)}
 """
 
 
@@ -83,3 +78,41 @@ What follows is the card of the model that it comes from, and its figures are th
 
 {older}
 """
+
+
+def pretrained_card(
+    config: PretrainConfig,
+    names: Sequence[str],
+    images: int,
+    seeds: frozenset[int],
+    log: Sequence[dict[str, float]],
+) -> str:
+    """A README for the model folder of a pre-training, in Markdown."""
+    what = "street views" if config.view == "street" else "satellite tiles"
+    whose = "one encoder of both views" if config.model.shared else f"encoder of {what}"
+    towns = ", ".join(map(str, sorted(seeds))) or "none known"
+    began = "that of the model it began with" if config.start_from else "as it began, and knows nothing yet"
+    rest = "" if config.model.shared else f" The other encoder is {began}."
+    return f"""# A pre-trained geoloc model
+
+Not a model to find places with: `geoloc train --set start_from=THIS_FOLDER` makes one of it, with the same
+model settings. The {whose}, `{config.model.backbone}` to stage {config.model.stage}, learnt by SimCLR
+(Chen et al. 2020) to know an image again, without labels; what compared the images is thrown away.{rest}
+
+Trained on {images:,} {what} of {", ".join(names)}, {len(log)} epochs so far.
+Loss, NT-Xent: {log[0]["loss"]:.4f} in the first epoch, {log[-1]["loss"]:.4f} in the last; chance is \
+{math.log(2 * config.batch - 1):.4f}.
+Town seeds trained on: {towns}.
+
+{_settings(config)}
+"""
+
+
+def _settings(config: Recipe) -> str:
+    """A table of all but the model's."""
+    lines = (
+        f"| {name} | {value.name if isinstance(value, Path) else value} |"
+        for name, value in dataclasses.asdict(config).items()
+        if name != "model"
+    )
+    return "\n".join(["| setting | value |", "| --- | --- |", *lines])

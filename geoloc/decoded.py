@@ -59,7 +59,7 @@ def decode_pairs(
     spare_m beyond the footprint, or as far as the smallest of their images does. Raises what reading
     the images raises.
     """
-    dataset = _PairBytes(pairs, _taller(spec), spare_m)
+    dataset = _PairBytes(pairs, taller(spec), spare_m)
     done = folder / _key(dataset)
     if not done.is_dir():
         canvas, tile = dataset[0]
@@ -118,7 +118,8 @@ def _new(path: Path, shape: tuple[int, ...]) -> np.memmap:
     return array
 
 
-def _taller(spec: EncoderSpec) -> EncoderSpec:
+def taller(spec: EncoderSpec) -> EncoderSpec:
+    """The spec with a canvas of half as many rows again, as far as there is sky and ground."""
     (h, w), (low, high) = spec.street_hw, spec.street_elevation_deg
     row_deg = (high - low) / h
     rows = max(0, min(h // 4, int((90 - high) / row_deg), int((low + 90) / row_deg)))

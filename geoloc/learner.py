@@ -9,8 +9,7 @@ from torch import nn
 
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError
-from geoloc.negatives import Negatives
-from geoloc.objective import Objective
+from geoloc.pretrain_recipe import Recipe
 from geoloc.recipe import TrainConfig
 from geoloc.spec import EncoderSpec
 from geoloc.torchvision_mend import mend_torchvision
@@ -20,17 +19,17 @@ import timm  # noqa: E402 (importable only after the mend)
 
 
 class Learner(nn.Module):
-    """The encoders, what the objective learns of its own, and with `ema` the encoders' moving average.
+    """The encoders, the objective and what it learns of its own, and with `ema` the encoders' moving average.
 
-    The first `frozen` stages of the backbones do not learn, nor do the statistics of their norms move.
+    Frozen parts do not learn, nor do the statistics of their norms move.
     """
 
-    def __init__(self, encoder: TwinEncoder, config: TrainConfig, negatives: Negatives) -> None:
+    def __init__(self, encoder: TwinEncoder, objective: nn.Module, ema: float = 0.0) -> None:
         super().__init__()
         self.encoder = encoder
-        self.objective = Objective(config, negatives)
-        self.decay = config.ema
-        self.average = copy.deepcopy(encoder).requires_grad_(False) if config.ema else None
+        self.objective = objective
+        self.decay = ema
+        self.average = copy.deepcopy(encoder).requires_grad_(False) if ema else None
 
     @property
     def kept(self) -> TwinEncoder:
@@ -111,7 +110,7 @@ def fused(device: torch.device) -> bool | None:
     return True if device.type == "cuda" else None
 
 
-def set_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int, steps: int) -> float:
+def set_rate(optimizer: torch.optim.Optimizer, config: Recipe, step: int, steps: int) -> float:
     """Linear warm-up, then half a cosine to 0; returns the rate of the head's layers."""
     ramp = max(1, round(config.warmup * steps))
     if step < ramp:

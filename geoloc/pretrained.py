@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError, ModelError
 from geoloc.learner import backbones, plain_name
-from geoloc.model import MAX_WEIGHTS_BYTES
+from geoloc.model import MAX_WEIGHTS_BYTES, load_encoder
+from geoloc.pretrain_recipe import PretrainConfig, Recipe
 from geoloc.published import read_checkpoint
 from geoloc.recipe import TrainConfig
 from geoloc.spec import EncoderSpec
@@ -29,7 +31,25 @@ LITE_NORM = ((127 / 255,) * 3, (128 / 255,) * 3)
 """They saw (x - 127) / 128 of bytes."""
 
 
-def with_their_norm(config: TrainConfig) -> TrainConfig:
+Told = TypeVar("Told", TrainConfig, PretrainConfig)
+
+
+def first_encoder(config: Recipe, begun: bool) -> TwinEncoder:
+    """The encoders as a run begins; `begun` is one whose checkpoint will say how it goes on.
+
+    Raises DataError where start_from is of another spec, and what loading raises.
+    """
+    torch.manual_seed(config.seed)
+    encoder = load_encoder(config.start_from) if config.start_from else TwinEncoder(config.model)
+    if dataclasses.replace(encoder.spec, weights_sha256="") != config.model:
+        raise DataError(f"{config.start_from} is a model of another spec than the config's.")
+    encoder.spec = config.model
+    if config.weights and not begun:
+        load_pretrained(encoder, config.weights)
+    return encoder
+
+
+def with_their_norm(config: Told) -> Told:
     """The config with the mean and the deviation that its pretrained weights are used to.
 
     Those of a file are taken to be timm's for the backbone; others can be set, but not for weights

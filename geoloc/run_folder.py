@@ -17,27 +17,33 @@ import torch
 from geoloc.atomic import cannot_write, write_text
 from geoloc.errors import DataError
 from geoloc.pairs import Pair
-from geoloc.recipe import TrainConfig
+from geoloc.pretrain_recipe import Recipe
 
 CONFIG, ENVIRONMENT, LOG, FAILED = "config.json", "environment.jsonl", "log.jsonl", "failed_batch.json"
 PACKAGES = ("geoloc-crossview", "torch", "torchvision", "timm", "numpy", "safetensors", "pillow")
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def claim(run: Path, config: TrainConfig, resume: bool, world: int, device: torch.device) -> None:
+def claim(run: Path, config: Recipe, resume: bool, world: int, device: torch.device) -> None:
     """Take a folder for a run of this config, or go on in one, and note where that happens.
 
-    Settings that an older version did not know count as their defaults. Raises DataError for a folder that
-    another config made, or any where `resume` is not asked for.
+    Raises as `refuse_taken`.
+    """
+    refuse_taken(run, config, resume)
+    write_text(run / CONFIG, json.dumps(_plain(config), indent=2) + "\n")
+    _append(run / ENVIRONMENT, {**environment(device), "processes": world, "seed": config.seed})
+
+
+def refuse_taken(run: Path, config: Recipe, resume: bool) -> None:
+    """Raise DataError for a folder that another config made, or any run's where `resume` is not asked for.
+
+    Settings that an older version did not know count as their defaults.
     """
     path = run / CONFIG
     if path.exists() and not resume:
         raise DataError(f"{run} holds a run already; go on with --resume or choose another --out.")
-    ours = _plain(config)
-    if path.exists() and _filled(_plain(TrainConfig()), _read(path)) != ours:
+    if path.exists() and _filled(_plain(type(config)()), _read(path)) != _plain(config):
         raise DataError(f"{run} was begun with other settings (see {path}); choose another --out.")
-    write_text(path, json.dumps(ours, indent=2) + "\n")
-    _append(run / ENVIRONMENT, {**environment(device), "processes": world, "seed": config.seed})
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -71,7 +77,7 @@ def log(run: Path, line: dict[str, Any]) -> None:
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
-    """The lines of a run's log that are whole: of steps, and of epochs, which have a recall@1."""
+    """The lines of a run's log that are whole: of steps, which have a learning_rate, and of epochs."""
     path = run / LOG
     return [line for text in _lines(path) if (line := _parsed(text))]
 
@@ -113,7 +119,7 @@ def _parsed(text: str) -> dict[str, Any] | None:
     return line if isinstance(line, dict) else None
 
 
-def _plain(config: TrainConfig) -> dict[str, Any]:
+def _plain(config: Recipe) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config), default=str))
     return found
 

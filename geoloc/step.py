@@ -12,8 +12,11 @@ from torch import Tensor, nn
 
 from geoloc.augment import Queries, Varied
 from geoloc.encoder import TwinEncoder
+from geoloc.errors import DataError
 from geoloc.learner import Learner
+from geoloc.pretrain_recipe import Recipe
 from geoloc.ranks import ALONE, Ranks
+from geoloc.two_views import TwoViews
 
 MAX_GRAD_NORM = 5.0
 SEEDS = 2**32
@@ -21,6 +24,7 @@ SEEDS = 2**32
 
 Bins = tuple[Float[Tensor, "b a c"], Float[Tensor, "b a c"]]
 Encode = Callable[[TwinEncoder, Tensor, Tensor], Bins]
+Ready = Varied | TwoViews
 
 
 def parts_of(batch: int, chunk: int, ranks: Ranks) -> Int64[np.ndarray, "world n c"]:
@@ -30,6 +34,16 @@ def parts_of(batch: int, chunk: int, ranks: Ranks) -> Int64[np.ndarray, "world n
     batch nor what a batch norm sees.
     """
     return np.arange(batch).reshape(batch // (chunk or batch), ranks.world, -1).transpose(1, 0, 2)
+
+
+def refuse_uneven(config: Recipe, ranks: Ranks) -> None:
+    """Raise DataError where the processes cannot share a batch."""
+    shared = config.chunk or config.batch
+    if shared % ranks.world:
+        raise DataError(
+            f"{ranks.world} processes cannot share {shared} of a batch evenly; "
+            "set batch, and chunk if it is used, to a multiple of them."
+        )
 
 
 def both_views(encoder: TwinEncoder, street: Tensor, satellite: Tensor) -> Bins:
@@ -66,7 +80,7 @@ class Stepper:
         return self.scaler.get_scale() if self.scaler.is_enabled() else None
 
     def step(
-        self, parts: Iterable[Varied], chunks: int, rows: Int64[np.ndarray, " b"], seed: int, number: int
+        self, parts: Iterable[Ready], chunks: int, rows: Int64[np.ndarray, " b"], seed: int, number: int
     ) -> tuple[float, float]:
         """Learn from a batch of which `parts` are this process's; the loss, and the gradient's norm.
 
@@ -84,7 +98,7 @@ class Stepper:
         return loss, norm
 
     def gradients(
-        self, parts: Iterable[Varied], chunks: int, rows: Int64[np.ndarray, " b"], seed: int
+        self, parts: Iterable[Ready], chunks: int, rows: Int64[np.ndarray, " b"], seed: int
     ) -> float:
         """The loss of a batch, and its gradient in the learner's parameters, by float16's scale."""
         coming, asked, found = iter(parts), [], []
@@ -112,12 +126,13 @@ class Stepper:
         self.ranks.add_gradients(self.learner.parameters())
         return float(loss.detach())
 
-    def _bins(self, part: Varied, number: int, seed: int) -> Bins:
+    def _bins(self, part: Ready, number: int, seed: int) -> Bins:
         """A chunk's bins; the second time the random numbers are those of the first."""
         torch.manual_seed(seed + (number * self.ranks.world + self.ranks.rank) * SEEDS)
         device = self.device
         with torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32):
-            return self.encode(self.learner.encoder, part.street.to(device), part.satellite.to(device))
+            one, other = part.images
+            return self.encode(self.learner.encoder, one.to(device), other.to(device))
 
     def _queries(self, parts: list[Queries], device: torch.device) -> Queries:
         """What the whole batch is asked, in the order of its embeddings."""

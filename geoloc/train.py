@@ -1,6 +1,5 @@
 """The training loop: pairs in, a model folder out, stoppable at any moment, on any number of processes."""
 
-import dataclasses
 import shutil
 import time
 from functools import partial
@@ -12,20 +11,19 @@ from geoloc.batch_order import batch_order
 from geoloc.checkpoint import CHECKPOINT, RunState, load_state, save_state
 from geoloc.decoded import Decoded, decode_pairs
 from geoloc.embed import best_device, compute_dtype
-from geoloc.encoder import TwinEncoder
 from geoloc.epoch import epoch_steps
 from geoloc.errors import DataError
 from geoloc.learner import Learner, checkpointed, freeze, optimizer_of
 from geoloc.mine import forget, mine
-from geoloc.model import load_encoder
 from geoloc.negatives import Negatives
+from geoloc.objective import Objective
 from geoloc.pairs import PairTable
-from geoloc.pretrained import load_pretrained, with_their_norm
+from geoloc.pretrained import first_encoder, with_their_norm
 from geoloc.ranks import all_ranks, norms_over_all
 from geoloc.recipe import TrainConfig
 from geoloc.run import Preparing, Report, Run
 from geoloc.run_folder import claim, cut_log
-from geoloc.step import Stepper, both_views
+from geoloc.step import Stepper, both_views, refuse_uneven
 from geoloc.validate import seeds_before, thinned, validate
 
 
@@ -56,11 +54,7 @@ def train(
         raise DataError(f"{len(pairs.pairs)} pairs do not fill a batch of {config.batch}; set batch lower.")
     config = with_their_norm(config)
     with all_ranks() as ranks:
-        if (config.chunk or config.batch) % ranks.world:
-            raise DataError(
-                f"{ranks.world} processes cannot share {config.chunk or config.batch} pairs evenly; "
-                "set batch, and chunk if it is used, to a multiple of them."
-            )
+        refuse_uneven(config, ranks)
         _train(Run(config, pairs, thinned(validation), run, ranks, report, preparing), resume)
     return run / "model"
 
@@ -102,18 +96,11 @@ def _train(run: Run, resume: bool) -> None:
 
 
 def _learner(config: TrainConfig, pairs: PairTable, begun: bool) -> Learner:
-    """What is learnt, as a run begins; `begun` is one whose checkpoint will say how it goes on."""
-    torch.manual_seed(config.seed)
-    encoder = load_encoder(config.start_from) if config.start_from else TwinEncoder(config.model)
-    if dataclasses.replace(encoder.spec, weights_sha256="") != config.model:
-        raise DataError(f"{config.start_from} is a model of another spec than the config's.")
-    encoder.spec = config.model
-    if config.weights and not begun:
-        load_pretrained(encoder, config.weights)
+    encoder = first_encoder(config, begun)
     freeze(encoder, config.frozen)
     if config.recompute:
         checkpointed(encoder)
-    return Learner(encoder, config, Negatives.of(pairs, config.apart_m))
+    return Learner(encoder, Objective(config, Negatives.of(pairs, config.apart_m)), config.ema)
 
 
 def _stepper(run: Run, learner: Learner, optimizer: torch.optim.Optimizer, state: RunState) -> Stepper:

@@ -9,7 +9,7 @@ from geoloc.decoded import Decoded
 from geoloc.encoder import TwinEncoder
 from geoloc.model import save_encoder, trained_towns
 from geoloc.pairs import PairTable
-from geoloc.recipe import TrainConfig
+from geoloc.pretrain_recipe import Recipe
 from geoloc.run import Run
 from geoloc.run_folder import log
 from geoloc.score import Asked, score_pairs
@@ -39,6 +39,6 @@ def validate(run: Run, unseen: Decoded, encoder: TwinEncoder, state: RunState) -
     return state
 
 
-def seeds_before(config: TrainConfig) -> frozenset[int]:
+def seeds_before(config: Recipe) -> frozenset[int]:
     """Of the synthetic towns that the model it starts from was trained on."""
     return trained_towns(config.start_from) if config.start_from else frozenset()

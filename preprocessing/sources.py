@@ -17,7 +17,7 @@ from preprocessing.tile_folder import open_tile_folder, scheme_of
 Overlap = Literal["listed", "newest"]
 _SCHEMES = ("xyz:", "tms:")
 _OPENERS = {".mbtiles": open_mbtiles, ".pmtiles": open_pmtiles}
-_SUFFIXES = (".tif", ".tiff", *_OPENERS)
+SUFFIXES = (".tif", ".tiff", *_OPENERS)
 
 
 def find_imagery(words: Sequence[str | Path], hosts: Collection[str] = ()) -> list[stac.Listed]:
@@ -58,7 +58,7 @@ def _in_folder(folder: Path) -> list[str]:
     scheme = scheme_of(folder)
     if scheme:
         return [f"{scheme}:{folder.resolve()}"]
-    inside = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
+    inside = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not inside and scheme == "":
         raise ImageryError(
             f"{folder} holds map tiles; say whether its rows count from the north, as xyz:{folder}, or from "

@@ -27,6 +27,7 @@ COMMANDS = {
     "synth": ("ui.synth", "synth", "Make synthetic towns: pairs, orthophotos, street views."),
     "train": ("ui.train", "train", "Train twin encoders on a dataset of pairs."),
     "adapt": ("ui.adapt", "adapt", "Bring a model to a new region, from photos, imagery or pairs of it."),
+    "pretrain": ("ui.pretrain", "pretrain", "Train one view's encoder on images without labels."),
     "evaluate": ("ui.evaluate", "evaluate", "Score a model: recall@k, metres, headings, certainty."),
     "compare": ("ui.compare", "compare", "Put evaluations side by side, and say whether they differ."),
     "calibrate": ("ui.calibrate", "calibrate", "Fit how sure a model may be, on towns it has not seen."),

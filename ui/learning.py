@@ -28,20 +28,26 @@ def draw_learning(run: Path) -> None:
 
 
 def learning_curves(lines: Lines) -> Figure:
-    """Four panels over the steps: the loss, recall@k after every epoch, the learning rate, the gradient."""
+    """Four panels over the steps: the loss, recall@k after every epoch, the learning rate, the gradient.
+
+    The second is blank where nothing is validated.
+    """
     steps = [line for line in lines if "learning_rate" in line]
-    epochs = [line for line in lines if "recall@1" in line]
+    epochs = [line for line in lines if "learning_rate" not in line]
+    scored = [line for line in epochs if "recall@1" in line]
     figure = blank()
     (loss, recall), (rate, norm) = figure.subplots(2, 2, sharex=True)
     _draw(loss, "Loss", steps, "loss", COLOURS[4], "of a step", width=0.8)
     _draw(loss, "Loss", epochs, "loss", COLOURS[0], "mean of an epoch")
     for name, colour in zip(RECALLS, COLOURS, strict=False):
-        _draw(recall, "Validation, 90°, heading unknown", epochs, name, colour, name)
+        _draw(recall, "Validation, 90°, heading unknown", scored, name, colour, name)
     recall.set_ylim(0, 1.02)
     recall.yaxis.set_major_formatter(PercentFormatter(1))
     _draw(rate, "Learning rate", steps, "learning_rate", COLOURS[0])
     _draw(norm, "Norm of the gradient", steps, "gradient_norm", COLOURS[0], width=0.8)
-    for axes in (loss, recall):
+    if epochs and not scored:
+        recall.set_axis_off()
+    for axes in (loss, recall) if scored or not epochs else (loss,):
         axes.legend(frameon=False, labelcolor=INK, fontsize=7)
     norm.set_yscale("log")
     for axes in (rate, norm):

@@ -1,24 +1,18 @@
 """`geoloc train`: a dataset of pairs in, a model folder out."""
 
 import sys
-import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from geoloc.config import read_config
-from geoloc.errors import GeolocError
 from geoloc.pairs import joined
 from geoloc.ranks import writes
 from geoloc.recipe import TrainConfig
-from geoloc.run import Progress
 from geoloc.train import train as run_training
 from preprocessing.datasets.open import open_pairs
-from ui.board import board
-from ui.learning import draw_learning
-from ui.progress import status_line
+from ui.watch import watched
 
 
 def train(
@@ -62,43 +56,9 @@ def train(
     settings = read_config(TrainConfig(), config, set or [])
     pairs = joined([open_pairs(one, "train").complete(allow_missing) for one in data])
     validation = joined([open_pairs(one, "val").complete(allow_missing) for one in data])
-    follow = board(out) if tensorboard and writes() else None
-    with status_line() as status:
-        first: list[tuple[int, float]] = []
-        drawn = [0]
-
-        def draw() -> None:
-            draw_learning(out)
-            if follow is not None:
-                follow()
-
-        def show(now: Progress) -> None:
-            first[:] = first or [(now.step - 1, time.monotonic())]
-            step, began = first[0]
-            left_s = (time.monotonic() - began) / (now.step - step) * (now.steps - now.step)
-            status(progress_line(now, settings.epochs, left_s))
-            if now.epoch > drawn[0]:
-                drawn[0] = now.epoch
-                draw()
-
-        try:
-            model = run_training(
-                settings, pairs, validation, out, resume=resume, report=show,
-                preparing=lambda what, done, total: status(f"{what} pairs {done:,}/{total:,}"),
-            )  # fmt: skip
-        finally:
-            if writes():
-                with suppress(GeolocError):  # what stopped the run says more
-                    draw()
+    with watched(out, settings.epochs, "pairs", tensorboard) as (show, preparing):
+        model = run_training(
+            settings, pairs, validation, out, resume=resume, report=show, preparing=preparing
+        )
     if writes():
         print(f"The best model is in {model}", file=sys.stderr)
-
-
-def progress_line(now: Progress, epochs: int, left_s: float) -> str:
-    """One line that says how a run stands."""
-    recall = "" if now.recall_at_1 is None else f"  val recall@1 {now.recall_at_1:.3f}"
-    minutes, seconds = divmod(round(left_s), 60)
-    return (
-        f"epoch {now.epoch + 1}/{epochs}  step {now.step:,}/{now.steps:,}  loss {now.loss:.4f}  "
-        f"{now.pairs_per_s:.0f} pairs/s  {minutes}:{seconds:02d} left{recall}"
-    )

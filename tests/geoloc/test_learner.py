@@ -8,6 +8,7 @@ from apart import apart
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError
 from geoloc.learner import Learner, freeze, fused, optimizer_of, set_rate
+from geoloc.objective import Objective
 from geoloc.recipe import TrainConfig
 from geoloc.spec import EncoderSpec
 
@@ -19,7 +20,7 @@ def config(tiny_spec: EncoderSpec) -> TrainConfig:
 
 def test_the_average_follows_the_weights(config: TrainConfig) -> None:
     """Against the sum written out; the average is what is kept, and learns nothing itself."""
-    learner = Learner(TwinEncoder(config.model), dataclasses.replace(config, ema=0.9), apart(4))
+    learner = Learner(TwinEncoder(config.model), Objective(config, apart(4)), 0.9)
     assert learner.average is not None and learner.kept is learner.average
     weight, seen = learner.encoder.street.head.bias, [learner.encoder.street.head.bias.detach().clone()]  # type: ignore[union-attr]
     norm = next(one for one in learner.encoder.modules() if isinstance(one, torch.nn.BatchNorm2d))
@@ -44,7 +45,7 @@ def test_the_average_follows_the_weights(config: TrainConfig) -> None:
 
 
 def test_without_an_average_the_encoder_is_kept(config: TrainConfig) -> None:
-    learner = Learner(TwinEncoder(config.model), config, apart(4))
+    learner = Learner(TwinEncoder(config.model), Objective(config, apart(4)))
     before = copy.deepcopy(learner.state_dict())
     learner.follow(3)
     assert learner.kept is learner.encoder
@@ -70,7 +71,7 @@ def test_layers_near_the_image_learn_slower(
 ) -> None:
     spec = dataclasses.replace(config.model, backbone=backbone, stage=stage, shared=shared)
     decayed = dataclasses.replace(config, model=spec, layer_decay=0.5)
-    learner = Learner(TwinEncoder(spec), decayed, apart(4))
+    learner = Learner(TwinEncoder(spec), Objective(decayed, apart(4)))
     optimizer = optimizer_of(learner, decayed)
     assert set_rate(optimizer, decayed, 9, 100) == 1.0
     rates = {id(one): group["lr"] for group in optimizer.param_groups for one in group["params"]}
@@ -82,7 +83,7 @@ def test_layers_near_the_image_learn_slower(
 
 
 def test_by_default_all_learn_alike_in_one_group(config: TrainConfig) -> None:
-    learner = Learner(TwinEncoder(config.model), config, apart(4))
+    learner = Learner(TwinEncoder(config.model), Objective(config, apart(4)))
     (group,) = optimizer_of(learner, config).param_groups
     assert [id(one) for one in group["params"]] == [id(one) for one in learner.parameters()]
     assert group["fused"] is None
@@ -97,7 +98,7 @@ def test_a_gpu_gets_the_fused_optimizer() -> None:
 
 
 def test_the_rate_rises_and_falls(config: TrainConfig) -> None:
-    optimizer = optimizer_of(Learner(TwinEncoder(config.model), config, apart(4)), config)
+    optimizer = optimizer_of(Learner(TwinEncoder(config.model), Objective(config, apart(4))), config)
     rates = [set_rate(optimizer, config, step, 100) for step in range(100)]
     assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
     assert rates[55] == pytest.approx(0.5)
@@ -106,7 +107,7 @@ def test_the_rate_rises_and_falls(config: TrainConfig) -> None:
 
 def test_frozen_stages_do_not_move(config: TrainConfig) -> None:
     """Neither their weights nor the statistics of their norms; the stages after them do."""
-    learner = Learner(TwinEncoder(config.model), config, apart(4))
+    learner = Learner(TwinEncoder(config.model), Objective(config, apart(4)))
     freeze(learner.encoder, 2)
     optimizer = optimizer_of(learner, config)
     learner.train()

@@ -13,6 +13,7 @@ from geoloc.augment import Augmentation, Varied, draw, vary
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError
 from geoloc.learner import Learner, checkpointed, optimizer_of
+from geoloc.objective import Objective
 from geoloc.ranks import Ranks
 from geoloc.recipe import TrainConfig
 from geoloc.spec import EncoderSpec
@@ -29,7 +30,7 @@ def config_of(tiny_spec: EncoderSpec, **changes: object) -> TrainConfig:
 
 def learner_of(config: TrainConfig) -> Learner:
     torch.manual_seed(0)
-    return Learner(TwinEncoder(config.model), config, apart(B)).train()
+    return Learner(TwinEncoder(config.model), Objective(config, apart(B)), config.ema).train()
 
 
 def chunks_of(config: TrainConfig, size: int) -> list[Varied]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from geoloc.augment import draw, vary
 from geoloc.encoder import TwinEncoder
 from geoloc.learner import Learner, optimizer_of
+from geoloc.objective import Objective
 from geoloc.pairs import PairTable
 from geoloc.ranks import all_ranks, norms_over_all
 from geoloc.recipe import TrainConfig
@@ -57,7 +58,7 @@ def steps(variant: str) -> tuple[dict[str, Tensor], Tensor]:
     tiles = rng.integers(0, 256, (b, spec.satellite_px + 8, spec.satellite_px + 8, 3), np.uint8)
     canvases[:, 3] = 255
     torch.manual_seed(0)
-    learner = Learner(TwinEncoder(spec), told, apart(b)).double().train()
+    learner = Learner(TwinEncoder(spec), Objective(told, apart(b)), told.ema).double().train()
     losses = []
     with all_ranks() as ranks:
         norms_over_all(learner.encoder, ranks)

@@ -32,3 +32,9 @@ def test_a_log_becomes_a_picture(tmp_path: Path) -> None:
     first = (tmp_path / "curves.png").read_bytes()
     draw_learning(tmp_path)
     assert first.startswith(b"\x89PNG") and (tmp_path / "curves.png").read_bytes() == first
+
+
+def test_without_validation_a_panel_is_blank() -> None:
+    loss, recall, _, _ = learning_curves([*STEPS, {"step": 8, "loss": 1.0}]).axes
+    assert loss.lines[1].get_xydata().tolist() == [[8, 1.0]]  # type: ignore
+    assert not recall.axison and loss.axison

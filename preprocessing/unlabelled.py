@@ -1,0 +1,97 @@
+"""Where images of one view come from that belong to no pair: files, imagery, the orthophotos of towns."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from geoloc.embed import Side
+from geoloc.errors import DataError
+from geoloc.lineup import View
+from geoloc.spec import EncoderSpec
+from geoloc.unlabelled import SOME, Images, Unlabelled, image_files, square_px
+from preprocessing.datasets.towns import TABLE
+from preprocessing.source import Imagery
+from preprocessing.sources import SUFFIXES, open_all
+from preprocessing.tile_folder import scheme_of
+from preprocessing.tiles import Block, Grid, cut_block, make_grid, plan_blocks, refuse_coarse
+from preprocessing.towns.table import read_rows
+
+PICTURES = (".jpg", ".jpeg", ".png", ".webp")
+
+
+def open_unlabelled(word: str, view: Side, spec: EncoderSpec, stride_m: float | None = None) -> Unlabelled:
+    """The images of a folder or of imagery; of a folder of `geoloc synth`, those of its train split.
+
+    Street views are a folder of photos and panoramas, or one photo. Tiles are a folder of images, each taken
+    whole, or whatever `find_imagery` knows, cut every stride_m, by default half a tile's side. Raises
+    DataError and ImageryError.
+    """
+    path = Path(word)
+    if (path / TABLE).is_file():
+        return _towns(path, view, spec, stride_m)
+    pictures = _pictures(path)
+    if view == "street" or (pictures and not _holds_imagery(path)):
+        if not pictures:
+            raise DataError(f"{word} holds no JPEG, PNG or WebP; give a folder of photos.")
+        return image_files([View(one) for one in pictures], view, spec, _name(path))
+    return _imagery([word], spec, stride_m, _name(path))
+
+
+def _name(path: Path) -> str:
+    return path.name or str(path)
+
+
+def _pictures(path: Path) -> list[Path]:
+    inside = path.rglob("*") if path.is_dir() else [path]
+    return sorted(one for one in inside if one.suffix.lower() in PICTURES and one.is_file())
+
+
+def _holds_imagery(path: Path) -> bool:
+    if not path.is_dir():
+        return False
+    return scheme_of(path) is not None or any(one.suffix.lower() in SUFFIXES for one in path.rglob("*"))
+
+
+def _towns(root: Path, view: Side, spec: EncoderSpec, stride_m: float | None) -> Unlabelled:
+    """Photos without a tile are among the street views."""
+    rows = [row for row in read_rows(root / TABLE) if row["split"] == "train"]
+    inside = root.resolve()
+    for name in {row[column] for row in rows for column in ("street", "ortho")}:
+        if not (inside / name).resolve().is_relative_to(inside):
+            raise DataError(f"{root / TABLE} names {name!r}, outside its folder; make the towns again.")
+    seeds = frozenset(row["town_seed"] for row in rows)
+    name = f"{_name(root)} (train)"
+    if view == "satellite":
+        orthos = sorted({str(root / row["ortho"]) for row in rows})
+        return _imagery(orthos, spec, stride_m, name, seeds)
+    views = [
+        View(root / row["street"], heading_deg=row["heading_deg"], hfov_deg=row["hfov_deg"]) for row in rows
+    ]
+    return image_files(views, view, spec, name, seeds)
+
+
+def _imagery(
+    words: Sequence[str],
+    spec: EncoderSpec,
+    stride_m: float | None,
+    name: str,
+    seeds: frozenset[int] = frozenset(),
+) -> Unlabelled:
+    side = square_px(spec)
+    imagery = open_all(words, (), "listed", lambda one: refuse_coarse(one, spec.footprint_m))
+    reach_m = spec.footprint_m * side / spec.satellite_px
+    grid = make_grid(imagery, reach_m, side, stride_m or spec.footprint_m / 2)
+    blocks = plan_blocks(imagery, grid)
+    key = f"{grid} {[(one.address, one.state.stamp) for one in imagery]}"
+    planned = sum(len(block.columns) for block in blocks)
+    return Unlabelled(name, planned, key, partial(_cut, blocks, grid, imagery), seeds)
+
+
+def _cut(blocks: Sequence[Block], grid: Grid, imagery: Sequence[Imagery]) -> Iterator[Images]:
+    for block in blocks:
+        for strip in cut_block(block, grid, imagery):
+            squares = list(strip.squares())
+            for start in range(0, len(squares), SOME):
+                yield np.stack([strip.rgb[square] for square in squares[start : start + SOME]])

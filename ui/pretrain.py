@@ -1,0 +1,65 @@
+"""`geoloc pretrain`: images without labels in, a model folder out for `geoloc train` to go on from."""
+
+import sys
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from geoloc.config import read_config
+from geoloc.pretrain import pretrain as run_pretraining
+from geoloc.pretrain_recipe import PretrainConfig
+from geoloc.ranks import writes
+from preprocessing.unlabelled import open_unlabelled
+from ui.watch import watched
+
+
+class View(StrEnum):
+    """Whose encoder learns."""
+
+    street = "street"
+    satellite = "satellite"
+
+
+def pretrain(
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGES...",
+            help="Folders of street views; folders of tiles, or imagery as `index build` takes it; or "
+            "folders that `geoloc synth` made.",
+        ),
+    ],
+    view: Annotated[View, typer.Option(help="What they are, and whose encoder learns.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run: log, checkpoint, and the model in model/.")],
+    config: Annotated[Path | None, typer.Option(help="TOML file of settings.")] = None,
+    set: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="One setting, such as epochs=5 or model.channels=48. Repeatable."
+        ),
+    ] = None,
+    stride_m: Annotated[
+        float | None,
+        typer.Option(help="Metres between tiles that are cut from imagery; by default half a tile."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
+) -> None:
+    """Train one view's encoder on images without labels, by SimCLR (Chen et al. 2020).
+
+    Two views of every image, turned, cut and coloured at random, must know each other among those of the
+    batch. Of a folder that `geoloc synth` made, the train split's street views or orthophotos are taken. Stop
+    it at any moment and go on with --resume. A large batch in little memory: --set batch=1024 --set chunk=64.
+    Both encoders, one after another: --set start_from=FIRST/model.
+
+    Example: geoloc pretrain ortho/ --view satellite --out tiles, then
+    geoloc train --data towns:towns --out run --set start_from=tiles/model
+    """
+    settings = read_config(replace(PretrainConfig(), view=view.value), config, set or [])
+    opened = [open_unlabelled(word, settings.view, settings.model, stride_m) for word in images]
+    with watched(out, settings.epochs, "images") as (show, preparing):
+        model = run_pretraining(settings, opened, out, resume=resume, report=show, preparing=preparing)
+    if writes():
+        print(f"The model is in {model}; go on with geoloc train --set start_from={model}", file=sys.stderr)

@@ -1,0 +1,59 @@
+"""A run of training as it is watched: a line that says where it stands, and its curves."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from geoloc.errors import GeolocError
+from geoloc.ranks import writes
+from geoloc.run import Preparing, Progress, Report
+from ui.board import board
+from ui.learning import draw_learning
+from ui.progress import status_line
+
+
+@contextmanager
+def watched(
+    out: Path, epochs: int, things: str, tensorboard: bool = False
+) -> Iterator[tuple[Report, Preparing]]:
+    """The functions that a run reports to; its curves are drawn after every epoch and on leaving.
+
+    things: what it learns from, such as pairs. tensorboard: whether the log is kept for it too. Raises
+    GeolocError where that is not installed.
+    """
+    follow = board(out) if tensorboard and writes() else None
+    with status_line() as status:
+        first: list[tuple[int, float]] = []
+        drawn = [0]
+
+        def draw() -> None:
+            draw_learning(out)
+            if follow is not None:
+                follow()
+
+        def show(now: Progress) -> None:
+            first[:] = first or [(now.step - 1, time.monotonic())]
+            step, began = first[0]
+            left_s = (time.monotonic() - began) / (now.step - step) * (now.steps - now.step)
+            status(progress_line(now, epochs, left_s, things))
+            if now.epoch > drawn[0]:
+                drawn[0] = now.epoch
+                draw()
+
+        try:
+            yield show, lambda what, done, total: status(f"{what} {things} {done:,}/{total:,}")
+        finally:
+            if writes():
+                with suppress(GeolocError):  # what stopped the run says more
+                    draw()
+
+
+def progress_line(now: Progress, epochs: int, left_s: float, things: str) -> str:
+    """One line that says how a run stands."""
+    recall = "" if now.recall_at_1 is None else f"  val recall@1 {now.recall_at_1:.3f}"
+    minutes, seconds = divmod(round(left_s), 60)
+    return (
+        f"epoch {now.epoch + 1}/{epochs}  step {now.step:,}/{now.steps:,}  loss {now.loss:.4f}  "
+        f"{now.pairs_per_s:.0f} {things}/s  {minutes}:{seconds:02d} left{recall}"
+    )
