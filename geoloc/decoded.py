@@ -87,7 +87,7 @@ def nothing_decoded(spec: EncoderSpec, spare_m: float) -> Decoded:
     """No pair, of the sizes that `decode_pairs` gives where the images reach far enough."""
     side = _with_spare(spec, spare_m)
     return Decoded(
-        np.empty((0, 4, *_taller(spec).street_hw), np.uint8), np.empty((0, side, side, 3), np.uint8)
+        np.empty((0, 4, *taller(spec).street_hw), np.uint8), np.empty((0, side, side, 3), np.uint8)
     )
 
 
@@ -95,7 +95,7 @@ def decode_photos(
     paths: Sequence[Path], spec: EncoderSpec, report: Callable[[int, int], None] = lambda *_: None
 ) -> UInt8[np.ndarray, "n 4 t w"]:
     """Street views that no tile belongs to, as the canvases of `Decoded`. Raises ImageError."""
-    taller = _taller(spec)
+    taller = taller(spec)
     canvases = np.empty((len(paths), 4, *taller.street_hw), np.uint8)
     for number, path in enumerate(paths):
         canvases[number] = _canvas_bytes(read_street_view(path), taller).numpy()

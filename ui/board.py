@@ -28,14 +28,14 @@ def board(run: Path) -> Callable[[], None]:
         nonlocal writer, told
         lines = read_log(run)
         if lines and writer is None:
-            writer = SummaryWriter(str(run / FOLDER), purge_step=0)  # type: ignore[no-untyped-call]
+            writer = SummaryWriter(str(run / FOLDER), purge_step=0)
         for line in lines[told:]:
             of = "epoch" if "recall@1" in line else "step"
             for name, value in line.items():
                 if name != "step" and isinstance(value, int | float):
                     writer.add_scalar(f"{of}/{name}", value, line["step"])  # type: ignore
         if writer is not None:
-            writer.flush()  # type: ignore[no-untyped-call]
+            writer.flush()
         told = len(lines)
 
     return follow

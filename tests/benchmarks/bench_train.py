@@ -27,6 +27,8 @@ import torch
 from geoloc.augment import Varied, draw, vary
 from geoloc.encoder import TwinEncoder
 from geoloc.learner import Learner, optimizer_of
+from geoloc.negatives import Negatives
+from geoloc.objective import Objective
 from geoloc.pairs import Pair, PairTable
 from geoloc.places import LonLat
 from geoloc.read_ahead import read_ahead
@@ -70,16 +72,18 @@ def held_mib() -> float:
 def measure(config: TrainConfig) -> None:
     """A step or more; prints the memory above the beginning's, in MiB, and the seconds of a step."""
     torch.manual_seed(0)
-    learner = Learner(TwinEncoder(config.model), config)
+    places = [Pair(Path(f"{n}.jpg"), Path(f"{n}.png"), 0.0, 360.0) for n in range(config.batch)]
+    negatives = Negatives.of(PairTable("made", "train", places), config.apart_m)
+    learner = Learner(TwinEncoder(config.model), Objective(config, negatives))
     learner.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     stepper = Stepper(learner, optimizer_of(learner, config), scaler, torch.float32)
-    close = torch.zeros(config.batch, config.batch, dtype=torch.bool)
+    rows = np.arange(config.batch)
     coming, chunks = parts(config), config.batch // (config.chunk or config.batch)
     before, began = held_mib(), time.monotonic()
     for number in range(STEPS):
         mine = (next(coming) for _ in range(chunks * min(2, chunks)))
-        stepper.step(mine, chunks, close, number, number)
+        stepper.step(mine, chunks, rows, number, number)
     print(held_mib() - before, (time.monotonic() - began) / STEPS)
 
 
