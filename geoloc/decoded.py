@@ -95,10 +95,10 @@ def decode_photos(
     paths: Sequence[Path], spec: EncoderSpec, report: Callable[[int, int], None] = lambda *_: None
 ) -> UInt8[np.ndarray, "n 4 t w"]:
     """Street views that no tile belongs to, as the canvases of `Decoded`. Raises ImageError."""
-    taller = taller(spec)
-    canvases = np.empty((len(paths), 4, *taller.street_hw), np.uint8)
+    tall = taller(spec)
+    canvases = np.empty((len(paths), 4, *tall.street_hw), np.uint8)
     for number, path in enumerate(paths):
-        canvases[number] = _canvas_bytes(read_street_view(path), taller).numpy()
+        canvases[number] = _canvas_bytes(read_street_view(path), tall).numpy()
         report(number + 1, len(paths))
     return canvases
 
