@@ -89,7 +89,7 @@ def test_pairs_of_several_footprints_fit_together(
 def test_taller_canvases_keep_their_rows(h: int, low: float, span: float) -> None:
     """Half as much again each way at most, never past the zenith, rows as high as they were."""
     spec = EncoderSpec("test_resnet", 2, False, 8, 4, (h, 128), (low, min(90.0, low + span)), 48, True, 48)
-    taller = decoded._taller(spec)
+    taller = decoded.taller(spec)
     rows, (bottom, top) = taller.street_hw[0], taller.street_elevation_deg
     assert h <= rows <= 1.5 * h
     assert (rows - h) % 2 == 0
