@@ -52,13 +52,27 @@ The epoch was chosen by recall@1 on these pairs; score it on others before quoti
 """
 
 
+def averaged_card(other: str, sha256s: tuple[str, str], share: float) -> str:
+    """A README for a model between two, in Markdown; other: the card of the second."""
+    first, second = sha256s
+    return f"""# A geoloc model between two
+
+By `geoloc models average`: {share:g} of the weights {second}
+and {1 - share:g} of the weights {first} that those went on from
+(WiSE-FT, Wortsman et al. 2022).
+Nothing below says how good it is: score it with `geoloc evaluate`, and fit its calibration.
+What follows is the card of the later one, and its figures are that model's.
+
+{_demoted(other)}
+"""
+
+
 def adapted_card(parent: str, parent_sha256: str, region: Sequence[str], how: str, calibrated: bool) -> str:
     """A README for a model that was adapted from another: what changed, then the other's card.
 
     region: what it was adapted with, a line each. calibrated: whether the other one was.
     """
     lines = "\n".join(f"- {line}" for line in region)
-    older = "\n".join(f"#{line}" if line.startswith("#") else line for line in parent.splitlines())
     lost = (
         "\nIts calibration was fitted to the scores of the other model and is left out: this one ranks "
         "places but does not say how probable they are. `geoloc calibrate` fits another.\n"
@@ -76,8 +90,13 @@ By `geoloc adapt`, from the model of weights {parent_sha256}, with:
 Nothing here says how good it is there: score it with `geoloc evaluate` on pairs that it was not adapted with.
 What follows is the card of the model that it comes from, and its figures are that model's.
 
-{older}
+{_demoted(parent)}
 """
+
+
+def _demoted(card: str) -> str:
+    """Its headings a level lower."""
+    return "\n".join(f"#{line}" if line.startswith("#") else line for line in card.splitlines())
 
 
 def pretrained_card(

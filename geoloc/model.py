@@ -60,6 +60,23 @@ def load_encoder(folder: Path) -> TwinEncoder:
     return encoder.eval()
 
 
+def averaged(one: TwinEncoder, other: TwinEncoder, share: float) -> TwinEncoder:
+    """An encoder between two: `share` of the other's weights, the rest of the one's, norms' statistics too.
+
+    A model that went on from another keeps more of what that knew than it does itself (WiSE-FT, Wortsman et
+    al. 2022, equation 1). Raises ModelError for two of different specs.
+    """
+    specs = [dataclasses.replace(encoder.spec, weights_sha256="") for encoder in (one, other)]
+    if specs[0] != specs[1]:
+        raise ModelError("Only models of one spec can be averaged, one trained on from the other.")
+    between, weights = TwinEncoder(specs[0]), other.state_dict()
+    for name, value in one.state_dict().items():
+        if value.is_floating_point():
+            weights[name] = torch.lerp(value, weights[name], share)
+    between.load_state_dict(weights)
+    return between.eval()
+
+
 def trained_towns(folder: Path) -> frozenset[int]:
     """The seeds of the synthetic towns that a model was trained on. Raises ModelError."""
     try:

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 import torch
 import typer
 
+from geoloc.card import averaged_card
 from geoloc.errors import ModelError
-from geoloc.model import save_encoder
+from geoloc.model import CARD, averaged, load_encoder, save_encoder, trained_towns
 from geoloc.published import Imported, import_sample4geo, import_transgeo
 
 IMPORTS: dict[str, Callable[..., Imported]] = {"sample4geo": import_sample4geo, "transgeo": import_transgeo}
@@ -19,7 +20,7 @@ models_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 @models_app.callback()
 def models() -> None:
-    """Bring in models that others trained."""
+    """Bring in models that others trained, and average your own."""
 
 
 @models_app.command("import")
@@ -47,3 +48,28 @@ def import_model(
     imported = IMPORTS[kind](file, dataset, **({"backbone": backbone} if backbone else {}))
     save_encoder(imported.encoder, out, imported.card, dtype=torch.float32)
     print(f"The model is in {out}", file=sys.stderr)
+
+
+@models_app.command("average")
+def average_models(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder that the other went on from.")],
+    later: Annotated[Path, typer.Argument(metavar="LATER", help="Model folder trained on from it.")],
+    out: Annotated[Path, typer.Option(help="Model folder to write.")],
+    share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Of the later one's weights.")] = 0.5,
+) -> None:
+    """Average the weights of two models, one trained on from the other (WiSE-FT, Wortsman et al. 2022).
+
+    What a model learns on new ground costs it some of the old; between the two there is often one that
+    knows both. Try several shares on validation data, then calibrate.
+
+    Example: geoloc models average data/model run/model --share 0.5 --out both
+    """
+    if out.exists():
+        raise ModelError(f"{out} exists already; choose another --out.")
+    one, other = load_encoder(model), load_encoder(later)
+    sha256s = one.spec.weights_sha256, other.spec.weights_sha256
+    card = later / CARD
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else "It has none."
+    seeds = trained_towns(model) | trained_towns(later)
+    save_encoder(averaged(one, other, share), out, averaged_card(text, sha256s, share), seeds)
+    print(f"The model is in {out}; it wants a calibration: geoloc calibrate", file=sys.stderr)

@@ -1,10 +1,12 @@
+import dataclasses
 import json
 
 import pytest
 import timm
 import torch
 
-from geoloc.model import load_encoder
+from geoloc.encoder import TwinEncoder
+from geoloc.model import load_encoder, save_encoder, trained_towns
 from ui.cli import main
 
 
@@ -55,4 +57,47 @@ def test_what_cannot_be_imported_leaves_nothing(weights, tmp_path, capsys):
     ]
     assert run(*words) == 2
     assert "name its --backbone" in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()
+
+
+def test_an_average_lies_between_its_models(tiny_spec, tmp_path, capsys):
+    for seed, name in ((1, "one"), (2, "other")):
+        torch.manual_seed(seed)
+        save_encoder(TwinEncoder(tiny_spec), tmp_path / name, f"# Card of {name}", frozenset({seed}))
+    words = (
+        "models",
+        "average",
+        str(tmp_path / "one"),
+        str(tmp_path / "other"),
+        "--out",
+        str(tmp_path / "m"),
+    )
+    assert run(*words, "--share", "0.25") in (0, None)
+    one, other, between = (load_encoder(tmp_path / name).state_dict() for name in ("one", "other", "m"))
+    for name, value in between.items():
+        if value.is_floating_point():
+            want = 0.75 * one[name].double() + 0.25 * other[name].double()
+            torch.testing.assert_close(value.double(), want, atol=2e-3, rtol=2e-3)
+    assert trained_towns(tmp_path / "m") == {1, 2}
+    card = (tmp_path / "m/README.md").read_text()
+    assert "0.25 of the weights" in card and "## Card of other" in card
+    capsys.readouterr()
+    assert run(*words) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_models_of_two_specs_are_not_averaged(tiny_spec, tmp_path, capsys):
+    wider = dataclasses.replace(tiny_spec, channels=tiny_spec.channels * 2)
+    for spec, name in ((tiny_spec, "one"), (wider, "other")):
+        save_encoder(TwinEncoder(spec), tmp_path / name, "")
+    words = (
+        "models",
+        "average",
+        str(tmp_path / "one"),
+        str(tmp_path / "other"),
+        "--out",
+        str(tmp_path / "m"),
+    )
+    assert run(*words) == 2
+    assert "of one spec" in capsys.readouterr().err
     assert not (tmp_path / "m").exists()
