@@ -1,11 +1,10 @@
-"""A published gallery: opened with every byte checked, searched by FAISS, its tiles read afresh."""
+"""A published gallery: every byte checked before it is believed, searched by FAISS, its tiles read afresh."""
 
 import math
 import os
 import weakref
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
@@ -21,6 +20,7 @@ from geoloc.model import SPEC, read_spec
 from geoloc.places import M_PER_DEG, LonLat, Tile, to_lonlat
 from geoloc.posterior import Calibration, Evidence, read_calibration
 from geoloc.spec import EncoderSpec
+from indexing.blocks import SUFFIX
 from indexing.manifest import EMBEDDINGS, INDEX, Manifest, Source, check_to_open
 from indexing.opened import OpenSegment, open_segment
 from indexing.rows import Ranges, both, count, holds, nth, rows_of
@@ -65,9 +65,8 @@ class Gallery:
         """
         manifest, held = hold_live(path)
         try:
-            files = [f for f in manifest.files if not (served and f.name.endswith((EMBEDDINGS, INDEX)))]
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                list(pool.map(partial(check_to_open, path), files))
+            elsewhere = (EMBEDDINGS, INDEX, INDEX + SUFFIX) if served else ()
+            check_to_open(path, [file for file in manifest.files if not file.name.endswith(elsewhere)])
             if read_spec(path / manifest.model) != manifest.spec:
                 raise GalleryError(
                     f"{path}: {manifest.model}/{SPEC} is not the manifest's; build the gallery again."

@@ -11,8 +11,12 @@ import hashlib
 import itertools
 import json
 import math
+import os
 import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,7 @@ from jaxtyping import Bool
 from geoloc.errors import GalleryError, GeolocError
 from geoloc.model import SPEC, WEIGHTS
 from geoloc.spec import EncoderSpec
+from indexing.blocks import SUFFIX, check_span
 from indexing.durable import sha256_of
 from indexing.rows import Ranges, ranges_of
 from preprocessing.tiles import Grid
@@ -32,6 +37,7 @@ EMBEDDINGS, TABLE, INDEX = "embeddings.h5", "tiles.parquet", "index.faiss"
 _LARGEST_MANIFEST = 1 << 28
 _MOST_RESCORED = 1 << 16
 _HASHED_TO_OPEN = 1 << 28
+_SPAN = 1 << 25
 VERSION = re.compile(r"[0-9a-f]{16}")
 _FILE = re.compile(r"(segments|models)/[0-9a-f]{16}/[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -269,24 +275,42 @@ def _bounds(raw: list[float]) -> tuple[float, float, float, float]:
 _REMEDY = "take the gallery again from its source or build it again."
 
 
-def check_to_open(gallery: Path, file: StoredFile) -> None:
-    """`check_file`, but of embeddings that are large the size alone: their rows are checked as they are read.
+def check_to_open(gallery: Path, files: Sequence[StoredFile]) -> None:
+    """`check_file` of each, but of what is large and checked as it is read the size alone.
 
-    Each row has its own checksum, and a search reads some hundred of them: hashing the 20 GB of ten million
-    tiles would keep the first answer waiting for it. `verify` hashes everything. Raises GalleryError.
+    That is a table with the hashes of its blocks, and embeddings whose rows have a checksum each: a search
+    reads some hundred of them, and hashing the 20 GB of ten million tiles would keep the first answer
+    waiting. An index is hashed by its blocks, on every core. `verify` hashes all. Raises GalleryError.
     """
+    names = {file.name for file in files}
+    checks = (check for file in files for check in _checks(gallery, file, file.name + SUFFIX in names))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda check: check(), checks))
+
+
+def _checks(gallery: Path, file: StoredFile, has_blocks: bool) -> Iterator[Callable[[], None]]:
     path = gallery / file.name
-    links = path.is_symlink() or path.parent.is_symlink()
-    if path.name != EMBEDDINGS or file.bytes <= _HASHED_TO_OPEN or links:
-        check_file(gallery, file)
-    elif not path.is_file() or path.stat().st_size != file.bytes:
-        raise GalleryError(f"{path} is missing or of another size; {_REMEDY}")
+    large_rows = path.name == EMBEDDINGS and file.bytes > _HASHED_TO_OPEN
+    if not (has_blocks or large_rows):
+        yield partial(check_file, gallery, file)
+        return
+    _check_size(gallery, file)
+    if path.name == INDEX:
+        for start in range(0, file.bytes, _SPAN):
+            yield partial(check_span, path, start, min(file.bytes, start + _SPAN))
+
+
+def _check_size(gallery: Path, file: StoredFile) -> None:
+    """Raise GalleryError where a file is not there, or of another size than was published."""
+    path = gallery / file.name
+    if not path.is_file() or path.is_symlink() or path.parent.is_symlink():
+        raise GalleryError(f"{path} is missing; {_REMEDY}")
+    if path.stat().st_size != file.bytes:
+        raise GalleryError(f"{path} is damaged: it is of another size than was published; {_REMEDY}")
 
 
 def check_file(gallery: Path, file: StoredFile) -> None:
     """Raise GalleryError where a file is not, byte for byte, the one that was published."""
-    path = gallery / file.name
-    if not path.is_file() or path.is_symlink() or path.parent.is_symlink():
-        raise GalleryError(f"{path} is missing; {_REMEDY}")
-    if path.stat().st_size != file.bytes or sha256_of(path) != file.sha256:
-        raise GalleryError(f"{path} is damaged: its bytes are not those published; {_REMEDY}")
+    _check_size(gallery, file)
+    if sha256_of(gallery / file.name) != file.sha256:
+        raise GalleryError(f"{gallery / file.name} is damaged: its bytes are not those published; {_REMEDY}")

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from geoloc.atomic import atomic_path
 from indexing.gallery import Gallery
 from indexing.rows import mask_of
+from indexing.table import open_table
 
 COLUMNS = ["id", "lon", "lat", "source", "geometry"]
 _AT_ONCE = 8192
@@ -37,7 +38,7 @@ def export_to_parquet(gallery: Gallery, out: Path, report: Callable[[int, int], 
 def _tables(gallery: Gallery) -> Iterator[pa.Table]:
     for opened in gallery.segments:
         kept, start = mask_of(opened.kept, len(opened.all_ids)), 0
-        with pq.ParquetFile(opened.table) as stored:
+        with open_table(opened.table) as stored:
             described = _described(stored.metadata.metadata)
             for batch in stored.iter_batches(_AT_ONCE, columns=COLUMNS):
                 here = kept[start : start + len(batch)]

@@ -1,7 +1,8 @@
 """tiles.parquet: one row per tile, in the embeddings' order, as any GIS reads it (GeoParquet)."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -16,6 +17,7 @@ from jaxtyping import Float64, Int64
 from pyarrow.parquet import ParquetFile, ParquetWriter
 
 from geoloc.places import to_lonlat
+from indexing.blocks import CheckedFile, has_blocks
 from indexing.rows import Ranges, ranges_of
 from preprocessing.tiles import Grid
 
@@ -112,7 +114,7 @@ def rows_inside(path: Path, region: shapely.Geometry) -> Ranges:
     Read are only the centres, and of them only the groups of rows that the region's edge runs through.
     """
     shapely.prepare(region)
-    with ParquetFile(path) as table:
+    with open_table(path) as table:
         groups = [table.metadata.row_group(number) for number in range(table.num_row_groups)]
         first = np.cumsum([0, *(group.num_rows for group in groups)])
         boxes = _boxes(groups, [table.schema_arrow.names.index(name) for name in ("lon", "lat")])
@@ -131,7 +133,7 @@ def rows_inside(path: Path, region: shapely.Geometry) -> Ranges:
 @lru_cache(maxsize=16)
 def rows_from(path: Path, source: str) -> Ranges:
     """The rows cut for the most part from imagery whose path matches a glob, as `*/2021/*.tif`."""
-    with ParquetFile(path) as table:
+    with open_table(path) as table:
         column = table.read(columns=["source"])["source"].combine_chunks().dictionary_encode()
     names = [fnmatchcase(name, source) for name in column.dictionary.to_pylist()]
     return ranges_of(np.array(names, bool)[column.indices.to_numpy()])
@@ -148,13 +150,26 @@ def _boxes(groups: Sequence[Any], columns: Sequence[int]) -> np.ndarray:
 
 
 def read_table(path: Path) -> geopandas.GeoDataFrame:
-    """The whole table."""
-    return geopandas.read_parquet(path)
+    """The whole table. Raises GalleryError where it is damaged."""
+    if not has_blocks(path):
+        return geopandas.read_parquet(path)
+    with CheckedFile(path) as checked:
+        return geopandas.read_parquet(checked)
+
+
+@contextmanager
+def open_table(path: Path) -> Iterator[ParquetFile]:
+    """The table, to be read in parts, each checked as it is read. Raises GalleryError where it is damaged.
+
+    One without hashes beside it, as older galleries have, was hashed when the gallery was opened.
+    """
+    with CheckedFile(path) if has_blocks(path) else path.open("rb") as file, ParquetFile(file) as table:
+        yield table
 
 
 def source_at(path: Path, row: int) -> str:
     """What most of one tile was cut from; of the table only its group of rows is read."""
-    with ParquetFile(path) as table:
+    with open_table(path) as table:
         for number in range(table.num_row_groups):
             if row < table.metadata.row_group(number).num_rows:
                 return str(table.read_row_group(number, columns=["source"])["source"][row])
@@ -164,6 +179,6 @@ def source_at(path: Path, row: int) -> str:
 
 def read_origins(path: Path) -> Origins:
     """Of every row what `make_table` was given."""
-    with ParquetFile(path) as table:
+    with open_table(path) as table:
         columns = table.read(columns=["id", "source", "gsd_m"])
     return Origins(*(columns[name].to_numpy() for name in ("id", "source", "gsd_m")))

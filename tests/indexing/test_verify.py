@@ -1,4 +1,4 @@
-"""One flipped byte anywhere is found, by `verify` and by `Gallery.open` alike."""
+"""One flipped byte anywhere is found: by `verify`, and by `Gallery.open` or whatever reads it then."""
 
 import json
 import shutil
@@ -13,10 +13,12 @@ from rasterio.transform import from_origin
 from tiny_imagery import UTM, noise, write
 
 from geoloc.errors import GalleryError
+from indexing.blocks import write_blocks
 from indexing.gallery import Gallery
 from indexing.grow import add_imagery
 from indexing.manifest import live_folder, version_of
 from indexing.remove import remove_region
+from indexing.table import rows_from, rows_inside
 from indexing.verify import examine, verify
 
 FILES = [
@@ -24,7 +26,9 @@ FILES = [
     "manifest.json",
     "embeddings.h5",
     "tiles.parquet",
+    "tiles.parquet.blocks",
     "index.faiss",
+    "index.faiss.blocks",
     "weights.safetensors",
     "spec.json",
 ]
@@ -50,7 +54,7 @@ def republish(gallery, change):
 
 def test_a_sound_gallery(gallery):
     report = verify(gallery)
-    assert report.problems == () and report.files == 5 and report.tiles == len(Gallery.open(gallery))
+    assert report.problems == () and report.files == 7 and report.tiles == len(Gallery.open(gallery))
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -63,10 +67,67 @@ def test_one_flipped_byte_is_found(copy, name):
         with pytest.raises(GalleryError) as caught:
             verify(copy)
         assert "\n" not in str(caught.value)
-        with pytest.raises(GalleryError):
-            Gallery.open(copy)
+        with pytest.raises(GalleryError), Gallery.open(copy) as opened:
+            assert name == "tiles.parquet"
+            opened.tiles  # noqa: B018 - read when it is asked for
         path.write_bytes(whole)
     verify(copy)
+
+
+def test_no_flipped_byte_of_the_table_is_ever_believed(copy):
+    """Every reader of it gives what it gave before, or an error that names it, though it was opened."""
+    with Gallery.open(copy) as opened:
+        west, south, east, north = opened.bounds_lonlat
+        region = shapely.box(west, south, (west + east) / 2, (south + north) / 2)
+        ids, path = opened.tiles["id"].tolist(), opened.segments[0].table
+
+    def ask(opened, what):
+        rows_inside.cache_clear()
+        rows_from.cache_clear()
+        table = opened.segments[0].table
+        return {
+            "tiles": lambda: opened.tiles["lon"].tolist(),
+            "region": lambda: rows_inside(table, region).tolist(),
+            "glob": lambda: rows_from(table, "*.tif").tolist(),
+            "source": lambda: opened.source(ids[-1]),
+        }[what]()
+
+    questions = ("tiles", "region", "glob", "source")
+    with Gallery.open(copy) as opened:
+        wanted = {what: ask(opened, what) for what in questions}
+    whole = path.read_bytes()
+    for at in [
+        len(whole) - 1,
+        len(whole) - 9,
+        *np.random.default_rng(2).integers(0, len(whole), 9).tolist(),
+    ]:
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :])
+        with Gallery.open(copy) as opened:
+            for what in questions:
+                try:
+                    assert ask(opened, what) == wanted[what]
+                except GalleryError as cause:
+                    assert f"{path} is damaged" in str(cause) and "take the gallery again" in str(cause)
+                    continue
+                assert what != "tiles", "all of it is read, so the byte was"
+    path.write_bytes(whole)
+
+
+def test_a_gallery_of_before_blocks_opens_and_is_hashed_whole(copy):
+    def forget(raw):
+        raw["files"] = [file for file in raw["files"] if not file["name"].endswith(".blocks")]
+
+    republish(copy, forget)
+    for path in copy.rglob("*.blocks"):
+        path.unlink()
+    verify(copy)
+    with Gallery.open(copy) as opened:
+        assert len(opened.tiles) == len(opened) and opened.source(opened.tiles["id"][3]).endswith(".tif")
+    path = file_of(copy, "tiles.parquet")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:99] + bytes([whole[99] ^ 1]) + whole[100:])
+    with pytest.raises(GalleryError, match="is damaged"):
+        Gallery.open(copy)
 
 
 @pytest.mark.parametrize("name", FILES[1:])
@@ -148,6 +209,8 @@ def test_a_table_of_other_tiles_is_found(copy):
         table = opened.tiles
     table["id"] = table["id"] + 1
     table.to_parquet(path, index=False)
+    write_blocks(path)
+    _rehash(copy, "tiles.parquet.blocks")
     _rehash(copy, "tiles.parquet")
     with pytest.raises(GalleryError, match="different tiles"):
         verify(copy)
@@ -202,7 +265,7 @@ def grown(copy, tmp_path):
 
 def test_one_flipped_byte_is_found_in_any_file_of_any_segment(grown):
     manifest = live(grown)
-    assert len(manifest.segments) == 2 and manifest.segments[0].removed and len(manifest.files) == 8
+    assert len(manifest.segments) == 2 and manifest.segments[0].removed and len(manifest.files) == 12
     names = [*(file.name for file in manifest.files), f"{manifest.version}/manifest.json"]
     for number, name in enumerate(names):
         path = grown / name
