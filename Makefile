@@ -7,7 +7,7 @@ demo: .venv/ready ; $(BIN)/geoloc demo
 test: .venv/dev-ready ; $(BIN)/python -m pytest
 test-all: .venv/dev-ready ; $(BIN)/python -m pytest -m "slow or not slow"
 check: .venv/dev-ready ; $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
-bench: .venv/dev-ready ; for bench in tests/benchmarks/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+bench: .venv/dev-ready ; @for bench in tests/benchmarks/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench || failed="$$failed $$bench"; done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
 .venv/ready: pyproject.toml ; $(PYTHON) -m venv .venv && $(BIN)/pip install -q -e . && touch $@
 .venv/dev-ready: .venv/ready ; $(BIN)/pip install -q -e ".[dev]" && touch $@

@@ -86,6 +86,8 @@ class Gallery:
 
     def close(self) -> None:
         """Let the indexes and the version go; the gallery cannot be searched any more."""
+        for one in self._open_segments or ():
+            one.segment.close()
         self._open_segments = None
         self._let_go()
 

@@ -6,7 +6,7 @@ tiles. Its embeddings.h5 and index.faiss are not read, and may be missing where 
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,32 +113,47 @@ def open_served(address: str) -> Gallery:
     uri = address.removeprefix(SCHEME)
     if "://" not in uri and not Path(uri).exists():
         raise GalleryError(f"{uri} is no address of a server and no file; check it.")
-    with _client(uri) as client:
-        listed = _listed(client)
+    client = _connect(uri)
+    try:
+        with _answering(uri):
+            version, folder = _only_one(uri, _listed(client))
+            client.load_collection(_collection(version))
+
+        def served(path: Path, manifest: Manifest) -> list[OpenSegment]:
+            if version != manifest.version:
+                raise GalleryError(f"{uri} serves another version of {path}; export it again.")
+            opened = []
+            for number, one in enumerate(manifest.segments):
+                rows = Served(client, uri, _collection(version), number, manifest.spec, one.rows, one.depth)
+                table = path / one.folder / TABLE
+                opened.append(OpenSegment(rows, table, read_origins(table).ids, one.kept))
+            return opened
+
+        return Gallery.open(Path(folder), served)
+    except BaseException:
+        client.close()
+        raise
+
+
+def _only_one(uri: str, listed: dict[str, str]) -> tuple[str, str]:
+    """The version that is served, and its gallery's folder."""
     if len(listed) != 1:
         raise GalleryError(
             f"{uri} serves {len(listed)} galleries, not one; put one into a database of its own with "
             "geoloc index export GALLERY URI --to milvus."
         )
     ((version, folder),) = listed.items()
-
-    def served(path: Path, manifest: Manifest) -> list[OpenSegment]:
-        if version != manifest.version:
-            raise GalleryError(f"{uri} serves another version of {path}; export it again.")
-        opened = []
-        for number, one in enumerate(manifest.segments):
-            rows = Served(uri, _collection(version), number, manifest.spec, one.rows, one.depth)
-            table = path / one.folder / TABLE
-            opened.append(OpenSegment(rows, table, read_origins(table).ids, one.kept))
-        return opened
-
-    return Gallery.open(Path(folder), served)
+    return version, folder
 
 
 @dataclass(frozen=True)
 class Served(SearchedRows):
-    """The embeddings of segment `number` in a collection of Milvus; a row's key holds both numbers."""
+    """The embeddings of segment `number` in a loaded collection of Milvus; a row's key holds both numbers.
 
+    client: one for all segments of a gallery, connected until they are closed.
+    """
+
+    client: Any
     uri: str
     collection: str
     number: int
@@ -155,9 +170,8 @@ class Served(SearchedRows):
         limit = min(depth, count(only), _DEEPEST)
         scores = np.full((len(copies), limit), -np.inf, np.float32)
         rows = np.full((len(copies), limit), -1, np.int64)
-        with _client(self.uri) as client:
-            client.load_collection(self.collection)
-            found = client.search(self.collection, data=list(copies), limit=limit, filter=inside)
+        with _answering(self.uri):
+            found = self.client.search(self.collection, data=list(copies), limit=limit, filter=inside)
         for copy, hits in enumerate(found):
             scores[copy, : len(hits)] = [hit["distance"] for hit in hits]
             rows[copy, : len(hits)] = [hit["row"] - first for hit in hits]
@@ -166,32 +180,44 @@ class Served(SearchedRows):
     def read(self, rows: Int64[np.ndarray, "m"]) -> Float32[np.ndarray, "m d"]:
         """The stored embeddings of some rows. Raises GalleryError."""
         vectors = np.empty((len(rows), self.spec.dim), np.float32)
-        with _client(self.uri) as client:
-            client.load_collection(self.collection)
+        with _answering(self.uri):
             for start in range(0, len(rows), _AT_ONCE):
                 keys = (rows[start : start + _AT_ONCE] + (self.number << _SEGMENT_BITS)).tolist()
-                found = client.get(self.collection, ids=keys, output_fields=["row", "vector"])
+                found = self.client.get(self.collection, ids=keys, output_fields=["row", "vector"])
                 by_key = {one["row"]: one["vector"] for one in found}
                 if len(by_key) < len(set(keys)):
                     raise GalleryError(f"{self.uri} has lost rows of {self.collection}; export it again.")
                 vectors[start : start + len(keys)] = [by_key[key] for key in keys]
         return vectors
 
+    def close(self) -> None:
+        """Hang up; once for all segments is enough."""
+        self.client.close()
+
 
 @contextmanager
 def _client(uri: str) -> Iterator[Any]:
     """Milvus at a URI, connected while this is open. Raises GalleryError for what a user can mend."""
-    try:
+    with closing(_connect(uri)) as client, _answering(uri):
+        yield client
+
+
+def _connect(uri: str) -> Any:
+    with _answering(uri):
         from pymilvus import MilvusClient
-        from pymilvus.exceptions import MilvusException
+
+        logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+        return MilvusClient(uri)
+
+
+@contextmanager
+def _answering(uri: str) -> Iterator[None]:
+    """Turn what Milvus says into a GalleryError."""
+    try:
+        from pymilvus import MilvusException
     except ImportError as cause:
         raise GalleryError('Milvus wants its client: pip install "geoloc-crossview[milvus]".') from cause
-    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
     try:
-        client = MilvusClient(uri)
-        try:
-            yield client
-        finally:
-            client.close()
+        yield
     except MilvusException as cause:
         raise GalleryError(f"Milvus at {uri} did not do it: {cause.message}; check the address.") from cause

@@ -27,7 +27,8 @@ _FEW_TURNS = 3
 class SearchedRows:
     """`rows` embeddings of one model, wherever they are. depth: how many are scored again.
 
-    Of a place that keeps them two things are asked, `nearest` and `read`; all else follows.
+    Of a place that keeps them two things are asked, `nearest` and `read`; all else follows. One that holds
+    a connection lets it go in `close`.
     """
 
     spec: EncoderSpec
@@ -43,6 +44,9 @@ class SearchedRows:
     def read(self, rows: Int64[np.ndarray, "m"]) -> Float32[np.ndarray, "m d"]:
         """The stored embeddings of some rows. Raises GalleryError."""
         raise NotImplementedError
+
+    def close(self) -> None:
+        """Let go what is held to read them; they are read no more."""
 
     def search(
         self, query: Float32[np.ndarray, "d"], turns: Int64[np.ndarray, "t"], k: int, only: Ranges

@@ -16,6 +16,7 @@ from preprocessing.pyramid import (
     open_pyramid,
     tile_bounds,
 )
+from preprocessing.remote import is_url
 from preprocessing.source import Bounds, Imagery, file_state
 
 FORMATS = ("png", "jpg", "jpeg", "webp")
@@ -54,11 +55,17 @@ class MbTiles:
             yield get
 
 
-def open_mbtiles(path: Path) -> Imagery:
+def open_mbtiles(address: str) -> Imagery:
     """The tiles of an MBTiles file, reaching as far as the deepest zoom's do and its `bounds` allow.
 
-    Raises ImageryError for a file that is none, holds no images, or contradicts itself.
+    Raises ImageryError for a file that is none, holds no images, or contradicts itself, and for a URL: what
+    SQLite reads of a file lies all over it.
     """
+    if is_url(address):
+        raise ImageryError(
+            f"{address} is an MBTiles file, which is not read over the web; download it first."
+        )
+    path = Path(address)
     state, store = file_state(path), MbTiles(path)
     with _connected(path) as connection:
         metadata = _metadata(path, connection)

@@ -1,11 +1,15 @@
-"""PMTiles, version 3 (https://github.com/protomaps/PMTiles): map tiles in one file along a Hilbert curve."""
+"""PMTiles, version 3 (https://github.com/protomaps/PMTiles): map tiles in one file along a Hilbert curve.
+
+The file may be on a web server: only its directories and the tiles wanted are read.
+"""
 
 import struct
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,7 +21,8 @@ from preprocessing.pyramid import (
     bounds_to_mercator,
     open_pyramid,
 )
-from preprocessing.source import Imagery, file_state
+from preprocessing.remote import is_url, remote
+from preprocessing.source import Imagery, State, file_state
 
 HEADER = struct.Struct("<7sB11QBBBBBBiiiiBii")
 _LARGEST_DIRECTORY = 1 << 26
@@ -51,40 +56,51 @@ class Directory:
 
 @dataclass(frozen=True)
 class PmTiles:
-    """A PMTiles archive."""
+    """A PMTiles archive, a path or a URL."""
 
-    path: Path
+    address: str
 
     @contextmanager
     def opened(self) -> Iterator[GetTile]:
         """Get tiles by walking down from the root directory; what was walked is kept while open."""
-        file_state(self.path)
-        with self.path.open("rb") as file:
-            archive = _Archive(self.path, file)
+        with _opened(self.address) as (archive, _):
             yield archive.get
 
 
-def open_pmtiles(path: Path) -> Imagery:
+def open_pmtiles(address: str) -> Imagery:
     """The image tiles of an archive, within the bounds of its header. Raises ImageryError."""
-    state, store = file_state(path), PmTiles(path)
-    with path.open("rb") as file:
-        archive = _Archive(path, file)
+    with _opened(address) as (archive, state):
         header, sample = archive.header, archive.deepest_tile()
     try:
         west, south, east, north = (degrees / 1e7 for degrees in header.bounds_e7)
         bounds = bounds_to_mercator((west, south, east, north))
     except ImageryError as cause:
-        raise ImageryError(f"{path} states no bounds in its header; make it again.") from cause
+        raise ImageryError(f"{address} states no bounds in its header; make it again.") from cause
     zooms = tuple(range(header.zooms[0], header.zooms[1] + 1))
-    return open_pyramid(str(path), store, zooms, bounds, sample, state)
+    return open_pyramid(address, PmTiles(address), zooms, bounds, sample, state)
+
+
+@contextmanager
+def _opened(address: str) -> Iterator[tuple["_Archive", State]]:
+    if is_url(address):
+        there = remote(address)
+        yield _Archive(address, there.read, there.size), there.state
+        return
+    state = file_state(Path(address))
+    with Path(address).open("rb") as file:
+        yield _Archive(address, partial(_read_at, file), state.bytes), state
+
+
+def _read_at(file: BinaryIO, offset: int, length: int) -> bytes:
+    file.seek(offset)
+    return file.read(length)
 
 
 class _Archive:
-    """An open archive."""
+    """An open archive. read: bytes from an offset, of a length."""
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
-        self._path, self._file = path, file
-        self._size = file.seek(0, 2)
+    def __init__(self, address: str, read: Callable[[int, int], bytes], size: int) -> None:
+        self._address, self._read_file, self._size = address, read, size
         self._directories: dict[tuple[int, int], Directory] = {}
         self.header = self._header()
 
@@ -156,8 +172,7 @@ class _Archive:
     def _read(self, offset: int, length: int) -> bytes:
         if length > _LARGEST_DIRECTORY or offset + length > self._size:
             raise self._refusal("it is cut short, or points beyond its end")
-        self._file.seek(offset)
-        return self._file.read(length)
+        return self._read_file(offset, length)
 
     def _unzip(self, raw: bytes, most: int) -> bytes:
         unzip = zlib.decompressobj(wbits=31)
@@ -170,7 +185,7 @@ class _Archive:
         return plain
 
     def _refusal(self, cause: str) -> ImageryError:
-        return ImageryError(f"{self._path} cannot be read: {cause}; get the file again.")
+        return ImageryError(f"{self._address} cannot be read: {cause}; get the file again.")
 
 
 def read_directory(raw: bytes) -> Directory:

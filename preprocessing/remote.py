@@ -101,6 +101,8 @@ class RemoteFile:
         with self._lock:
             numbers = range(offset // CHUNK, -(-stop // CHUNK))
             self._load([number for number in numbers if number not in self._chunks])
+            for number in numbers:
+                self._chunks.move_to_end(number)
             whole = b"".join(self._chunks[number] for number in numbers)
             while len(self._chunks) > _KEPT_CHUNKS:
                 self._chunks.popitem(last=False)

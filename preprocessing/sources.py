@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from geoloc.errors import ImageryError
 from preprocessing import stac
@@ -24,8 +25,8 @@ def find_imagery(words: Sequence[str | Path], hosts: Collection[str] = ()) -> li
     """The address of every piece of imagery that is named, each once, with the date of its STAC item if any.
 
     A word is a GeoTIFF, an MBTiles or PMTiles file, a folder of these, a folder of map tiles (xyz:FOLDER
-    or tms:FOLDER where it does not say which it is), a STAC item collection, or the URL of a GeoTIFF or a
-    collection. A word's own host may be read, and `hosts`. Raises ImageryError.
+    or tms:FOLDER where it does not say which it is), a STAC item collection, or the URL of a GeoTIFF, a
+    PMTiles file or a collection. A word's own host may be read, and `hosts`. Raises ImageryError.
     """
     found: dict[str, stac.Listed] = {}
     for word in map(str, words):
@@ -79,11 +80,10 @@ def open_imagery(address: str | Path, hosts: Collection[str] = ()) -> Imagery:
     address = str(address)
     if is_url(address):
         refuse_foreign(address, hosts)
-        return open_geotiff(address)
-    if address.startswith(_SCHEMES):
+    elif address.startswith(_SCHEMES):
         return open_tile_folder(address[:3], Path(address[4:]))
-    opener = _OPENERS.get(Path(address).suffix.lower())
-    return opener(Path(address)) if opener else open_geotiff(address)
+    path = urlsplit(address).path if is_url(address) else address
+    return _OPENERS.get(Path(path).suffix.lower(), open_geotiff)(address)
 
 
 def open_all(

@@ -56,8 +56,8 @@ Sources = Annotated[
     typer.Argument(
         metavar="IMAGERY...",
         help="GeoTIFF, MBTiles and PMTiles files, folders of them; folders of map tiles, as xyz:FOLDER or "
-        "tms:FOLDER where they do not say which; STAC item collections (JSON); http(s) addresses of COGs and "
-        "collections.",
+        "tms:FOLDER where they do not say which; STAC item collections (JSON); http(s) addresses of COGs, "
+        "PMTiles and collections.",
     ),
 ]
 ModelFolder = Annotated[Path, typer.Option(help="Model folder, such as data/model or RUN/model.")]

@@ -38,13 +38,21 @@ SPARE_M = 6.0
 
 def main() -> None:
     """Print a row per model, or per model, source and way of asking of the real pairs."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", type=Path, default=Path("data/model"))
     parser.add_argument("--region", help="KIND:PATH with the splits train and val")
     parser.add_argument("--home", help="KIND:PATH of what the model was trained for")
     parser.add_argument("--pairs", type=int, nargs="*", default=PAIRS)
     parser.add_argument("--real", action="store_true")
     arguments = parser.parse_args()
+    if arguments.real and "GEOLOC_REAL_DATA" not in os.environ:
+        print("skipped: GEOLOC_REAL_DATA names no folder of real photographs")
+        return
+    if not arguments.real and not (arguments.region and arguments.home):
+        print("skipped: it wants --region and --home, or --real; --help says how to make them")
+        return
     encoder = load_encoder(arguments.model)
     for line in _real(encoder) if arguments.real else _towns(encoder, arguments):
         print(line, flush=True)

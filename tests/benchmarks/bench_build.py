@@ -2,6 +2,8 @@
 
 Run: python tests/benchmarks/bench_build.py            the sample town with the shipped model
      python tests/benchmarks/bench_build.py --curve    a build of 10^3 to 10^6 tiles of a very small encoder
+
+Both are the full run; the first, which `make bench` takes, is some minutes of two cores, the curve an hour.
 """
 
 import argparse
@@ -216,7 +218,9 @@ def curve(most: int) -> None:
 
 def main() -> None:
     """One of the two."""
-    arguments = argparse.ArgumentParser()
+    arguments = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     arguments.add_argument("--curve", action="store_true")
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--most", type=int, default=SIZES[-1])

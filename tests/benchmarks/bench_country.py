@@ -3,7 +3,9 @@
 Embeddings are synthetic (see tests/synthetic_tiles.py), everything else is what a build writes and a query
 reads: ids of a square of ground in the order of the curve, embeddings.h5, tiles.parquet, the index that
 `auto` chooses with its recall measured, manifest and version. Queries are stored tiles with noise, turned and
-cut to windows (see indexing/measure.py), asked through `Gallery.search`. `make bench` asks 100,000 tiles:
+cut to windows (see indexing/measure.py), asked through `Gallery.search`. With --hnsw faiss HNSW64 of the same
+embeddings is built and asked beside it, as in bench_index.py, or left out where it takes more memory than is
+free: 5 GB and hours for a million. `make bench` asks 100,000 tiles; the full run is
 
     python tests/benchmarks/bench_country.py --rows 10000000 --folder DISK    (24 GB there while it runs)
 """
@@ -26,7 +28,7 @@ import shapely
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from bench_index import KINDS, SHARES, held
+from bench_index import KINDS, SHARES, ask, held, left_out
 from synthetic_tiles import SPEC, Tiles
 
 from indexing.build import Shelf, store_segment
@@ -116,32 +118,46 @@ def serve(path: Path, queries: int) -> Served:
     return Served(open_s, opened_bytes, held() - before, ms, regions)
 
 
+def beside(stored: Path, apart: Path, rows: int, queries: int) -> None:
+    """Print what HNSW64 makes of the same embeddings."""
+    if said := left_out("HNSW64", rows):
+        print(f"  {said}", flush=True)
+        return
+    apart.mkdir()
+    (apart / "embeddings.h5").hardlink_to(stored / "embeddings.h5")
+    ask(apart, rows, ["HNSW64"], queries)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000])
     parser.add_argument("--queries", type=int, default=40, help="of each of the four kinds")
+    parser.add_argument("--hnsw", action="store_true", help="beside HNSW64 where memory allows")
     parser.add_argument("--folder", type=Path, help="where there is room: 2.4 GB for a million tiles")
     arguments = parser.parse_args()
     print(f"{SPEC.azimuth_bins} bins x {SPEC.channels} channels, {faiss.omp_get_max_threads()} threads")
     for rows in arguments.rows:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
             print(f"{rows:,} tiles")
-            make_gallery(Path(folder), rows)
+            manifest = make_gallery(Path(folder), rows)
             with ProcessPoolExecutor(1, get_context("spawn")) as apart:
                 served = apart.submit(serve, Path(folder) / "g", arguments.queries).result()
-        then, after = served.opened_bytes / 2**20, served.asked_bytes / 2**20
-        print(
-            f"  opened in {served.open_s:.2f} s; {then:,.0f} MiB resident then, {after:,.0f} MiB after all "
-            f"queries, {served.asked_bytes / rows:,.0f} bytes a tile"
-        )
-        for kind in KINDS:
-            each = (
-                f"{threads} threads {served.ms[threads, kind][0]:.1f} / {served.ms[threads, kind][1]:.1f}"
-                for threads in (1, 2)
+            then, after = served.opened_bytes / 2**20, served.asked_bytes / 2**20
+            print(
+                f"  opened in {served.open_s:.2f} s; {then:,.0f} MiB resident then, {after:,.0f} MiB after "
+                f"all queries, {served.asked_bytes / rows:,.0f} bytes a tile"
             )
-            print(f"  {kind:<12} ms p50 / p95: {', '.join(each)}")
-        shares = (f"{share:.1%} {p50:.1f} / {p95:.1f}" for share, (p50, p95) in served.region_ms.items())
-        print(f"  360 unknown in a region of {', '.join(shares)} ms", flush=True)
+            for kind in KINDS:
+                each = (
+                    f"{threads} threads {served.ms[threads, kind][0]:.1f} / {served.ms[threads, kind][1]:.1f}"
+                    for threads in (1, 2)
+                )
+                print(f"  {kind:<12} ms p50 / p95: {', '.join(each)}")
+            shares = (f"{share:.1%} {p50:.1f} / {p95:.1f}" for share, (p50, p95) in served.region_ms.items())
+            print(f"  360 unknown in a region of {', '.join(shares)} ms", flush=True)
+            if arguments.hnsw:
+                stored = Path(folder) / "g" / manifest.segments[0].folder
+                beside(stored, Path(folder) / "hnsw", rows, arguments.queries)
 
 
 if __name__ == "__main__":

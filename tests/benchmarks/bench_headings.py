@@ -1,7 +1,10 @@
 """Any field of view at any heading: our recipe and two baselines, trained for the same time.
 
-Run: python tests/benchmarks/bench_headings.py [--minutes 5] [--presets easy normal hard]
+Run: python tests/benchmarks/bench_headings.py [--minutes 1] [--towns 6] [--presets easy normal hard]
      [--map-queries 150] [--model data/model] [--work FOLDER]
+
+By default six minutes of two cores; the full run is --minutes 20 --towns 24 --presets easy normal hard
+--map-queries 150.
 
 Every recipe trains on the same pairs for the same wall-clock time and is scored on towns of other
 seeds: each street view against 1,200 tiles, and with --map-queries in a dense gallery of half of the towns.
@@ -56,16 +59,20 @@ class Enough(Exception):
 
 def main() -> None:
     """Train what is to be trained, and print a row per model, preset, setting and heading."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--minutes", type=float, default=5.0, help="of training for each recipe")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=1.0, help="of training for each recipe")
     parser.add_argument("--work", type=Path, default=Path(".geoloc/bench-headings"))
+    parser.add_argument("--towns", type=int, default=6, help="to train on, of 260 pairs each")
     parser.add_argument("--pairs", type=Path, help="towns to train on; made below --work by default")
     parser.add_argument("--model", type=Path, nargs="*", default=[], help="trained models to score as well")
     parser.add_argument("--presets", nargs="*", default=["normal"], choices=["easy", "normal", "hard"])
     parser.add_argument("--map-queries", type=int, default=0, help="also a dense map, asked so many times")
     arguments = parser.parse_args()
     recipes = BASELINES if arguments.minutes else {}
-    root = arguments.pairs or (towns(arguments.work / "train", 24, 2000, 260, 80.0) if recipes else Path())
+    train_towns = arguments.work / f"train-{arguments.towns}"
+    root = arguments.pairs or (towns(train_towns, arguments.towns, 2000, 260, 80.0) if recipes else Path())
     models = {str(model): model for model in arguments.model}
     for name, config in recipes.items():
         run = arguments.work / f"run-{name.replace(' ', '-')}-{time.time_ns()}"

@@ -48,10 +48,15 @@ RESAMPLES = 2000
 
 def main() -> None:
     """Print a row per model, source, gallery and way of asking."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", type=Path, action="append")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    if "GEOLOC_REAL_DATA" not in os.environ:
+        print("skipped: GEOLOC_REAL_DATA names no folder of real photographs")
+        return
     root = Path(os.environ["GEOLOC_REAL_DATA"])
     rows = []
     with tempfile.TemporaryDirectory() as folder:

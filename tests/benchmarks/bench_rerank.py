@@ -4,7 +4,7 @@ Run: python tests/benchmarks/bench_rerank.py [--model data/model] [--data TOWNS]
 
 Zhong et al. 2017, "Re-ranking Person Re-identification with k-reciprocal Encoding", with the paper's
 k1 = 20, k2 = 6, lambda = 0.3, over distances 1 - cosine at the best turn. Street views and tiles are
-both of the set whose neighbours are counted, as probe and gallery are there.
+both of the set whose neighbours are counted, as probe and gallery are there. The full run is the default.
 """
 
 import argparse
@@ -67,7 +67,9 @@ def reranked(street, satellite, bins):
 
 def main() -> None:
     """Print recall@1 as it is and re-ranked, for each field of view, heading unknown."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", type=Path, default=Path("data/model"))
     parser.add_argument("--data", type=Path, help="towns; made below .geoloc by default")
     arguments = parser.parse_args()

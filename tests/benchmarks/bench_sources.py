@@ -3,6 +3,7 @@
 Run: OMP_NUM_THREADS=1 python tests/benchmarks/bench_sources.py
 """
 
+import argparse
 import sys
 import tempfile
 import time
@@ -35,6 +36,9 @@ def rate(one: Imagery) -> float:
 
 def main() -> None:
     """Print what one tile costs of a file on a server, and each kind's rate beside the GeoTIFF's."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     folder = Path(tempfile.mkdtemp())
     pyramid = make_pyramid(folder)
     kinds = {

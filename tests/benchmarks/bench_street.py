@@ -3,6 +3,7 @@
 Run: OMP_NUM_THREADS=1 python tests/benchmarks/bench_street.py
 """
 
+import argparse
 import statistics
 import time
 
@@ -20,6 +21,9 @@ VIEWS, ROUNDS = 40, 5
 
 def main() -> None:
     """Print the time of each part."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     rng = np.random.default_rng(5)
     plan = draw_plan(5)
     scene = build_scene(plan, 1)

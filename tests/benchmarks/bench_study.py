@@ -1,6 +1,6 @@
 """The study: every loss, sampler, head and beginning of `geoloc train` at one budget, with intervals.
 
-Run: python tests/benchmarks/bench_study.py [--minutes 2] [--seeds 0 1 2] [--parts losses samplers ...]
+Run: python tests/benchmarks/bench_study.py [--minutes 0.5] [--seeds 0 1 2] [--parts losses samplers ...]
      [--pairs FOLDER] [--work FOLDER]
 
 Every recipe trains on the same pairs for the same wall-clock time and is scored on 1,200 pairs of towns of
@@ -9,7 +9,8 @@ goes on with the next recipe, and the table is of all that is there. Intervals a
 bootstrap); with several seeds the mean over them stands beside the lowest and the highest.
 
 The whole study is `--minutes 20 --seeds 0 1 2 --parts` and all of them, on 20,000 pairs: three days of two
-cores. By default three recipes of two minutes show how it goes.
+cores. By default three recipes of half a minute show how it goes; keep the results of another budget in
+another --work.
 """
 
 import argparse
@@ -70,13 +71,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--minutes", type=float, default=2.0, help="of training for each recipe")
+    parser.add_argument("--minutes", type=float, default=0.5, help="of training for each recipe")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--parts", nargs="+", default=["baselines"], choices=list(PARTS))
+    parser.add_argument("--towns", type=int, default=6, help="to train on, of 260 pairs each")
     parser.add_argument("--pairs", type=Path, help="towns to train on; made below --work by default")
     parser.add_argument("--work", type=Path, default=Path(".geoloc/bench-study"))
     arguments = parser.parse_args()
-    root = arguments.pairs or towns(arguments.work / "train", 24, 2000, 260, 80.0)
+    root = arguments.pairs or towns(
+        arguments.work / f"train-{arguments.towns}", arguments.towns, 2000, 260, 80.0
+    )
     unseen = towns(arguments.work / "unseen", 6, 900, 200, 64.0)
     kept = arguments.work / "results.jsonl"
     recipes = {name: config for part in arguments.parts for name, config in PARTS[part].items()}

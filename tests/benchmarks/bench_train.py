@@ -8,7 +8,7 @@ the processor time that varying a batch takes beside that of the whole step.
 Run: python tests/benchmarks/bench_train.py [--backbone test_convnext] [--bins 1] [--threads 2] [--plain-1024]
 
 The loss compares all queries of a batch with all its tiles at every heading: with many bins that matrix,
-which no chunk makes smaller, is most of what 1,024 pairs take.
+which no chunk makes smaller, is most of what 1,024 pairs take. The full run adds --bins 16 --plain-1024.
 """
 
 import argparse
@@ -149,7 +149,9 @@ def _varying_s(config: TrainConfig) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--backbone", default="test_convnext")
     parser.add_argument("--bins", type=int, default=1, help="of azimuth: 1, 2, 4, 8 or 16")
     parser.add_argument("--threads", type=int, default=2)

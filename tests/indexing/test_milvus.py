@@ -44,6 +44,33 @@ def test_the_same_tiles_are_found(served, gallery, headings, whole):
             np.testing.assert_allclose(there.headings_deg, here.headings_deg, atol=1e-3)
 
 
+def test_one_connection_serves_a_gallery_until_it_is_closed(served, monkeypatch):
+    pymilvus = pytest.importorskip("pymilvus")
+    told = []
+
+    class Watched(pymilvus.MilvusClient):
+        def __init__(self, *given):
+            told.append("open")
+            super().__init__(*given)
+
+        def close(self):
+            told.append("close")
+            super().close()
+
+    monkeypatch.setattr(pymilvus, "MilvusClient", Watched)
+    with open_served(served) as one, open_served(served) as other:
+        query = one.segments[0].segment.read(np.array([3]))
+        other.close()
+        assert one.search(query, 2).ids[0, 0] == one.segments[0].all_ids[3]
+        assert told == ["open", "open", "close"]
+    assert told.count("close") >= told.count("open") == 2
+    told.clear()
+    monkeypatch.setattr(milvus, "read_origins", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        open_served(served)
+    assert told == ["open", "close"]
+
+
 def test_neither_index_nor_embeddings_are_wanted_where_it_is_served(tmp_path, gallery_copy):
     pytest.importorskip("milvus_lite")
     uri = str(tmp_path / "m.db")

@@ -6,6 +6,7 @@ import rasterio
 from range_server import serving
 from rasterio.enums import Resampling
 from tiny_imagery import LEFT, TOP, UTM, flat, write
+from tiny_pyramid import make_pyramid, to_mbtiles, to_pmtiles
 
 from geoloc.errors import ImageryError
 from preprocessing import remote as fetching
@@ -43,6 +44,49 @@ def test_a_window_costs_a_small_part_of_the_file(tmp_path, big, side_m, most):
         again, _ = read_square([one], UTM, bounds, (200, 200))
     local, _ = read_square([open_imagery(big)], UTM, bounds, (200, 200))
     assert (owner == 0).all() and (rgb == local).all() and (again == local).all()
+
+
+def test_of_pmtiles_on_a_server_only_what_is_wanted_is_read(tmp_path):
+    """4 x 4 tiles of 150 kB: of one of them, its neighbours in the same piece, and the directories."""
+    pyramid = make_pyramid(tmp_path)
+    path = to_pmtiles(pyramid, tmp_path / "a.pmtiles", leaves=True)
+    with serving(tmp_path) as served:
+        one = open_imagery(f"{served.url}/a.pmtiles", {served.host})
+        (left, top), gsd = one.transform @ (300, 300), one.transform.a
+        bounds = (left, top - 60 * gsd, left + 60 * gsd, top)
+        rgb, owner = read_square([one], "EPSG:3857", bounds, (60, 60))
+        assert 0 < served.bytes < path.stat().st_size / 3
+        assert all("Range" in headers for _, headers in served.requests)
+        local, _ = read_square([open_imagery(path)], "EPSG:3857", bounds, (60, 60))
+        assert (owner == 0).all() and (rgb == local).all()
+        with pytest.raises(ImageryError, match="--allow-host"):
+            open_imagery(f"{served.url}/a.pmtiles", {"example.org"})
+
+
+def test_what_a_server_calls_pmtiles_is_one_sentence(tmp_path):
+    pyramid = make_pyramid(tmp_path)
+    (tmp_path / "text.pmtiles").write_text("<html>" * 99)
+    (tmp_path / "short.pmtiles").write_bytes(to_pmtiles(pyramid, tmp_path / "a.pmtiles").read_bytes()[:300])
+    to_pmtiles(pyramid, tmp_path / "far.pmtiles", root=1 << 60)
+    to_pmtiles(pyramid, tmp_path / "long.pmtiles", root_n=1 << 60)
+    with serving(tmp_path) as served, serving(tmp_path) as other:
+        served.says["/moved.pmtiles"] = 302, {"Location": f"{other.url}/a.pmtiles"}
+        for name, said in (
+            ("text", "no PMTiles archive"), ("short", "beyond its end"), ("far", "beyond its end"),
+            ("long", "beyond its end"), ("gone", "answers 404"), ("moved", "redirects to"),
+        ):  # fmt: skip
+            with pytest.raises(ImageryError, match=said) as caught:
+                open_imagery(f"{served.url}/{name}.pmtiles", {served.host})
+            assert "\n" not in str(caught.value)
+        assert other.requests == []
+
+
+def test_mbtiles_on_a_server_are_to_be_downloaded(tmp_path):
+    to_mbtiles(make_pyramid(tmp_path), tmp_path / "a.mbtiles")
+    with serving(tmp_path) as served:
+        with pytest.raises(ImageryError, match="download it first"):
+            open_imagery(f"{served.url}/a.MBTiles?x=1", {served.host})
+        assert served.requests == []
 
 
 def test_nothing_but_the_file_is_asked_for(tmp_path, big):

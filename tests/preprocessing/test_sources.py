@@ -21,7 +21,9 @@ from preprocessing.imagery import read_overview, read_square
 from preprocessing.remote import remote
 from preprocessing.sources import find_imagery, open_all, open_imagery
 
-KINDS = ("tif", "url", "xyz", "tms", "mbtiles", "mbtiles view", "pmtiles", "pmtiles leaves", "webp")
+KINDS = (
+    "tif", "url", "xyz", "tms", "mbtiles", "mbtiles view", "pmtiles", "pmtiles leaves", "pmtiles url", "webp",
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +41,7 @@ def addresses(pyramid, tmp_path_factory):
     """The same image in every kind of source."""
     folder = tmp_path_factory.mktemp("sources")
     webp = make_pyramid(tmp_path_factory.mktemp("webp"), "WEBP")
+    to_pmtiles(pyramid, pyramid.ortho.parent / "c.pmtiles", leaves=True)
     with serving(pyramid.ortho.parent) as served:
         yield {
             "tif": pyramid.ortho,
@@ -49,6 +52,7 @@ def addresses(pyramid, tmp_path_factory):
             "mbtiles view": to_mbtiles(pyramid, folder / "b.mbtiles", view=True),
             "pmtiles": to_pmtiles(pyramid, folder / "a.pmtiles"),
             "pmtiles leaves": to_pmtiles(pyramid, folder / "b.pmtiles", leaves=True, zipped=False),
+            "pmtiles url": f"{served.url}/c.pmtiles?sig=a%20b",
             "webp": f"xyz:{to_folder(webp, folder / 'webp', suffix='webp')}",
         }
 
@@ -95,7 +99,7 @@ def test_every_kind_lies_in_the_same_place_and_says_so_again(pyramid, addresses,
     one, ortho = opened(addresses[kind]), open_imagery(pyramid.ortho)
     assert one.hw == ortho.hw and one.gsd_m == pytest.approx(ortho.gsd_m, rel=1e-6)
     np.testing.assert_allclose(one.bounds_lonlat, ortho.bounds_lonlat, atol=1e-7)
-    again = open_imagery(one.address, {one.address.split("/")[2]} if kind == "url" else ())
+    again = open_imagery(one.address, {one.address.split("/")[2]} if "url" in kind else ())
     assert again == one and pickle.loads(pickle.dumps(one)) == one  # noqa: S301 - our own bytes
 
 
