@@ -34,7 +34,7 @@ def read_square(
             break
         warped, valid = _warp(one, crs, bounds, hw)
         fill = empty & valid
-        rgb[fill] = warped[fill]
+        np.copyto(rgb, warped, where=fill[..., None])
         owner[fill] = index
     return rgb, owner
 
