@@ -1,5 +1,6 @@
 """CVACT in its authors' layout (Liu & Li 2019), with both of its test protocols."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ SPLITS = {
     "val": ("valSet", "valInd", "ANU_data_small"),
     "test": ("valSetAll", "valInd", "ANU_data_test"),
 }
+TILE_M = 1200 * 156_543.034 / 2**20 * math.cos(math.radians(35.3))
+"""A tile's side: 1,200 px of zoom 20 at Canberra, 146 m."""
+
 WITHIN_M = 5.0
 FAR_M = 1e8
 CANBERRA = (148.5, -36.5, 150.0, -34.5)
@@ -52,6 +56,7 @@ def read_cvact(root: Path, split: str = "val") -> PairTable:
             hfov_deg=360.0,
             lonlat=lonlats[number],
             tile_lonlat=lonlats[number],
+            footprint_m=TILE_M,
             also=tuple(names[other][1] for other in sorted(near[number]) if other != number),
         )
         for number in whole

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from geoloc.pairs import Pair, PairTable
 from preprocessing.datasets.lists import read_list
 
 SPLITS = ("train", "val")
+TILE_M = 750 * 156_543.034 / 2**19 * math.cos(math.radians(38.5))
+"""A tile's side: 750 px of zoom 19, 175 m. Where each lies is not published; this is the middle of the
+contiguous states, and from their south to their north it is 203 to 147 m."""
 
 
 def read_cvusa(root: Path, split: str | None = None) -> PairTable:
@@ -38,7 +42,7 @@ def read_cvusa(root: Path, split: str | None = None) -> PairTable:
         missing += absent
         dropped += bool(absent)
         if not absent:
-            pairs.append(Pair(root / street, root / satellite, heading_deg=0.0, hfov_deg=360.0))
+            pairs.append(Pair(root / street, root / satellite, 0.0, 360.0, footprint_m=TILE_M))
     return PairTable("cvusa", split, pairs, missing, dropped, street_px=(1232, 224), satellite_px=(750, 750))
 
 

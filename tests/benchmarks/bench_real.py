@@ -2,15 +2,14 @@
 
 Run: GEOLOC_REAL_DATA=FOLDER python tests/benchmarks/bench_real.py [--model data/model]... [--json]
 
-18 CVUSA pairs, 2 CVACT pairs and 6 CVH3D photos, alone and among distractors cut from the real
-orthophotos of the same folder; heading told and not. Every figure stands beside its bootstrap 95 % interval
-and what chance gives. The protocol is fixed: the footprints below, ties against the model, no image left
-out. These pairs are few: they are for a handful of decisions, not for tuning.
+18 CVUSA pairs, 2 CVACT pairs and 6 CVH3D photos, alone and among distractors cut from the real orthophotos of
+the same folder; heading told and not. Every figure stands beside its bootstrap 95 % interval and what chance
+gives. The protocol is fixed: footprints as the datasets state or imply them, ties against the model, no image
+left out. These pairs are few: they are for a handful of decisions, not for tuning.
 """
 
 import argparse
 import json
-import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -27,14 +26,10 @@ from geoloc.model import load_encoder
 from geoloc.pairs import Distractor, Pair, PairTable
 from geoloc.posterior import read_calibration
 from geoloc.score import Asked, Scored, evaluate_table
+from preprocessing.datasets.cvact import TILE_M
 from preprocessing.datasets.cvusa import read_cvusa
 from preprocessing.datasets.table import read_table
 
-ZOOM_0_M = 156_543.034  # metres per pixel at the equator, of 256 px tiles
-CVUSA_M = (
-    750 * ZOOM_0_M / 2**19 * math.cos(math.radians(38.5))
-)  # zoom 19; latitudes unpublished, 38.5 is the middle
-CVACT_M = 1200 * ZOOM_0_M / 2**20 * math.cos(math.radians(35.3))  # zoom 20, Canberra
 DISTRACTOR_M = 120.0
 ORTHOPHOTOS = (
     "ortho_3395_0.1m.tif",
@@ -83,8 +78,7 @@ def main() -> None:
 
 def _sources(root: Path) -> Iterator[PairTable]:
     """The three tables, with what their tiles cover."""
-    cvusa = read_cvusa(root / "cvusa")
-    yield replace(cvusa, pairs=[replace(pair, footprint_m=CVUSA_M) for pair in cvusa.pairs])
+    yield read_cvusa(root / "cvusa")
     yield PairTable("cvact", "all", list(_cvact_pairs(root / "cvact/ANU_data_small")))
     yield replace(read_table(root / "cvh3d/pairs.csv"), name="cvh3d")
 
@@ -92,7 +86,7 @@ def _sources(root: Path) -> Iterator[PairTable]:
 def _cvact_pairs(folder: Path) -> Iterator[Pair]:
     for street in sorted((folder / "streetview").glob("*_grdView.jpg")):
         tile = folder / "satview_polish" / street.name.replace("_grdView", "_satView_polish")
-        yield Pair(street, tile, heading_deg=0.0, hfov_deg=360.0, footprint_m=CVACT_M)
+        yield Pair(street, tile, heading_deg=0.0, hfov_deg=360.0, footprint_m=TILE_M)
 
 
 def _cut(folder: Path, out: Path) -> Iterator[Distractor]:
