@@ -62,7 +62,7 @@ def test_file_then_settings(tmp_path: Path) -> None:
         ("workers=100000", "workers"),
         ("augmentation.shift_m=nan", "augmentation"),
         ("augmentation.tilt_deg=60", "tilt_deg in 0..45"),
-        ("augmentation.photo=1.5", "photo and colour in 0..1"),
+        ("augmentation.photo=1.5", "photo, colour and style in 0..1"),
         ("augmentation.photo_half_deg=[40.0, 20.0]", "photo_half_deg"),
         ("augmentation.layouts=[0, 0, 0, 0]", "layouts"),
         ("augmentation.layouts=[1, -1, 0, 0]", "layouts"),
