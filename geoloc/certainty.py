@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float, Float32
 
 from geoloc.calibrate import auroc, calibration_error
 from geoloc.lineup import Lineup, View
-from geoloc.places import M_PER_DEG
+from geoloc.places import M_PER_DEG, lonlat_rows
 from geoloc.posterior import Calibration, Evidence
 from geoloc.recall import best_scores
 from geoloc.spec import EncoderSpec
@@ -33,7 +33,7 @@ def certainty_figures(
     queries, asking = queries[::step], lineup.queries[::step]
     splits = np.searchsorted(lineup.right.query, np.arange(1, len(lineup.queries)))
     right = np.split(lineup.right.row, splits)[::step]
-    tiles = _lonlats(lineup.gallery)
+    tiles = lonlat_rows(view.lonlat for view in lineup.gallery)
     seen = (queries.reshape(len(queries), spec.azimuth_bins, -1) != 0).any(axis=2).sum(axis=1)
     gain = np.sqrt(spec.azimuth_bins / np.maximum(seen, 1))
     confidence, correct, covered, holds, present, inside = [], [], [], [], [], []
@@ -70,11 +70,6 @@ def certainty_figures(
         "region90_holds": float(np.mean(holds)),
         "auroc_in_gallery": auroc(np.array(present), np.array(inside)),
     }
-
-
-def _lonlats(views: list[View]) -> Float[np.ndarray, "n 2"]:
-    nowhere = (np.nan, np.nan)
-    return np.array([(v.lonlat.lon, v.lonlat.lat) if v.lonlat else nowhere for v in views])
 
 
 def _overlaps(query: View, tiles: Float[np.ndarray, "g 2"], footprint_m: float) -> Bool[np.ndarray, " g"]:

@@ -98,12 +98,13 @@ def decode_photos(
     tall = taller(spec)
     canvases = np.empty((len(paths), 4, *tall.street_hw), np.uint8)
     for number, path in enumerate(paths):
-        canvases[number] = _canvas_bytes(read_street_view(path), tall).numpy()
+        canvases[number] = canvas_bytes(read_street_view(path), tall).numpy()
         report(number + 1, len(paths))
     return canvases
 
 
-def _canvas_bytes(view: StreetView, spec: EncoderSpec) -> Tensor:
+def canvas_bytes(view: StreetView, spec: EncoderSpec) -> UInt8[Tensor, "4 h w"]:
+    """The canvas of a street view, and its mask, 255 where seen."""
     return (street_canvas(view, spec) * 255).round().byte()
 
 
@@ -153,7 +154,7 @@ class _PairBytes(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         pair, spec = self.pairs[index], self.spec
-        canvas = _canvas_bytes(read_pair_street(pair), spec)
+        canvas = canvas_bytes(read_pair_street(pair), spec)
         tile = Image.fromarray(read_pair_tile(pair, spec.footprint_m, self.spare_m))
         side_px = _with_spare(spec, self.spare_m)
         tile = tile.resize((side_px, side_px), Image.Resampling.BILINEAR)

@@ -60,6 +60,14 @@ def load_encoder(folder: Path) -> TwinEncoder:
     return encoder.eval()
 
 
+def read_card(folder: Path) -> str:
+    """A model's card, or that it has none that can be read."""
+    try:
+        return (folder / CARD).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return "It has none."
+
+
 def averaged(one: TwinEncoder, other: TwinEncoder, share: float) -> TwinEncoder:
     """An encoder between two: `share` of the other's weights, the rest of the one's, norms' statistics too.
 

@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from geoloc.pairs import PairTable
-from geoloc.places import M_PER_DEG
+from geoloc.places import M_PER_DEG, lonlat_rows
 
 Rows = Int64[np.ndarray, " _"]
 
@@ -81,15 +81,12 @@ def near(
 
 def lonlats_of(table: PairTable) -> Float[np.ndarray, "n 2"]:
     """Where each pair's camera stood, NaN where that is not known."""
-    nowhere = (np.nan, np.nan)
-    return np.array([(p.lonlat.lon, p.lonlat.lat) if p.lonlat else nowhere for p in table.pairs], np.float64)
+    return lonlat_rows(pair.lonlat for pair in table.pairs)
 
 
 def tile_lonlats_of(table: PairTable) -> Float[np.ndarray, "n 2"]:
     """Where each pair's tile has its centre, else where its camera stood, NaN where neither is known."""
-    nowhere = (np.nan, np.nan)
-    places = [pair.tile_lonlat or pair.lonlat for pair in table.pairs]
-    return np.array([(place.lon, place.lat) if place else nowhere for place in places], np.float64)
+    return lonlat_rows(pair.tile_lonlat or pair.lonlat for pair in table.pairs)
 
 
 def _numbered(things: Iterable[Path | int]) -> Int64[np.ndarray, " n"]:

@@ -1,10 +1,13 @@
 """Where things are: a point on the earth, and a square of imagery."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+import numpy as np
 import pyproj
+from jaxtyping import Float64
 from pyproj.exceptions import CRSError
 
 from geoloc.errors import GeolocError, ImageryError
@@ -32,6 +35,12 @@ class LonLat:
     def distance_m(self, other: "LonLat") -> float:
         """Geodesic distance in metres (Karney 2013)."""
         return float(WGS84.inv(self.lon, self.lat, other.lon, other.lat)[2])
+
+
+def lonlat_rows(places: Iterable[LonLat | None]) -> Float64[np.ndarray, "n 2"]:
+    """Longitude and latitude of each place, NaN where it is not known."""
+    rows = [(place.lon, place.lat) if place else (np.nan, np.nan) for place in places]
+    return np.array(rows, np.float64).reshape(-1, 2)
 
 
 @lru_cache(maxsize=64)

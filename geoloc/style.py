@@ -5,11 +5,12 @@ Styles wide enough that a real one is among them: domain randomisation (Tobin et
 
 import io
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float32, Float64, Int64
 from PIL import Image
 from torch import Tensor
 
@@ -99,9 +100,13 @@ def _soft(images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
 def _grain(seeds: Int64[np.ndarray, " b"], hw: tuple[int, int]) -> Float[Tensor, "b 1 h w"]:
     """Noise of unit deviation, grey: an image's own place on one long strip of it, cheaper than its own."""
     h, w = hw
-    strip = np.random.default_rng(0).standard_normal(NOISE_LENGTH).astype(np.float32)
     where = (seeds[:, None, None] + np.arange(h)[:, None] * w + np.arange(w)) % NOISE_LENGTH
-    return torch.from_numpy(strip[where])[:, None]
+    return torch.from_numpy(_strip()[where])[:, None]
+
+
+@cache
+def _strip() -> Float32[np.ndarray, " n"]:
+    return np.random.default_rng(0).standard_normal(NOISE_LENGTH).astype(np.float32)
 
 
 def _compressed(

@@ -12,13 +12,13 @@ import numpy as np
 from jaxtyping import UInt8
 
 from geoloc.atomic import atomic_path
-from geoloc.decoded import taller
+from geoloc.decoded import canvas_bytes, taller
 from geoloc.embed import Side
 from geoloc.lineup import View
 from geoloc.pairs import read_tile_image
 from geoloc.spec import EncoderSpec
 from geoloc.street_view import read_street_view
-from geoloc.tensors import resized, street_canvas
+from geoloc.tensors import resized
 
 SOME = 64
 Images = UInt8[np.ndarray, "b ..."]
@@ -102,7 +102,7 @@ def _read(views: Sequence[View], view: Side, spec: EncoderSpec) -> Iterator[Imag
 
 def _canvas(view: View, spec: EncoderSpec) -> UInt8[np.ndarray, "4 t w"]:
     image = read_street_view(view.path, hfov_deg=view.hfov_deg, heading_deg=view.heading_deg)
-    return (street_canvas(image, taller(spec)) * 255).round().byte().numpy()
+    return canvas_bytes(image, taller(spec)).numpy()
 
 
 def _square(view: View, spec: EncoderSpec) -> UInt8[np.ndarray, "r r 3"]:

@@ -20,7 +20,7 @@ from geoloc.card import adapted_card
 from geoloc.decoded import Decoded, decode_pairs, decode_photos, nothing_decoded
 from geoloc.embed import Report
 from geoloc.errors import DataError
-from geoloc.model import CARD, load_encoder, save_encoder, trained_towns
+from geoloc.model import load_encoder, read_card, save_encoder, trained_towns
 from geoloc.negatives import tile_lonlats_of
 from geoloc.pairs import PairTable, joined
 from geoloc.posterior import FILE as CALIBRATION
@@ -163,12 +163,9 @@ def _photos_of(folder: Path) -> list[Path]:
 
 
 def _card(model: Path, spec: EncoderSpec, found: Found, change: Change) -> str:
-    try:
-        parent = (model / CARD).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        parent = "It has none."
     calibrated = (model / CALIBRATION).exists()
-    return adapted_card(parent, spec.weights_sha256, found.sources, _words(change, spec), calibrated)
+    words = _words(change, spec)
+    return adapted_card(read_card(model), spec.weights_sha256, found.sources, words, calibrated)
 
 
 def _words(change: Change, spec: EncoderSpec) -> str:

@@ -10,7 +10,7 @@ import typer
 
 from geoloc.card import averaged_card
 from geoloc.errors import ModelError
-from geoloc.model import CARD, averaged, load_encoder, save_encoder, trained_towns
+from geoloc.model import averaged, load_encoder, read_card, save_encoder, trained_towns
 from geoloc.published import Imported, import_sample4geo, import_transgeo
 
 IMPORTS: dict[str, Callable[..., Imported]] = {"sample4geo": import_sample4geo, "transgeo": import_transgeo}
@@ -68,8 +68,6 @@ def average_models(
         raise ModelError(f"{out} exists already; choose another --out.")
     one, other = load_encoder(model), load_encoder(later)
     sha256s = one.spec.weights_sha256, other.spec.weights_sha256
-    card = later / CARD
-    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else "It has none."
     seeds = trained_towns(model) | trained_towns(later)
-    save_encoder(averaged(one, other, share), out, averaged_card(text, sha256s, share), seeds)
+    save_encoder(averaged(one, other, share), out, averaged_card(read_card(later), sha256s, share), seeds)
     print(f"The model is in {out}; it wants a calibration: geoloc calibrate", file=sys.stderr)
