@@ -6,12 +6,12 @@ the file lie the SHA-256 of its blocks, themselves hashed in the manifest: the c
 """
 
 import hashlib
-import io
 import os
 from pathlib import Path
 from typing import Any
 
 from geoloc.errors import GalleryError
+from preprocessing.seekable import Seekable
 
 SUFFIX = ".blocks"
 """What the file of a file's hashes is called beyond that file's own name."""
@@ -41,41 +41,23 @@ def check_span(path: Path, start: int, stop: int) -> None:
             pass
 
 
-class CheckedFile(io.RawIOBase):
+class CheckedFile(Seekable):
     """A file that gives no byte of a block that is not the one that was published.
 
     Raises GalleryError for a block that is damaged, or gone.
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__()
-        self._path, self._at = path, 0
+        super().__init__(path.stat().st_size)
+        self._path = path
         self._hashes = _hashes(path).read_bytes()
         self._file = path.open("rb", buffering=0)
-        self._size = os.fstat(self._file.fileno()).st_size
 
     def close(self) -> None:
         """Let the file go."""
         if not self.closed:
             self._file.close()
         super().close()
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def seekable(self) -> bool:
-        """It is."""
-        return True
-
-    def tell(self) -> int:
-        """The offset of the next byte."""
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to an offset."""
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        return self._at
 
     def readinto(self, buffer: Any) -> int:
         """Fill a buffer with the next bytes; fewer at the end of the file."""

@@ -5,7 +5,6 @@ GDAL's own /vsicurl follows every redirect and reads ~/.netrc; it has no option 
 
 import base64
 import http.client
-import io
 import netrc
 import os
 import re
@@ -21,6 +20,7 @@ from functools import lru_cache
 from urllib.parse import SplitResult, urlsplit
 
 from geoloc.errors import ImageryError
+from preprocessing.seekable import Seekable
 from preprocessing.source import State, posix_time
 
 CHUNK = 1 << 17
@@ -176,32 +176,15 @@ class RemoteFile:
         self._connection = None
 
 
-class RangeReader(io.RawIOBase):
+class RangeReader(Seekable):
     """A remote file as GDAL reads it; what goes wrong is kept in the file's `failure`, as GDAL drops it."""
 
     def __init__(self, file: RemoteFile, address: str, *_: object, **__: object) -> None:
-        super().__init__()
+        super().__init__(file.size)
         if address != file.url:
             raise FileNotFoundError(address)
-        self._file, self._at = file, 0
+        self._file = file
         file.failure = None
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def seekable(self) -> bool:
-        """It is."""
-        return True
-
-    def tell(self) -> int:
-        """The offset of the next byte."""
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to an offset."""
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._file.size}[whence]
-        return self._at
 
     def read(self, size: int = -1) -> bytes:
         """The next bytes; none after a failure."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from geoloc.atomic import cannot_write
 from geoloc.errors import GeolocError
 from geoloc.run_folder import read_log
 
@@ -13,7 +14,7 @@ def board(run: Path) -> Callable[[], None]:
     """What brings RUN/tensorboard up to date with RUN/log.jsonl, to be called as often as wanted.
 
     The first call writes the whole log and hides what an earlier board said of the same steps. Raises
-    GeolocError where TensorBoard is not installed.
+    GeolocError where TensorBoard is not installed, and the calls where the disk refuses.
     """
     try:
         from torch.utils.tensorboard import SummaryWriter
@@ -25,6 +26,12 @@ def board(run: Path) -> Callable[[], None]:
     told = 0
 
     def follow() -> None:
+        try:
+            bring()
+        except OSError as cause:
+            raise cannot_write(run / FOLDER, cause) from cause
+
+    def bring() -> None:
         nonlocal writer, told
         lines = read_log(run)
         if lines and writer is None:
