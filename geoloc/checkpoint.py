@@ -38,8 +38,8 @@ class RunState:
 
     @property
     def recall_at_1(self) -> float | None:
-        """Of the last epoch done."""
-        return self.log[-1]["recall@1"] if self.log else None
+        """Of the last epoch done; None where none is measured."""
+        return self.log[-1].get("recall@1") if self.log else None
 
     @property
     def best(self) -> bool:

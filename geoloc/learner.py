@@ -10,7 +10,6 @@ from torch import nn
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError
 from geoloc.pretrain_recipe import Recipe
-from geoloc.recipe import TrainConfig
 from geoloc.spec import EncoderSpec
 from geoloc.torchvision_mend import mend_torchvision
 
@@ -82,14 +81,14 @@ def freeze(encoder: TwinEncoder, frozen: int) -> None:
             value.requires_grad_(stages[name] >= frozen)
 
 
-def optimizer_of(learner: Learner, config: TrainConfig) -> torch.optim.Optimizer:
+def optimizer_of(learner: Learner, config: Recipe, layer_decay: float = 1.0) -> torch.optim.Optimizer:
     """AdamW over what learns, fused on a GPU.
 
-    Every group's `scale` times the learning rate is its own: with layer_decay d, d to the power of how
+    Every group's `scale` times the learning rate is its own: with a layer_decay of d, d to the power of how
     many layers lie between it and the head, by timm's count of layers (BEiT, Bao et al. 2022).
     """
     depth: dict[nn.Parameter, int] = {}
-    for backbone in backbones(learner.encoder) if config.layer_decay < 1 else []:
+    for backbone in backbones(learner.encoder) if layer_decay < 1 else []:
         layers = _layers(backbone, config.model, coarse=False)
         below = 1 + _last(layers, backbone, config.model)
         depth |= {value: max(0, below - layers[name]) for name, value in backbone.named_parameters()}
@@ -98,7 +97,7 @@ def optimizer_of(learner: Learner, config: TrainConfig) -> torch.optim.Optimizer
         if value.requires_grad:
             groups.setdefault(depth.get(value, 0), []).append(value)
     return torch.optim.AdamW(
-        [{"params": values, "scale": config.layer_decay**far} for far, values in groups.items()],
+        [{"params": values, "scale": layer_decay**far} for far, values in groups.items()],
         config.learning_rate,
         weight_decay=config.weight_decay,
         fused=fused(next(learner.parameters()).device),

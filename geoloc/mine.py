@@ -11,14 +11,14 @@ from geoloc.decoded import Decoded
 from geoloc.embed import compute_dtype
 from geoloc.encoder import TwinEncoder
 from geoloc.negatives import Negatives
-from geoloc.run import Run
+from geoloc.run import PairRun
 
 MINED = "mined-{}.npy"
 CANDIDATES = 4
 """How many times the neighbours wanted are looked up, since each can be in one batch only."""
 
 
-def mine(run: Run, decoded: Decoded, encoder: TwinEncoder, epoch: int) -> Alike | None:
+def mine(run: PairRun, decoded: Decoded, encoder: TwinEncoder, epoch: int) -> Alike | None:
     """Which pairs are taken for each other in this epoch; None before there is anything to learn it from.
 
     Kept in the run's folder, so that one that goes on within the epoch finds what it began with.
@@ -40,7 +40,7 @@ def mine(run: Run, decoded: Decoded, encoder: TwinEncoder, epoch: int) -> Alike 
     return np.load(path)  # type: ignore[no-any-return]
 
 
-def forget(run: Run) -> None:
+def forget(run: PairRun) -> None:
     """Remove what was mined."""
     for mined in run.folder.glob(MINED.format("*")):
         mined.unlink()

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geoloc.pairs import PairTable
+from geoloc.pretrain_recipe import Recipe
 from geoloc.ranks import Ranks
 from geoloc.recipe import TrainConfig
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands, reported after every step."""
+    """Where a run stands, reported after every step. In pre-training the two views of an image are a pair."""
 
     epoch: int
     step: int
@@ -27,15 +28,22 @@ Preparing = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Run:
-    """The settings, the pairs, the folder that it writes to, and its processes.
+    """The settings, the folder that it writes to, its processes, and whom it tells.
 
-    report: called after every step, preparing: while pairs are decoded or mined; by the first process alone.
+    report: called after every step, preparing: while images are decoded or mined; by the first process alone.
     """
 
-    config: TrainConfig
-    pairs: PairTable
-    validation: PairTable
+    config: Recipe
     folder: Path
     ranks: Ranks
     report: Report
     preparing: Preparing
+
+
+@dataclass(frozen=True)
+class PairRun(Run):
+    """A run that learns from pairs."""
+
+    config: TrainConfig
+    pairs: PairTable
+    validation: PairTable

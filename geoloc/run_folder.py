@@ -16,7 +16,6 @@ import torch
 
 from geoloc.atomic import cannot_write, write_text
 from geoloc.errors import DataError
-from geoloc.pairs import Pair
 from geoloc.pretrain_recipe import Recipe
 
 CONFIG, ENVIRONMENT, LOG, FAILED = "config.json", "environment.jsonl", "log.jsonl", "failed_batch.json"
@@ -89,11 +88,10 @@ def cut_log(run: Path, step: int) -> None:
 
 
 def blame(
-    run: Path, step: int, loss: float, gradient_norm: float, pairs: Sequence[Pair], write: bool
+    run: Path, step: int, loss: float, gradient_norm: float, batch: Sequence[dict[str, Any]], write: bool
 ) -> Path:
     """Write down the batch that broke a run, or leave that to another process; the file's path."""
-    named = [{"street": str(pair.street), "satellite": str(pair.satellite)} for pair in pairs]
-    found = {"step": step, "loss": str(loss), "gradient_norm": str(gradient_norm), "pairs": named}
+    found = {"step": step, "loss": str(loss), "gradient_norm": str(gradient_norm), "batch": batch}
     if write:
         write_text(run / FAILED, json.dumps(found, indent=2) + "\n")
     return run / FAILED

@@ -10,7 +10,7 @@ from geoloc.encoder import TwinEncoder
 from geoloc.model import save_encoder, trained_towns
 from geoloc.pairs import PairTable
 from geoloc.pretrain_recipe import Recipe
-from geoloc.run import Run
+from geoloc.run import PairRun
 from geoloc.run_folder import log
 from geoloc.score import Asked, score_pairs
 
@@ -24,7 +24,7 @@ def thinned(table: PairTable) -> PairTable:
     return dataclasses.replace(table, pairs=table.pairs[::step])
 
 
-def validate(run: Run, unseen: Decoded, encoder: TwinEncoder, state: RunState) -> RunState:
+def validate(run: PairRun, unseen: Decoded, encoder: TwinEncoder, state: RunState) -> RunState:
     """Score the epoch just ended, keep the model if it is the best so far, and log the line."""
     config = run.config
     encoder.eval()

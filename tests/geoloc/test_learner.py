@@ -72,7 +72,7 @@ def test_layers_near_the_image_learn_slower(
     spec = dataclasses.replace(config.model, backbone=backbone, stage=stage, shared=shared)
     decayed = dataclasses.replace(config, model=spec, layer_decay=0.5)
     learner = Learner(TwinEncoder(spec), Objective(decayed, apart(4)))
-    optimizer = optimizer_of(learner, decayed)
+    optimizer = optimizer_of(learner, decayed, 0.5)
     assert set_rate(optimizer, decayed, 9, 100) == 1.0
     rates = {id(one): group["lr"] for group in optimizer.param_groups for one in group["params"]}
     assert len(rates) == len(list(learner.parameters()))

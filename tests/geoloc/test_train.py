@@ -235,7 +235,7 @@ def test_divergence_stops_and_names_the_batch(
     failed = json.loads((tmp_path / "run" / "failed_batch.json").read_text())
     rows = batch_order(wild, training, 0)[1]
     assert failed["step"] == 1
-    assert [pair["street"] for pair in failed["pairs"]] == [str(training.pairs[row].street) for row in rows]
+    assert [pair["street"] for pair in failed["batch"]] == [str(training.pairs[row].street) for row in rows]
     with safe_open(tmp_path / "run" / "checkpoint.safetensors", "pt") as kept:
         assert json.loads(kept.metadata()["state"])["step"] == 1
 
