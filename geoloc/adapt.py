@@ -7,18 +7,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Float64, Int64, UInt8
 from torch import Tensor, nn
 
-from geoloc.augment import Augmentation, draw, vary_street, vary_tiles
-from geoloc.azimuth import correlate
+from geoloc.augment import Augmentation, Queries, draw, vary_street, vary_tiles
 from geoloc.embed import best_device
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError, ModelError
 from geoloc.learner import freeze
 from geoloc.losses import heading_infonce
 from geoloc.negatives import near
+from geoloc.objective import Asked
 from geoloc.step import MAX_GRAD_NORM
 
 BATCH, RIVALS = 16, 32
@@ -205,15 +204,12 @@ def _loss(
     drawn = draw(len(rivals), spec, WHOLE if narrow else Augmentation(), rng)
     mine = drawn.of(np.arange(len(rows)))
     street, owner, windows = vary_street(region.canvases[rows], spec, mine)
-    owner, windows = owner.to(device), windows.to(device)
-    bins = encoder.street_bins(street.to(device))
+    queries = Queries(torch.from_numpy(-mine.turn).float(), owner, windows)
+    asked = Asked.of(encoder.street_bins(street.to(device)), queries)
     tiles = encoder.satellite_bins(vary_tiles(region.tiles[rivals], spec, drawn).to(device))
-    asked = F.normalize((bins[owner] * windows[:, :, None]).flatten(1), dim=1).view(-1, *bins.shape[1:])
-    scores = correlate(asked, tiles) / windows.sum(dim=1).clamp(min=1).sqrt()[:, None, None]
     close = near(region.lonlats[rivals], region.lonlats[rivals], APART_M)
     close |= torch.from_numpy(rivals[:, None] == rivals)
-    turn = torch.from_numpy(-mine.turn).float().to(device)[owner]
-    return heading_infonce(scores, owner, turn, TEMPERATURE, close.to(device))
+    return heading_infonce(asked.scores(tiles), asked.owner, asked.turn, TEMPERATURE, close.to(device))
 
 
 def _endless(count: int, rng: np.random.Generator) -> Iterator[Int64[np.ndarray, " b"]]:

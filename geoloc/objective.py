@@ -63,6 +63,17 @@ class Asked:
     owner: Int64[Tensor, " q"]
     turn: Float[Tensor, " q"]
 
+    @classmethod
+    def of(cls, street: Float[Tensor, "b a c"], batch: Queries) -> "Asked":
+        """What a batch asks of the bins of its street views."""
+        owner, windows = batch.owner.to(street.device), batch.windows.to(street.device)
+        bins = F.normalize((street[owner] * windows[:, :, None]).flatten(1), dim=1)
+        return cls(bins.view(-1, *street.shape[1:]), windows, owner, batch.turn.to(street.device)[owner])
+
+    def scores(self, satellite: Float[Tensor, "b a c"]) -> Float[Tensor, "q b a"]:
+        """The cosine of every query with every tile at every heading."""
+        return correlate(self.bins, satellite) / self.length[:, None, None]
+
     @property
     def length(self) -> Float[Tensor, " q"]:
         """Of what a query is compared with: so many bins of norm 1."""
@@ -107,13 +118,10 @@ class Objective(nn.Module):
         rows: Int64[np.ndarray, " b"],
     ) -> Float[Tensor, ""]:
         """The loss of the bins of both views; rows: which pairs of the table they are."""
-        device, close = street.device, self.negatives.close(rows, rows).to(street.device)
-        owner, windows = batch.owner.to(device), batch.windows.to(device)
-        queries = F.normalize((street[owner] * windows[:, :, None]).flatten(1), dim=1)
-        asked = Asked(queries.view(-1, *street.shape[1:]), windows, owner, batch.turn.to(device)[owner])
+        close, asked = self.negatives.close(rows, rows).to(street.device), Asked.of(street, batch)
         if self.config.loss in OVER_PLACES:
             return self._over_places(asked, satellite, rows)
-        scores = correlate(asked.bins, satellite) / asked.length[:, None, None]
+        scores, owner = asked.scores(satellite), asked.owner
         if self.config.loss == "infonce":
             return heading_infonce(
                 scores, owner, asked.turn, self._temperature(), close, self.config.smoothing

@@ -1,6 +1,6 @@
 """Where images of one view come from that belong to no pair: files, imagery, the orthophotos of towns."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,29 +21,36 @@ from preprocessing.towns.table import read_rows
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 
 
-def open_unlabelled(word: str, view: Side, spec: EncoderSpec, stride_m: float | None = None) -> Unlabelled:
+def open_unlabelled(
+    word: str,
+    view: Side,
+    spec: EncoderSpec,
+    stride_m: float | None = None,
+    hosts: Collection[str] = (),
+) -> Unlabelled:
     """The images of a folder or of imagery; of a folder of `geoloc synth`, those of its train split.
 
     Street views are a folder of photos and panoramas, or one photo. Tiles are a folder of images, each taken
-    whole, or whatever `find_imagery` knows, cut every stride_m, by default half a tile's side. Raises
-    DataError and ImageryError.
+    whole, or whatever `find_imagery` knows, cut every stride_m, by default half a tile's side. hosts: that
+    STAC items may lie on. Raises DataError and ImageryError.
     """
     path = Path(word)
     if (path / TABLE).is_file():
         return _towns(path, view, spec, stride_m)
-    pictures = _pictures(path)
-    if view == "street" or (pictures and not _holds_imagery(path)):
-        if not pictures:
+    found = pictures(path)
+    if view == "street" or (found and not _holds_imagery(path)):
+        if not found:
             raise DataError(f"{word} holds no JPEG, PNG or WebP; give a folder of photos.")
-        return image_files([View(one) for one in pictures], view, spec, _name(path))
-    return _imagery([word], spec, stride_m, _name(path))
+        return image_files([View(one) for one in found], view, spec, _name(path))
+    return _imagery([word], spec, stride_m, _name(path), hosts=hosts)
 
 
 def _name(path: Path) -> str:
     return path.name or str(path)
 
 
-def _pictures(path: Path) -> list[Path]:
+def pictures(path: Path) -> list[Path]:
+    """The photos of a folder and its folders, in order; or the one that it is."""
     inside = path.rglob("*") if path.is_dir() else [path]
     return sorted(one for one in inside if one.suffix.lower() in PICTURES and one.is_file())
 
@@ -78,9 +85,10 @@ def _imagery(
     stride_m: float | None,
     name: str,
     seeds: frozenset[int] = frozenset(),
+    hosts: Collection[str] = (),
 ) -> Unlabelled:
     side = square_px(spec)
-    imagery = open_all(words, (), "listed", lambda one: refuse_coarse(one, spec.footprint_m))
+    imagery = open_all(words, hosts, "listed", lambda one: refuse_coarse(one, spec.footprint_m))
     reach_m = spec.footprint_m * side / spec.satellite_px
     grid = make_grid(imagery, reach_m, side, stride_m or spec.footprint_m / 2)
     blocks = plan_blocks(imagery, grid)

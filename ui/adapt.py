@@ -3,7 +3,7 @@
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -30,13 +30,14 @@ from preprocessing.datasets.open import open_pairs
 from preprocessing.ground import sample_ground
 from preprocessing.sources import open_all
 from preprocessing.tiles import refuse_coarse
+from preprocessing.unlabelled import pictures
+from ui.hosts import AllowHost
 from ui.progress import stages
 
 SPARE_M = 6.0
 MOST = 1000
 """Photos, and tiles of imagery, that are looked at: enough to count statistics by."""
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
 RECORD = "adapt.json"
 
 
@@ -54,6 +55,7 @@ def adapt(
     photos: Annotated[
         Path | None, typer.Option(help="Folder of street views of the region; no positions are needed.")
     ] = None,
+    allow_host: AllowHost = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what changed as JSON.")] = False,
 ) -> None:
     """Bring a trained model to a new region, from what little there is of it.
@@ -74,7 +76,7 @@ def adapt(
     encoder = load_encoder(model)
     with stages() as report:
         table = joined([_labelled(one) for one in pairs or []])
-        found = _gather(encoder.spec, table, imagery or [], photos, report)
+        found = _gather(encoder.spec, table, imagery or [], photos, allow_host or (), report)
         adapted, change = adapt_encoder(encoder, found.region, report)
     seeds = trained_towns(model) | table.seeds
     spec = save_encoder(adapted, out / "model", _card(model, encoder.spec, found, change), seeds)
@@ -110,7 +112,12 @@ class Found:
 
 
 def _gather(
-    spec: EncoderSpec, table: PairTable, imagery: Sequence[str], photos: Path | None, report: Stage
+    spec: EncoderSpec,
+    table: PairTable,
+    imagery: Sequence[str],
+    photos: Path | None,
+    hosts: Collection[str],
+    report: Stage,
 ) -> Found:
     matched, lonlats = _read_pairs(table, spec, partial(report, "pairs read"))
     canvases, tiles, places, sources = [matched.canvases], [matched.tiles], [lonlats], []
@@ -121,7 +128,7 @@ def _gather(
         canvases.append(decode_photos(paths, spec, partial(report, "photos read")))
         sources.append(f"{len(paths):,} photos of {photos.name}, none with a place")
     if imagery:
-        opened = open_all(imagery, (), "listed", lambda one: refuse_coarse(one, spec.footprint_m))
+        opened = open_all(imagery, hosts, "listed", lambda one: refuse_coarse(one, spec.footprint_m))
         side_px = matched.tiles.shape[1]
         side_m = spec.footprint_m * side_px / spec.satellite_px
         ground, where = sample_ground(opened, side_m, side_px, MOST, partial(report, "tiles cut"))
@@ -156,9 +163,9 @@ def _photos_of(folder: Path) -> list[Path]:
     """At most MOST of its photos, spread evenly."""
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder; --photos wants one of street views.")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    paths = pictures(folder)
     if not paths:
-        raise DataError(f"{folder} holds no photos ({', '.join(SUFFIXES)}); check the path.")
+        raise DataError(f"{folder} holds no JPEG, PNG or WebP; check the path.")
     return paths[:: -(-len(paths) // MOST)]
 
 

@@ -28,6 +28,7 @@ from indexing.verify import examine
 from indexing.versions import gc as clear_versions
 from indexing.versions import versions
 from preprocessing.sources import Overlap
+from ui.hosts import AllowHost
 from ui.progress import progress
 
 
@@ -82,15 +83,6 @@ Winner = Annotated[
     typer.Option(
         help="Which imagery wins where it overlaps: the first listed (of a STAC collection the newest), or "
         "the newest by STAC datetime, TIFFTAG_DATETIME or file date; the notes say by which."
-    ),
-]
-AllowHost = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="HOST[:PORT]",
-        envvar="GEOLOC_ALLOW_HOSTS",
-        help="A host that STAC items may lie on, beside those of the addresses given. Repeatable. Redirects "
-        "are never followed; logins come from the netrc file that GEOLOC_NETRC names, if any.",
     ),
 ]
 

@@ -13,6 +13,7 @@ from geoloc.pretrain import pretrain as run_pretraining
 from geoloc.pretrain_recipe import PretrainConfig
 from geoloc.ranks import writes
 from preprocessing.unlabelled import open_unlabelled
+from ui.hosts import AllowHost
 from ui.watch import watched
 
 
@@ -45,6 +46,7 @@ def pretrain(
         float | None,
         typer.Option(help="Metres between tiles that are cut from imagery; by default half a tile."),
     ] = None,
+    allow_host: AllowHost = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
 ) -> None:
     """Train one view's encoder on images without labels, by SimCLR (Chen et al. 2020).
@@ -58,7 +60,9 @@ def pretrain(
     geoloc train --data towns:towns --out run --set start_from=tiles/model
     """
     settings = read_config(replace(PretrainConfig(), view=view.value), config, set or [])
-    opened = [open_unlabelled(word, settings.view, settings.model, stride_m) for word in images]
+    opened = [
+        open_unlabelled(word, settings.view, settings.model, stride_m, allow_host or ()) for word in images
+    ]
     with watched(out, settings.epochs, "images") as (show, preparing):
         model = run_pretraining(settings, opened, out, resume=resume, report=show, preparing=preparing)
     if writes():

@@ -104,7 +104,7 @@ def test_either_view_alone_is_enough(
     [
         ([], "nothing to adapt to"),
         (["--photos", "nowhere"], "is no folder"),
-        (["--photos", "empty"], "holds no photos"),
+        (["--photos", "empty"], "holds no JPEG, PNG or WebP"),
         (["--photos", "broken"], "broken.jpg"),
         (["--imagery", "nowhere.tif"], "check the path"),
         (["--pairs", "table:nowhere.csv"], "is no file"),
