@@ -74,7 +74,10 @@ class GeoTiff:
             valid = np.ones(hw, bool)
         else:
             valid = dataset.dataset_mask(window=window, out_shape=hw) > 0
-        return np.concatenate([self._to_8_bit(colours), np.where(valid, 255, 0)[None].astype(np.uint8)])
+        rgba = np.empty((4, *hw), np.uint8)
+        rgba[:3] = self._to_8_bit(colours)
+        np.multiply(valid, 255, out=rgba[3], casting="unsafe")
+        return rgba
 
     def _to_8_bit(self, values: np.ndarray) -> UInt8[np.ndarray, "3 h w"]:
         if values.dtype == np.uint8:

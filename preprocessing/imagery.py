@@ -7,6 +7,7 @@ import numpy as np
 import rasterio
 from affine import Affine
 from jaxtyping import Bool, Int16, UInt8
+from PIL import Image
 from rasterio.enums import Resampling
 from rasterio.transform import from_bounds
 from rasterio.warp import reproject
@@ -50,13 +51,20 @@ def _warp(
             return _warp_halves(imagery, crs, bounds, hw)
         source = level.read(window, None)
         scale = _scale(imagery.crs, level.transform, crs, bounds, hw)
-    target = np.zeros((4, *hw), np.uint8)
+    place = window_transform(window, level.transform)
     opaque = bool(source[3].all())  # then the alpha band changes no pixel, and a quarter of the time is saved
+    if opaque and imagery.crs == crs and (box := _box(place, bounds, source.shape[1:])):
+        rgb = [
+            np.asarray(Image.fromarray(band).resize(hw[::-1], Image.Resampling.BILINEAR, box))
+            for band in source[:3]
+        ]
+        return np.stack(rgb, axis=2), np.ones(hw, bool)
+    target = np.zeros((4, *hw), np.uint8)
     with rasterio.Env(**SELF_CONTAINED):
         reproject(
             source[:3] if opaque else source,
             target,
-            src_transform=window_transform(window, level.transform),
+            src_transform=place,
             src_crs=imagery.crs,
             dst_transform=from_bounds(*bounds, hw[1], hw[0]),
             dst_crs=crs,
@@ -66,6 +74,20 @@ def _warp(
             **scale,
         )
     return target[:3].transpose(1, 2, 0), target[3] >= 128
+
+
+def _box(place: Affine, bounds: Bounds, hw: Hw) -> tuple[float, float, float, float] | None:
+    """The square in pixels of imagery in its own CRS; None where that lies turned, or does not cover it.
+
+    Then a resize is the same as a warp, to one level of 255, and takes a fourth of the time.
+    """
+    (left, bottom, right, top), (h, w) = bounds, hw
+    if place.b or place.d or place.a < 0 or place.e > 0:
+        return None
+    (first, last), (above, below) = apply(~place, np.array([left, right]), np.array([top, bottom]))
+    if first < 0 or above < 0 or last > w or below > h:
+        return None
+    return float(first), float(above), float(last), float(below)
 
 
 def _warp_halves(
