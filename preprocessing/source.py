@@ -21,7 +21,7 @@ from rasterio.warp import transform as reproject_points
 from rasterio.windows import Window
 
 from geoloc.errors import GeolocError, ImageryError
-from geoloc.places import LonLat, to_lonlat
+from geoloc.places import M_PER_DEG, LonLat, to_lonlat
 
 SELF_CONTAINED = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -30,6 +30,9 @@ SELF_CONTAINED = {
     "PROJ_NETWORK": "OFF",
 }
 LARGEST_READ_PX = 1 << 25
+ZONE_DEG = 6
+BEYOND_DEG = 0.005
+"""How far beyond its border a zone's tiles go, so that those of two meet."""
 Bounds = tuple[float, float, float, float]
 Hw = tuple[int, int]
 
@@ -78,8 +81,8 @@ class Imagery:
 
     address: an absolute path, xyz:FOLDER, tms:FOLDER or a URL; it opens the same imagery again. crs:
     horizontal, as PROJ reads it. transform: (column, row) of a pixel's corner to (x, y) in crs. gsd_m: on
-    the ground, at the centre. utm, zone: the UTM CRS it is gridded in, and its number, 1..60 north and
-    61..120 south. notes: what a user should know.
+    the ground, at the centre. utm, zone: the UTM CRS that its centre is gridded in, and its number, 1..60
+    north and 61..120 south. notes: what a user should know.
     """
 
     address: str
@@ -98,6 +101,17 @@ class Imagery:
         """(west, south, east, north), in degrees."""
         west, south, east, north = outline(self, "EPSG:4326").bounds
         return west, south, east, north
+
+    @property
+    def zones(self) -> tuple[tuple[int, str], ...]:
+        """Where it is gridded: its own zone, or all that it meets if it is wider than one; (zone, CRS)."""
+        west, south, east, north = self.bounds_lonlat
+        zone_m = ZONE_DEG * M_PER_DEG * math.cos(math.radians((south + north) / 2))
+        if self.crs == self.utm or east - west <= ZONE_DEG or max(self.hw) * self.gsd_m < zone_m:
+            return ((self.zone, self.utm),)  # the last is for what crosses the antimeridian
+        far = 60 if self.zone > 60 else 0
+        numbers = range(zone_at(west), zone_at(east) + 1)
+        return tuple((number + far, _utm_crs(number + far)) for number in numbers)
 
     @property
     def label(self) -> str:
@@ -160,8 +174,17 @@ def _utm(address: str, crs: str, centre: tuple[float, float]) -> tuple[str, int]
         raise ImageryError(
             f"{address} lies at latitude {middle.lat:.1f}, beyond the UTM grid (-80 to 84); leave it out."
         )
-    zone = min(60, int((middle.lon + 180) // 6) + 1)
-    return (f"EPSG:{32600 + zone}", zone) if middle.lat >= 0 else (f"EPSG:{32700 + zone}", zone + 60)
+    zone = zone_at(middle.lon) + (0 if middle.lat >= 0 else 60)
+    return _utm_crs(zone), zone
+
+
+def zone_at(lon: float) -> int:
+    """The number of the UTM zone at a longitude, 1..60."""
+    return min(60, int((lon + 180) // ZONE_DEG) + 1)
+
+
+def _utm_crs(zone: int) -> str:
+    return f"EPSG:{32600 + zone if zone <= 60 else 32640 + zone}"
 
 
 def _gsd_m(crs: str, utm: str, transform: Affine, hw: Hw) -> float:
@@ -174,7 +197,15 @@ def _gsd_m(crs: str, utm: str, transform: Affine, hw: Hw) -> float:
 
 @lru_cache(maxsize=4096)
 def outline(imagery: Imagery, crs: str) -> shapely.Polygon:
-    """The imagery's edge in another CRS, 16 points a side; empty where that CRS cannot hold it."""
+    """The imagery's edge in another CRS, 16 points a side; empty where that CRS cannot hold it.
+
+    In a UTM zone, of imagery that is gridded in several, only what lies in that one and just beyond.
+    """
+    if (own := pyproj.CRS(crs).utm_zone) and len(imagery.zones) > 1:
+        east = ZONE_DEG * int(own[:-1]) - 180
+        band = shapely.box(east - ZONE_DEG - BEYOND_DEG, -90, east + BEYOND_DEG, 90)
+        here = shapely.segmentize(outline(imagery, "EPSG:4326").intersection(band), 10 * BEYOND_DEG)
+        return shapely.transform(here, lambda xy: np.stack(project("EPSG:4326", crs, *xy.T), axis=1))
     h, w = imagery.hw
     steps = np.linspace(0, 1, 17)[:-1]
     columns = np.concatenate([steps, np.ones(16), 1 - steps, np.zeros(16)]) * w

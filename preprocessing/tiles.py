@@ -135,7 +135,7 @@ def make_grid(
     if not 1 <= stride_m <= 100_000:
         raise ImageryError(f"A stride of {stride_m:g} m makes no sense; choose 1 m to 100 km.")
     stride_px = max(1, round(stride_m * size_px / footprint_m))
-    first_of_zone = {one.zone: one.utm for one in reversed(imagery)}
+    first_of_zone = {zone: crs for one in reversed(imagery) for zone, crs in one.zones}
     return Grid(footprint_m, size_px, stride_px, tuple(sorted(first_of_zone.items())))
 
 
@@ -149,7 +149,7 @@ def plan_blocks(
     blocks = [
         block
         for zone, _ in grid.crs_of_zone
-        for block in _plan_zone([one for one in imagery if one.zone == zone], zone, grid, region)
+        for block in _plan_zone([one for one in imagery if zone in dict(one.zones)], zone, grid, region)
     ]
     if not blocks:
         raise ImageryError(_nothing_fits(imagery, grid, region))

@@ -116,6 +116,28 @@ def test_tiles_across_a_seam_are_filled_from_both(tmp_path):
     assert set(np.arange(LEFT, LEFT + 169, 8)) <= columns
 
 
+def test_imagery_wider_than_a_zone_is_gridded_in_each(tmp_path):
+    """20 degrees of it, whose red says the longitude: every place has a tile near, in its own zone."""
+    west, south, deg = 1.0, 47.0, 0.0002
+    values = np.zeros((3, 80, 100_000), np.uint8)
+    values[0] = np.arange(100_000) * 256 // 100_000
+    place = from_origin(west, south + 80 * deg, deg, deg)
+    one = open_imagery(write(tmp_path / "wide.tif", values, "EPSG:4326", place))
+    assert one.zones == tuple((zone, f"EPSG:326{zone}") for zone in (31, 32, 33, 34))
+    grid = make_grid([one], 640, 32, 320)
+    found = cut([one], grid)
+    centres = []
+    for id, (_, rgb) in found.items():
+        zone, middle = int(grid.cells(np.array([id]))[0][0]), grid.tile(id).center
+        centres.append((middle.lon, middle.lat))
+        assert 6 * zone - 186 - 0.01 < middle.lon < 6 * zone - 180 + 0.01
+        assert abs(int(rgb[16, 16, 0]) - (middle.lon - west) / 20 * 256) <= 2
+    rng = np.random.default_rng(0)
+    asked = np.stack([rng.uniform(1.01, 20.99, 500), rng.uniform(47.004, 47.012, 500)], axis=1)
+    away = (asked[:, None] - np.array(centres)) * 111_320 * np.array([np.cos(np.radians(47)), 1])
+    assert np.hypot(*np.moveaxis(away, 2, 0)).min(axis=1).max() < 320
+
+
 def test_each_zone_has_its_own_grid(tmp_path):
     to_degrees = pyproj.Transformer.from_crs(UTM, "EPSG:4326", always_xy=True)
     lon, lat = to_degrees.transform(LEFT, TOP)
