@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from geoloc import decoded
 from geoloc.batches import PairDataset
 from geoloc.errors import GeolocError, ImageError
 from geoloc.pairs import Pair
 from geoloc.spec import EncoderSpec
+from geoloc.training import decoded
 from geoloc.training.decoded import Decoded, decode_pairs, decode_photos, nothing_decoded
 
 

@@ -22,7 +22,7 @@ import os, sys, time
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent)]
+sys.path[:0] = [sys.argv[1], *map(str, Path(sys.argv[1]).parents[:2])]
 from safetensors.torch import save_file
 from train_child import config, steps, tables
 from geoloc.errors import GeolocError

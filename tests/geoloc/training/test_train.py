@@ -32,7 +32,7 @@ import json, sys, time
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent)]
+sys.path[:0] = [sys.argv[1], *map(str, Path(sys.argv[1]).parents[:2])]
 from train_child import config, tables
 from geoloc.training.train import train
 train(config(), *tables(Path(sys.argv[2])), Path(sys.argv[3]), resume=sys.argv[4] == "resume",
