@@ -10,7 +10,7 @@ from geoloc.embed import Side
 from geoloc.errors import DataError
 from geoloc.lineup import View
 from geoloc.spec import EncoderSpec
-from geoloc.unlabelled import SOME, Images, Unlabelled, image_files, square_px
+from geoloc.training.unlabelled import SOME, Images, Unlabelled, image_files, square_px
 from preprocessing.datasets.towns import TABLE
 from preprocessing.source import Imagery
 from preprocessing.sources import SUFFIXES, open_all

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from geoloc.negatives import Negatives
+from geoloc.training.negatives import Negatives
 
 
 def apart(n: int) -> Negatives:

@@ -1,4 +1,4 @@
-"""Imports run one way: ui -> indexing -> preprocessing -> geoloc."""
+"""Imports run one way: ui -> indexing -> preprocessing -> geoloc, and within that training -> the rest."""
 
 import ast
 from pathlib import Path
@@ -10,22 +10,32 @@ ORDER = ["geoloc", "preprocessing", "indexing", "ui"]
 FILES = sorted(path for house in ORDER for path in (ROOT / house).rglob("*.py"))
 
 
-def imported(path: Path) -> set[str]:
-    """Top-level packages that a file imports, anywhere in it."""
+def modules(path: Path) -> set[str]:
+    """What a file imports, anywhere in it."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import hides its arrow"
-            names.add((node.module or "").split(".")[0])
+            names.add(node.module or "")
     return names
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level packages of these."""
+    return {name.split(".")[0] for name in modules(path)}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_arrow_runs_back(path: Path) -> None:
     room = ORDER.index(path.relative_to(ROOT).parts[0])
     assert not imported(path) & set(ORDER[room + 1 :])
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "geoloc").glob("*.py")), ids=lambda path: path.name)
+def test_a_query_needs_no_training(path: Path) -> None:
+    assert not any(name.startswith("geoloc.training") for name in modules(path))
 
 
 def test_every_room_is_watched() -> None:

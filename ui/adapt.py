@@ -13,19 +13,19 @@ import numpy as np
 import typer
 from jaxtyping import Float64
 
-from geoloc.adapt import Change, Region, Stage
-from geoloc.adapt import adapt as adapt_encoder
 from geoloc.atomic import write_text
-from geoloc.card import adapted_card
-from geoloc.decoded import Decoded, decode_pairs, decode_photos, nothing_decoded
 from geoloc.embed import Report
 from geoloc.errors import DataError
 from geoloc.model import load_encoder, read_card, save_encoder, trained_towns
-from geoloc.negatives import tile_lonlats_of
 from geoloc.pairs import PairTable, joined
 from geoloc.posterior import FILE as CALIBRATION
 from geoloc.spec import EncoderSpec
 from geoloc.street_view import read_street_view
+from geoloc.training.adapt import Change, Region, Stage
+from geoloc.training.adapt import adapt as adapt_encoder
+from geoloc.training.card import adapted_card
+from geoloc.training.decoded import Decoded, decode_pairs, decode_photos, nothing_decoded
+from geoloc.training.negatives import tile_lonlats_of
 from preprocessing.datasets.open import open_pairs
 from preprocessing.ground import sample_ground
 from preprocessing.sources import open_all

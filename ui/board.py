@@ -5,7 +5,7 @@ from pathlib import Path
 
 from geoloc.atomic import cannot_write
 from geoloc.errors import GeolocError
-from geoloc.run_folder import read_log
+from geoloc.training.run_folder import read_log
 
 FOLDER = "tensorboard"
 

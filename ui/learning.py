@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from geoloc.atomic import atomic_path
-from geoloc.run_folder import read_log
+from geoloc.training.run_folder import read_log
 from ui.curves import COLOURS, INK, LINE, SOFT, blank, plain, png
 
 CURVES = "curves.png"

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 import torch
 import typer
 
-from geoloc.card import averaged_card
 from geoloc.errors import ModelError
 from geoloc.model import averaged, load_encoder, read_card, save_encoder, trained_towns
 from geoloc.published import Imported, import_sample4geo, import_transgeo
+from geoloc.training.card import averaged_card
 
 IMPORTS: dict[str, Callable[..., Imported]] = {"sample4geo": import_sample4geo, "transgeo": import_transgeo}
 

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from geoloc.config import read_config
-from geoloc.pretrain import pretrain as run_pretraining
-from geoloc.pretrain_recipe import PretrainConfig
-from geoloc.ranks import writes
+from geoloc.training.config import read_config
+from geoloc.training.pretrain import pretrain as run_pretraining
+from geoloc.training.pretrain_recipe import PretrainConfig
+from geoloc.training.ranks import writes
 from preprocessing.unlabelled import open_unlabelled
 from ui.hosts import AllowHost
 from ui.watch import watched

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from geoloc.config import read_config
 from geoloc.pairs import joined
-from geoloc.ranks import writes
-from geoloc.recipe import TrainConfig
-from geoloc.train import train as run_training
+from geoloc.training.config import read_config
+from geoloc.training.ranks import writes
+from geoloc.training.recipe import TrainConfig
+from geoloc.training.train import train as run_training
 from preprocessing.datasets.open import open_pairs
 from ui.watch import watched
 

@@ -6,8 +6,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from geoloc.errors import GeolocError
-from geoloc.ranks import writes
-from geoloc.run import Preparing, Progress, Report
+from geoloc.training.ranks import writes
+from geoloc.training.run import Preparing, Progress, Report
 from ui.board import board
 from ui.learning import draw_learning
 from ui.progress import status_line

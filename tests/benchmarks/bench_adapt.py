@@ -21,14 +21,14 @@ from pathlib import Path
 import numpy as np
 from bench_real import WAYS, _figures, _interval, _line, _sources
 
-from geoloc.adapt import Region, adapt
-from geoloc.decoded import Decoded, decode_pairs
 from geoloc.embed import best_device
 from geoloc.encoder import TwinEncoder
 from geoloc.model import load_encoder
-from geoloc.negatives import tile_lonlats_of
 from geoloc.pairs import PairTable
 from geoloc.score import Asked, evaluate_table
+from geoloc.training.adapt import Region, adapt
+from geoloc.training.decoded import Decoded, decode_pairs
+from geoloc.training.negatives import tile_lonlats_of
 from preprocessing.datasets.open import open_pairs
 
 PAIRS = (0, 1, 5, 20, 100)

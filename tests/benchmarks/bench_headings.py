@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from geoloc.model import load_encoder
-from geoloc.recipe import SMALL, TrainConfig
-from geoloc.run import Progress
 from geoloc.score import Asked, evaluate_table
-from geoloc.train import train
+from geoloc.training.recipe import SMALL, TrainConfig
+from geoloc.training.run import Progress
+from geoloc.training.train import train
 from indexing.build import build_gallery
 from indexing.gallery import Gallery
 from indexing.trials import figures_of, town_cases, try_cases

@@ -34,21 +34,21 @@ import torch.nn.functional as F
 from bench_headings import Enough, towns
 from PIL import Image
 
-from geoloc.agreement import representation
 from geoloc.atomic import write_text
-from geoloc.config import read_config
 from geoloc.embed import Side
 from geoloc.encoder import TwinEncoder
 from geoloc.model import load_encoder
 from geoloc.pairs import PairTable
-from geoloc.pretrain import pretrain
-from geoloc.pretrain_recipe import PretrainConfig
-from geoloc.recipe import SMALL, TrainConfig
-from geoloc.run import Progress, Report
 from geoloc.score import Asked, evaluate_table
 from geoloc.street_view import read_street_view
 from geoloc.tensors import street_tensor, tile_tensor
-from geoloc.train import train
+from geoloc.training.agreement import representation
+from geoloc.training.config import read_config
+from geoloc.training.pretrain import pretrain
+from geoloc.training.pretrain_recipe import PretrainConfig
+from geoloc.training.recipe import SMALL, TrainConfig
+from geoloc.training.run import Progress, Report
+from geoloc.training.train import train
 from preprocessing.datasets.towns import TABLE, read_towns
 from preprocessing.towns.raster import lay_ground
 from preprocessing.towns.scene import Surface

@@ -24,10 +24,10 @@ from bench_headings import BASELINES, OURS, POOLED, towns
 
 from geoloc.atomic import write_text
 from geoloc.model import load_encoder
-from geoloc.recipe import SMALL, Loss, TrainConfig
 from geoloc.score import Asked, evaluate_table
 from geoloc.spec import MAP_HEADS
-from geoloc.train import train
+from geoloc.training.recipe import SMALL, Loss, TrainConfig
+from geoloc.training.train import train
 from preprocessing.datasets.towns import read_towns
 
 WIDTHS_DEG = (360.0, 180.0, 90.0)

@@ -24,19 +24,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from geoloc.augment import Varied, draw, vary
 from geoloc.encoder import TwinEncoder
-from geoloc.learner import Learner, optimizer_of
-from geoloc.negatives import Negatives
-from geoloc.objective import Objective
 from geoloc.pairs import Pair, PairTable
 from geoloc.places import LonLat
-from geoloc.read_ahead import read_ahead
-from geoloc.recipe import SMALL, TrainConfig
-from geoloc.run_folder import read_log
-from geoloc.step import Stepper
 from geoloc.street_view import read_rgb
-from geoloc.train import train
+from geoloc.training.augment import Varied, draw, vary
+from geoloc.training.learner import Learner, optimizer_of
+from geoloc.training.negatives import Negatives
+from geoloc.training.objective import Objective
+from geoloc.training.read_ahead import read_ahead
+from geoloc.training.recipe import SMALL, TrainConfig
+from geoloc.training.run_folder import read_log
+from geoloc.training.step import Stepper
+from geoloc.training.train import train
 
 STEPS = 1
 

@@ -9,7 +9,7 @@ from tiny_imagery import LEFT, TOP, noise, write
 
 from geoloc.errors import DataError, ImageError, ImageryError
 from geoloc.spec import EncoderSpec
-from geoloc.unlabelled import Unlabelled, square_px
+from geoloc.training.unlabelled import Unlabelled, square_px
 from preprocessing.towns.table import write_table
 from preprocessing.unlabelled import open_unlabelled
 

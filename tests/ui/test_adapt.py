@@ -17,7 +17,7 @@ from ui.cli import main
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"STEPS": 10, "BATCH": 4, "RIVALS": 4}.items():
-        monkeypatch.setattr(f"geoloc.adapt.{name}", value)
+        monkeypatch.setattr(f"geoloc.training.adapt.{name}", value)
     monkeypatch.setattr("ui.adapt.MOST", 24)
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from geoloc.model import load_encoder
-from geoloc.run import Progress
+from geoloc.training.run import Progress
 from ui.cli import main
 from ui.watch import progress_line
 

@@ -1,0 +1,126 @@
+"""Pre-training on images that belong to no pair: the encoder of one view learns to know an image again."""
+
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from geoloc.embed import Side
+from geoloc.encoder import TwinEncoder
+from geoloc.errors import DataError
+from geoloc.model import save_encoder
+from geoloc.training.agreement import Agreement, representation
+from geoloc.training.card import pretrained_card
+from geoloc.training.checkpoint import CHECKPOINT, save_state
+from geoloc.training.epoch import Lesson, Part, rest_of_epoch, take_up
+from geoloc.training.learner import Learner
+from geoloc.training.pretrain_recipe import PretrainConfig
+from geoloc.training.pretrained import first_encoder, with_their_norm
+from geoloc.training.ranks import all_ranks
+from geoloc.training.run import Preparing, Report, Run
+from geoloc.training.run_folder import log, refuse_taken
+from geoloc.training.step import Bins, refuse_uneven
+from geoloc.training.two_views import TwoViews, two_views
+from geoloc.training.unlabelled import Unlabelled, stored
+from geoloc.training.validate import seeds_before
+
+DECODED = "decoded"
+
+
+def pretrain(
+    config: PretrainConfig,
+    images: Sequence[Unlabelled],
+    run: Path,
+    *,
+    resume: bool = False,
+    report: Report = lambda _: None,
+    preparing: Preparing = lambda *_: None,
+) -> Path:
+    """Train one view's encoder by SimCLR (Chen et al. 2020, section 2) and return a model folder, RUN/model.
+
+    The model has both encoders, the other one as it began; `train` goes on from it with start_from. RUN is as
+    `train` leaves it, the model is the last epoch's. With `resume`, goes on from the last checkpoint; on the
+    CPU the weights are then those of an unbroken run. Under torchrun every process takes its share of every
+    batch. Raises DataError for too few images, for a RUN that exists, or that another config made, and where
+    the loss is no number any more; what reading the images raises, and then RUN is not there.
+    """
+    _refuse_few(sum(one.planned for one in images), config.batch)
+    config = with_their_norm(config)
+    with all_ranks() as ranks:
+        refuse_uneven(config, ranks)
+        refuse_taken(run, config, resume)
+        read = partial(
+            stored, images, config.view, config.model, run / DECODED, partial(preparing, "decoding")
+        )
+        try:
+            decoded = ranks.in_turn(read)
+            _refuse_few(len(decoded), config.batch)
+        except BaseException:
+            _tidy(run)
+            raise
+        _pretrain(Run(config, run, ranks, report, preparing), config, images, decoded, resume)
+        if ranks.first:
+            shutil.rmtree(run / DECODED, ignore_errors=True)
+    return run / "model"
+
+
+def _refuse_few(images: int, batch: int) -> None:
+    if not images:
+        raise DataError("There are no images to learn from; check the paths.")
+    if images < batch:
+        raise DataError(f"{images:,} images do not fill a batch of {batch}; set batch lower or add images.")
+
+
+def _tidy(run: Path) -> None:
+    """Leave nothing of a run that did not begin."""
+    if not (run / CHECKPOINT).exists():
+        shutil.rmtree(run / DECODED, ignore_errors=True)
+        with suppress(OSError):
+            run.rmdir()
+
+
+def _pretrain(
+    run: Run,
+    config: PretrainConfig,
+    images: Sequence[Unlabelled],
+    decoded: UInt8[np.ndarray, "n ..."],
+    resume: bool,
+) -> None:
+    learner = _learner(config, begun=resume and (run.folder / CHECKPOINT).exists())
+    stepper, state = take_up(run, learner, partial(_both, config.view), resume=resume)
+    seeds = seeds_before(config).union(*(one.seeds for one in images))
+    per_epoch = len(decoded) // config.batch
+    while state.step < config.epochs * per_epoch:
+        rng = np.random.default_rng([config.seed, state.step // per_epoch])
+        order = rng.permutation(len(decoded))[: per_epoch * config.batch].reshape(per_epoch, config.batch)
+        lesson = Lesson(order, partial(_vary, config, decoded), lambda row: {"image": row})
+        state = rest_of_epoch(run, lesson, stepper, state)
+        state = state.validated({"step": state.step, "loss": state.mean_loss})
+        if run.ranks.first:
+            card = pretrained_card(config, [one.name for one in images], len(decoded), seeds, state.log)
+            save_encoder(learner.encoder, run.folder / "model", card, seeds)
+            log(run.folder, state.log[-1])
+            save_state(run.folder, learner, stepper.optimizer, state)
+    run.ranks.wait()
+
+
+def _learner(config: PretrainConfig, begun: bool) -> Learner:
+    encoder = first_encoder(config, begun).requires_grad_(False)
+    (encoder.street if config.view == "street" else encoder.satellite).requires_grad_(True)
+    return Learner(encoder, Agreement(config.model.channels, config.projection, config.temperature))
+
+
+def _both(view: Side, encoder: TwinEncoder, first: Tensor, second: Tensor) -> Bins:
+    """Each image of both views as one bin; a batch norm sees them together."""
+    one, other = representation(encoder, view, torch.cat([first, second]))[:, None].chunk(2)
+    return one, other
+
+
+def _vary(config: PretrainConfig, decoded: UInt8[np.ndarray, "n ..."], part: Part) -> TwoViews:
+    return two_views(decoded[part.rows], part.places, config, part.step)

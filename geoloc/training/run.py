@@ -1,0 +1,49 @@
+"""A run of training: what all its parts need to know, and how it tells where it stands."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from geoloc.pairs import PairTable
+from geoloc.training.pretrain_recipe import Recipe
+from geoloc.training.ranks import Ranks
+from geoloc.training.recipe import TrainConfig
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands, reported after every step. In pre-training the two views of an image are a pair."""
+
+    epoch: int
+    step: int
+    steps: int
+    loss: float
+    pairs_per_s: float
+    recall_at_1: float | None
+
+
+Report = Callable[[Progress], None]
+Preparing = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The settings, the folder that it writes to, its processes, and whom it tells.
+
+    report: called after every step, preparing: while images are decoded or mined; by the first process alone.
+    """
+
+    config: Recipe
+    folder: Path
+    ranks: Ranks
+    report: Report
+    preparing: Preparing
+
+
+@dataclass(frozen=True)
+class PairRun(Run):
+    """A run that learns from pairs."""
+
+    config: TrainConfig
+    pairs: PairTable
+    validation: PairTable

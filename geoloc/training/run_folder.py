@@ -1,0 +1,146 @@
+"""What a run writes down about itself: settings, surroundings, the log, and a batch that broke it."""
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from geoloc.atomic import cannot_write, write_text
+from geoloc.errors import DataError
+from geoloc.training.pretrain_recipe import Recipe
+
+CONFIG, ENVIRONMENT, LOG, FAILED = "config.json", "environment.jsonl", "log.jsonl", "failed_batch.json"
+PACKAGES = ("geoloc-crossview", "torch", "torchvision", "timm", "numpy", "safetensors", "pillow")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def claim(run: Path, config: Recipe, resume: bool, world: int, device: torch.device) -> None:
+    """Take a folder for a run of this config, or go on in one, and note where that happens.
+
+    Raises as `refuse_taken`.
+    """
+    refuse_taken(run, config, resume)
+    write_text(run / CONFIG, json.dumps(_plain(config), indent=2) + "\n")
+    _append(run / ENVIRONMENT, {**environment(device), "processes": world, "seed": config.seed})
+
+
+def refuse_taken(run: Path, config: Recipe, resume: bool) -> None:
+    """Raise DataError for a folder that another config made, or any run's where `resume` is not asked for.
+
+    Settings that an older version did not know count as their defaults.
+    """
+    path = run / CONFIG
+    if path.exists() and not resume:
+        raise DataError(f"{run} holds a run already; go on with --resume or choose another --out.")
+    if path.exists() and _filled(_plain(type(config)()), _read(path)) != _plain(config):
+        raise DataError(f"{run} was begun with other settings (see {path}); choose another --out.")
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Where this process runs, and of which state of the code."""
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "git": git_revision(ROOT),
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or "cpu",
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+    }
+
+
+def git_revision(root: Path) -> str:
+    """The commit that a folder is at, `-dirty` where files differ from it; "none" if it is no repository."""
+    words = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    ceiling = {**os.environ, "GIT_CEILING_DIRECTORIES": str(root.parent)}
+    try:
+        said = subprocess.run(words, capture_output=True, text=True, env=ceiling, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "none"
+    return said.stdout.strip()
+
+
+def log(run: Path, line: dict[str, Any]) -> None:
+    """Add a line to the log, whole or not at all as far as a killed process goes."""
+    _append(run / LOG, line)
+
+
+def read_log(run: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log that are whole: of steps, which have a learning_rate, and of epochs."""
+    path = run / LOG
+    return [line for text in _lines(path) if (line := _parsed(text))]
+
+
+def cut_log(run: Path, step: int) -> None:
+    """Drop what the log says of steps after `step`: they will be done again."""
+    lines = [line for line in read_log(run) if line.get("step", 0) <= step]
+    write_text(run / LOG, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def blame(
+    run: Path, step: int, loss: float, gradient_norm: float, batch: Sequence[dict[str, Any]], write: bool
+) -> Path:
+    """Write down the batch that broke a run, or leave that to another process; the file's path."""
+    found = {"step": step, "loss": str(loss), "gradient_norm": str(gradient_norm), "batch": batch}
+    if write:
+        write_text(run / FAILED, json.dumps(found, indent=2) + "\n")
+    return run / FAILED
+
+
+def _append(path: Path, line: dict[str, Any]) -> None:
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+    except OSError as cause:
+        raise cannot_write(path, cause) from cause
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+
+
+def _parsed(text: str) -> dict[str, Any] | None:
+    try:
+        line = json.loads(text)
+    except ValueError:  # the last words of a process that died
+        return None
+    return line if isinstance(line, dict) else None
+
+
+def _plain(config: Recipe) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config), default=str))
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found = _parsed(path.read_text(encoding="utf-8", errors="replace"))
+    if found is None:
+        raise DataError(f"{path} is no run's settings; choose another --out.")
+    return found
+
+
+def _filled(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """What is given over the defaults, table by table."""
+    nested = {
+        name: _filled(value, given[name])
+        for name, value in defaults.items()
+        if isinstance(value, dict) and isinstance(given.get(name), dict)
+    }
+    return {**defaults, **given, **nested}
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"

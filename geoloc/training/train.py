@@ -1,0 +1,112 @@
+"""The training loop: pairs in, a model folder out, stoppable at any moment, on any number of processes."""
+
+import shutil
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from geoloc.errors import DataError
+from geoloc.pairs import PairTable
+from geoloc.training.augment import Varied, draw, vary
+from geoloc.training.batch_order import batch_order
+from geoloc.training.checkpoint import CHECKPOINT, save_state
+from geoloc.training.decoded import Decoded, decode_pairs
+from geoloc.training.epoch import Lesson, Part, rest_of_epoch, take_up
+from geoloc.training.learner import Learner, checkpointed, freeze
+from geoloc.training.mine import forget, mine
+from geoloc.training.negatives import Negatives
+from geoloc.training.objective import Objective
+from geoloc.training.pretrained import first_encoder, with_their_norm
+from geoloc.training.ranks import all_ranks
+from geoloc.training.recipe import TrainConfig
+from geoloc.training.run import PairRun, Preparing, Report
+from geoloc.training.step import both_views, refuse_uneven
+from geoloc.training.validate import seeds_before, thinned, validate
+
+
+def train(
+    config: TrainConfig,
+    pairs: PairTable,
+    validation: PairTable,
+    run: Path,
+    *,
+    resume: bool = False,
+    report: Report = lambda _: None,
+    preparing: Preparing = lambda *_: None,
+) -> Path:
+    """Train twin encoders and return the folder of the best model, RUN/model.
+
+    RUN holds config.json, environment.jsonl, log.jsonl, checkpoint.safetensors and model/, and while it goes
+    on the decoded pairs. Best is by recall@1 over the validation pairs cut to 90 degrees at unknown
+    heading, counted after every epoch; the later of equals. With `resume`, goes on from the last checkpoint;
+    on the CPU the weights are then those of an unbroken run. Under torchrun every process takes its
+    share of every batch and the first alone writes and reports; the weights are those of one process, to
+    rounding. Raises DataError for a RUN that exists, or that another config made, and where loss or gradient
+    are no numbers any more; GeolocError when another process is gone.
+    """
+    shared = (pairs.seeds | seeds_before(config)) & validation.seeds
+    if shared:
+        raise DataError(f"Towns {sorted(shared)} are in training and validation both.")
+    if len(pairs.pairs) < config.batch:
+        raise DataError(f"{len(pairs.pairs)} pairs do not fill a batch of {config.batch}; set batch lower.")
+    config = with_their_norm(config)
+    with all_ranks() as ranks:
+        refuse_uneven(config, ranks)
+        _train(PairRun(config, run, ranks, report, preparing, pairs, thinned(validation)), resume)
+    return run / "model"
+
+
+def _train(run: PairRun, resume: bool) -> None:
+    config, ranks = run.config, run.ranks
+    learner = _learner(config, run.pairs, begun=resume and (run.folder / CHECKPOINT).exists())
+    encode = torch.compile(both_views) if config.compiled else both_views
+    stepper, state = take_up(
+        run, learner, encode, resume=resume, layer_decay=config.layer_decay, recompute=config.recompute
+    )
+    steps_per_epoch = len(batch_order(config, run.pairs, 0))
+    if state.step < config.epochs * steps_per_epoch:
+        decoded = _decoded(run, run.pairs, config.augmentation.shift_m)
+        unseen = _decoded(run, run.validation, 0.0)
+    while state.step < config.epochs * steps_per_epoch:
+        epoch = state.step // steps_per_epoch
+        confused = ranks.in_turn(partial(mine, run, decoded, learner.encoder, epoch))
+        order = batch_order(config, run.pairs, epoch, confused)[:steps_per_epoch]
+        lesson = Lesson(order, partial(_vary, config, decoded), partial(_name, run.pairs))
+        state = rest_of_epoch(run, lesson, stepper, state)
+        if ranks.first:
+            state = validate(run, unseen, learner.kept, state)
+            save_state(run.folder, learner, stepper.optimizer, state)
+    ranks.wait()
+    if ranks.first:
+        shutil.rmtree(run.folder / "decoded", ignore_errors=True)
+        forget(run)
+
+
+def _learner(config: TrainConfig, pairs: PairTable, begun: bool) -> Learner:
+    encoder = first_encoder(config, begun)
+    freeze(encoder, config.frozen)
+    if config.recompute:
+        checkpointed(encoder)
+    return Learner(encoder, Objective(config, Negatives.of(pairs, config.apart_m)), config.ema)
+
+
+def _vary(config: TrainConfig, decoded: Decoded, part: Part) -> Varied:
+    rng = np.random.default_rng([config.seed, 1, part.step])
+    drawn = draw(config.batch, config.model, config.augmentation, rng).of(part.places)
+    return vary(decoded.canvases[part.rows], decoded.tiles[part.rows], config.model, drawn)
+
+
+def _name(table: PairTable, row: int) -> dict[str, str]:
+    pair = table.pairs[row]
+    return {"street": str(pair.street), "satellite": str(pair.satellite)}
+
+
+def _decoded(run: PairRun, table: PairTable, spare_m: float) -> Decoded:
+    return run.ranks.in_turn(
+        partial(
+            decode_pairs, table.pairs, run.config.model, spare_m, run.folder / "decoded",
+            workers=run.config.workers, report=partial(run.preparing, "decoding"),
+        )
+    )  # fmt: skip

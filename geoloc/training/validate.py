@@ -1,0 +1,44 @@
+"""What an epoch was good for: scores on pairs not trained on, and the best model kept."""
+
+import dataclasses
+import math
+
+from geoloc.encoder import TwinEncoder
+from geoloc.model import save_encoder, trained_towns
+from geoloc.pairs import PairTable
+from geoloc.score import Asked, score_pairs
+from geoloc.training.card import model_card
+from geoloc.training.checkpoint import RunState
+from geoloc.training.decoded import Decoded
+from geoloc.training.pretrain_recipe import Recipe
+from geoloc.training.run import PairRun
+from geoloc.training.run_folder import log
+
+VALIDATION_PAIRS = 2000
+VALIDATION = Asked(hfov_deg=90.0, unknown_heading=True)
+
+
+def thinned(table: PairTable) -> PairTable:
+    """At most VALIDATION_PAIRS of the pairs, spread evenly: enough to choose an epoch by."""
+    step = max(1, math.ceil(len(table.pairs) / VALIDATION_PAIRS))
+    return dataclasses.replace(table, pairs=table.pairs[::step])
+
+
+def validate(run: PairRun, unseen: Decoded, encoder: TwinEncoder, state: RunState) -> RunState:
+    """Score the epoch just ended, keep the model if it is the best so far, and log the line."""
+    config = run.config
+    encoder.eval()
+    scores = score_pairs(encoder, run.validation, VALIDATION, unseen.tensors(config.model))
+    state = state.validated({"step": state.step, "loss": state.mean_loss, **scores})
+    if state.best:
+        seeds = run.pairs.seeds | seeds_before(config)
+        table = dataclasses.replace(run.pairs, seeds=seeds)
+        card = model_card(config, table, run.validation, scores, state.log)
+        save_encoder(encoder, run.folder / "model", card, seeds)
+    log(run.folder, state.log[-1])
+    return state
+
+
+def seeds_before(config: Recipe) -> frozenset[int]:
+    """Of the synthetic towns that the model it starts from was trained on."""
+    return trained_towns(config.start_from) if config.start_from else frozenset()

@@ -1,0 +1,161 @@
+"""What training varies, against signals whose azimuth, elevation and place are known."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from geoloc.encoder import seen_bins
+from geoloc.spec import EncoderSpec
+from geoloc.tensors import azimuths_deg, elevations_deg
+from geoloc.training.augment import Augmentation, Varied, draw, vary, window_mask
+
+STILL = Augmentation(shift_m=0.0, tilt_deg=0.0, layouts=(1.0, 0.0, 0.0, 0.0), photo=0.0, colour=0.0)
+
+
+@pytest.fixture
+def plain(tiny_spec: EncoderSpec) -> EncoderSpec:
+    """A spec whose tensors are the pixels themselves."""
+    return dataclasses.replace(tiny_spec, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+
+
+def signals(spec: EncoderSpec, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Canvases of cos and sin of the azimuth and of the elevation; tiles of column, row and nothing."""
+    h, w = spec.street_hw
+    azimuth = np.radians(azimuths_deg(spec).numpy())
+    tall = dataclasses.replace(spec, street_hw=(h * 3 // 2, w), street_elevation_deg=(-67.5, 67.5))
+    up = elevations_deg(tall).numpy() / 90
+    image = np.empty((n, 4, tall.street_hw[0], w), np.uint8)
+    image[:, 0], image[:, 1] = np.rint(127.5 + 127 * np.cos(azimuth)), np.rint(127.5 + 127 * np.sin(azimuth))
+    image[:, 2], image[:, 3] = np.rint(127.5 + 127 * up)[:, None], 255
+    side = spec.satellite_px + 20
+    tile = np.zeros((n, side, side, 3), np.uint8)
+    tile[..., 0], tile[..., 1] = np.arange(side), np.arange(side)[:, None]
+    return image, tile
+
+
+def varied(pairs: tuple[np.ndarray, np.ndarray], spec: EncoderSpec, how: Augmentation, seed: int) -> Varied:
+    return vary(*pairs, spec, draw(len(pairs[0]), spec, how, np.random.default_rng(seed)))
+
+
+def azimuth_of(street: torch.Tensor) -> np.ndarray:
+    """Degrees that each pixel of a varied canvas says it shows."""
+    return np.degrees(np.arctan2(street[:, 1].numpy() - 0.5, street[:, 0].numpy() - 0.5))
+
+
+def test_the_turn_undoes_what_was_turned(plain: EncoderSpec) -> None:
+    batch = varied(signals(plain, 6), plain, STILL, 0)
+    turned_deg = batch.turn.numpy()[:, None, None] * 360 / plain.azimuth_bins
+    want = azimuths_deg(plain).numpy()[None, None] + turned_deg
+    off = (azimuth_of(batch.street) - want + 180) % 360 - 180
+    assert np.abs(off).max() < 1.5
+    assert batch.turn.std() > 1
+    assert (batch.street[:, 3] == 1).all()
+
+
+def test_the_tilt_is_a_rotation_of_the_sphere(plain: EncoderSpec) -> None:
+    """The horizon's elevation follows a cosine of azimuth whose height is the lean, as on a sphere."""
+    lean = dataclasses.replace(STILL, tilt_deg=20.0)
+    batch = varied(signals(plain, 8), plain, lean, 1)
+    up_deg = (batch.street[:, 2].numpy() * 255 - 127.5) / 127 * 90
+    azimuth = np.radians(azimuths_deg(plain).numpy())
+    rows = elevations_deg(plain).numpy()
+    horizon = (up_deg[:, plain.street_hw[0] // 2 - 1] + up_deg[:, plain.street_hw[0] // 2]) / 2
+    assert abs(rows[plain.street_hw[0] // 2 - 1] + rows[plain.street_hw[0] // 2]) < 1e-9
+    for seen in horizon:
+        wave = 2 * np.mean(np.sin(np.radians(seen)) * np.exp(-1j * azimuth))
+        lean_rad, towards = abs(wave), np.angle(wave)
+        want = np.degrees(np.arcsin(np.clip(lean_rad * np.cos(azimuth + towards), -1, 1)))
+        assert np.abs(seen - want).max() < 1.5
+    assert 1 < np.ptp(horizon, axis=1).max() / 2 <= 20.5
+
+
+def test_tiles_move_by_up_to_the_shift(plain: EncoderSpec) -> None:
+    moving = dataclasses.replace(STILL, shift_m=10.0)
+    satellite = varied(signals(plain, 40), plain, moving, 2).satellite.numpy() * 255
+    corners = satellite[:, :2, 0, 0]
+    assert 0 <= corners.min() <= 3 and 17 <= corners.max() <= 20
+    assert np.allclose(satellite[:, 0, 0, :] - corners[:, :1], np.arange(plain.satellite_px), atol=1e-3)
+    still = varied(signals(plain, 3), plain, STILL, 2).satellite.numpy() * 255
+    assert np.allclose(still[:, :2, 0, 0], 10)
+
+
+@pytest.mark.parametrize(("layout", "queries"), [(0, 3), (1, 1), (2, 2), (3, 3)])
+def test_every_window_is_a_query_of_its_own(plain: EncoderSpec, layout: int, queries: int) -> None:
+    only = dataclasses.replace(STILL, layouts=tuple(float(i == layout) for i in range(4)))  # type: ignore[arg-type]
+    batch = varied(signals(plain, 5), plain, only, 3)
+    assert np.bincount(batch.owner.numpy()).tolist() == [queries] * 5
+    seen = seen_bins(batch.street[:, 3], plain.azimuth_bins)
+    assert (batch.windows.sum(dim=1) > 0).all()
+    if layout < 3:  # three windows of 65 degrees fill bins of 45 too unevenly to say
+        assert (batch.windows <= seen[batch.owner]).all()
+    if layout == 2:
+        together = torch.zeros_like(seen).index_add_(0, batch.owner, batch.windows)
+        assert together.max() <= 2 and (together.clamp(max=1) == seen).float().mean() > 0.9
+
+
+def test_no_query_asks_for_what_its_view_does_not_show(plain: EncoderSpec) -> None:
+    """Photos of 90 degrees, whole and cut: every window lies in what is left of them and is not empty."""
+    canvases, tiles = signals(plain, 8)
+    canvases[..., : canvases.shape[3] * 3 // 8] = 0
+    canvases[..., canvases.shape[3] * 5 // 8 :] = 0
+    how = dataclasses.replace(STILL, layouts=(0.25, 0.25, 0.25, 0.25))
+    for seed in range(20):
+        batch = varied((canvases, tiles), plain, how, seed)
+        shown = seen_bins(batch.street[:, 3], plain.azimuth_bins)[batch.owner]
+        there = shown.any(dim=1)
+        assert (batch.windows <= shown).all()
+        assert batch.windows[there].any(dim=1).all()
+
+
+def test_a_pooled_model_is_asked_one_window_at_a_time(plain: EncoderSpec) -> None:
+    pooled = dataclasses.replace(plain, azimuth_bins=1, polar=False)
+    batch = varied(signals(pooled, 12), pooled, Augmentation(), 4)
+    assert batch.owner.tolist() == list(range(12))
+
+
+def test_the_batch_is_a_function_of_the_seed(plain: EncoderSpec) -> None:
+    first, same, other = (varied(signals(plain, 4), plain, Augmentation(), seed) for seed in (5, 5, 6))
+    assert torch.equal(first.street, same.street) and torch.equal(first.satellite, same.satellite)
+    assert not torch.equal(first.street, other.street)
+
+
+def test_a_part_of_a_batch_is_varied_as_within_it(plain: EncoderSpec) -> None:
+    canvases, tiles = signals(plain, 12)
+    drawn = draw(12, plain, Augmentation(), np.random.default_rng(7))
+    batch = vary(canvases, tiles, plain, drawn)
+    rows = np.array([7, 2, 9, 4])
+    part = vary(canvases[rows], tiles[rows], plain, drawn.of(rows))
+    for name in ("street", "satellite", "turn"):
+        assert torch.allclose(getattr(part, name), getattr(batch, name)[rows], atol=1e-6), name
+
+    def asked(one: Varied, row: int) -> list[list[float]]:
+        return one.windows[one.owner == row].tolist()
+
+    assert [asked(part, i) for i in range(4)] == [asked(batch, row) for row in rows.tolist()]
+
+
+def test_windows_against_a_loop_over_pixels(plain: EncoderSpec) -> None:
+    hfov, centre, half, pitch = 80.0, 150.0, 25.0, 5.0
+    mask = window_mask(plain, *(np.array([value]) for value in (hfov, centre, half, pitch)))[0].numpy()
+    for row, up in enumerate(elevations_deg(plain).tolist()):
+        for column, azimuth in enumerate(azimuths_deg(plain).tolist()):
+            across = (azimuth - centre + 180) % 360 - 180
+            flat = np.degrees(np.arctan2(np.tan(np.radians(up)), np.cos(np.radians(across))))
+            inside = abs(across) <= hfov / 2 and abs(flat - pitch) <= half
+            assert bool(mask[row, column]) == inside
+
+
+def test_a_style_is_each_view_s_own_and_moves_nothing(plain: EncoderSpec) -> None:
+    """Drawn last, so that whoever asks for no style draws what was drawn before there were any."""
+    pairs, styled = signals(plain, 4), dataclasses.replace(STILL, style=0.6)
+    before, after = varied(pairs, plain, STILL, 5), varied(pairs, plain, styled, 5)
+    assert torch.equal(before.turn, after.turn)
+    assert torch.equal(before.street[:, 3], after.street[:, 3])
+    assert (before.street - after.street).abs().mean() > 0.02
+    assert (before.satellite - after.satellite).abs().mean() > 0.02
+    drawn = draw(4, plain, styled, np.random.default_rng(5))
+    part = vary(*(images[1:3] for images in pairs), plain, drawn.of(np.array([1, 2])))
+    torch.testing.assert_close(part.street, after.street[1:3])
+    torch.testing.assert_close(part.satellite, after.satellite[1:3])

@@ -1,0 +1,85 @@
+import dataclasses
+import errno
+import io
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from geoloc.errors import DataError, GeolocError
+from geoloc.training.recipe import TrainConfig
+from geoloc.training.run_folder import claim, cut_log, environment, git_revision, log, read_log
+
+CPU = torch.device("cpu")
+
+
+def test_a_run_says_where_it_was_made(tmp_path: Path) -> None:
+    config = TrainConfig(seed=7)
+    claim(tmp_path, config, False, 2, CPU)
+    claim(tmp_path, config, True, 1, CPU)
+    first, second = map(json.loads, (tmp_path / "environment.jsonl").read_text().splitlines())
+    assert (first["processes"], second["processes"], first["seed"]) == (2, 1, 7)
+    assert first["packages"]["torch"] == torch.__version__
+    assert first["threads"] == torch.get_num_threads()
+    assert {"python", "platform", "device", "cores", "git", "started"} <= first.keys()
+    assert json.loads((tmp_path / "config.json").read_text())["seed"] == 7
+
+
+def test_the_revision_is_the_codes_own(tmp_path: Path) -> None:
+    assert git_revision(tmp_path) == "none"
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    (tmp_path / "file").write_text("one")
+    (tmp_path / "inside").mkdir()
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
+        subprocess.run([*git, *words], check=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout
+    assert git_revision(tmp_path) == commit.strip()
+    (tmp_path / "file").write_text("two")
+    assert git_revision(tmp_path) == commit.strip() + "-dirty"
+    assert git_revision(tmp_path / "inside") == "none"  # installed within another repository
+    assert environment(CPU)["git"]
+
+
+def test_settings_that_an_older_version_did_not_know(tmp_path: Path) -> None:
+    config = TrainConfig()
+    old = dataclasses.asdict(config)
+    for name in ("chunk", "ema", "weights", "frozen", "layer_decay", "recompute", "compiled", "log_every"):
+        del old[name]
+    del old["model"]["street_layout"]
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    claim(tmp_path, config, True, 1, CPU)
+    with pytest.raises(DataError, match="other settings"):
+        claim(tmp_path, dataclasses.replace(config, ema=0.9), True, 1, CPU)
+    (tmp_path / "config.json").write_text(json.dumps({**old, "forgotten": 1}))
+    with pytest.raises(DataError, match="other settings"):
+        claim(tmp_path, config, True, 1, CPU)
+    (tmp_path / "config.json").write_text("[1")
+    with pytest.raises(DataError, match="no run's settings"):
+        claim(tmp_path, config, True, 1, CPU)
+
+
+def test_the_log_is_cut_where_a_run_goes_on(tmp_path: Path) -> None:
+    for step in (2, 4, 6):
+        log(tmp_path, {"step": step})
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"step": 8, "lo')
+    assert [line["step"] for line in read_log(tmp_path)] == [2, 4, 6]
+    cut_log(tmp_path, 4)
+    log(tmp_path, {"step": 5})
+    assert (tmp_path / "log.jsonl").read_text() == '{"step": 2}\n{"step": 4}\n{"step": 5}\n'
+
+
+def test_a_full_disk_under_the_log_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "full")
+
+    def opened(path: Path, *_: Any, **__: Any) -> Full:
+        return Full()
+
+    monkeypatch.setattr(Path, "open", opened)
+    with pytest.raises(GeolocError, match="disk is full"):
+        log(tmp_path, {"step": 1})

@@ -1,0 +1,369 @@
+import dataclasses
+import errno
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from geoloc.errors import DataError, GeolocError, ModelError
+from geoloc.model import load_encoder, trained_towns
+from geoloc.pairs import PairTable
+from geoloc.score import evaluate_table
+from geoloc.spec import EncoderSpec
+from geoloc.training.augment import Augmentation
+from geoloc.training.batch_order import batch_order
+from geoloc.training.read_ahead import read_ahead
+from geoloc.training.recipe import TrainConfig
+from geoloc.training.run import Progress
+from geoloc.training.run_folder import read_log
+from geoloc.training.train import train
+from geoloc.training.validate import VALIDATION
+
+CHILD = """
+import json, sys, time
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+sys.path[:0] = [sys.argv[1], *map(str, Path(sys.argv[1]).parents[:2])]
+from train_child import config, tables
+from geoloc.training.train import train
+train(config(), *tables(Path(sys.argv[2])), Path(sys.argv[3]), resume=sys.argv[4] == "resume",
+      report=lambda now: (print(now.step, flush=True), time.sleep(0.05)))
+"""
+
+
+@pytest.fixture
+def config(tiny_spec: EncoderSpec) -> TrainConfig:
+    return TrainConfig(
+        model=tiny_spec,
+        augmentation=Augmentation(shift_m=2.0, colour=0.1, layouts=(0.7, 0.1, 0.1, 0.1)),
+        epochs=3,
+        batch=8,
+        neighbours=0,
+        precision="float32",
+        workers=0,
+        save_every_s=0.0,
+        log_every=2,
+    )
+
+
+def weights(run: Path) -> bytes:
+    return (run / "checkpoint.safetensors").read_bytes()
+
+
+def told(run: Path) -> list[dict[str, float]]:
+    """What the log says, but for how fast that went."""
+    timings = {"pairs_per_s", "waited"}
+    return [{name: line[name] for name in line if name not in timings} for line in read_log(run)]
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether two runs ended alike, to the last byte."""
+    files = ("checkpoint.safetensors", "model/weights.safetensors", "model/spec.json", "model/README.md")
+    alike = all((one / name).read_bytes() == (other / name).read_bytes() for name in files)
+    return alike and told(one) == told(other)
+
+
+def test_reading_ahead_keeps_the_order_and_passes_errors_on() -> None:
+    made: list[int] = []
+
+    def make(step: tuple[int, np.ndarray]) -> tuple[int, int]:
+        number, rows = step
+        if number == 6:
+            raise DataError("the sixth is bad")
+        made.append(number)
+        return number, int(rows[0])
+
+    steps = [(number, np.array([number * number])) for number in range(8)]
+    ahead = read_ahead(make, steps)
+    assert next(ahead) == (0, 0)
+    assert max(made, default=0) <= 2
+    assert [next(ahead) for _ in range(5)] == [(1, 1), (2, 4), (3, 9), (4, 16), (5, 25)]
+    with pytest.raises(DataError, match="sixth"):
+        next(ahead)
+
+
+def test_learns_and_keeps_the_best(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    seen: list[Progress] = []
+    longer = dataclasses.replace(config, epochs=12, learning_rate=3e-3, save_every_s=60.0)
+    model = train(longer, training, validation, tmp_path / "run", report=seen.append)
+    log = [line for line in read_log(tmp_path / "run") if "recall@1" in line]
+    assert len(log) == 12
+    assert log[-1]["loss"] < log[0]["loss"] / 2
+    assert [now.step for now in seen] == list(range(1, 49))
+    scores = evaluate_table(load_encoder(model), validation, [VALIDATION]).scored[0].figures.values
+    assert scores["n"] == scores["gallery"] == 16
+    assert scores["recall@1"] == pytest.approx(max(line["recall@1"] for line in log), abs=1 / 16)
+    assert scores["recall@1"] >= 0.5
+    card = (model / "README.md").read_text()
+    assert "Town seeds trained on: 1." in card
+    assert trained_towns(model) == {1}
+    assert f"| recall@1 | {max(line['recall@1'] for line in log):.4f} |" in card
+
+
+def test_interrupted_and_resumed_is_unbroken(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    train(config, training, validation, tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    for stop in (2, 4, 7):
+
+        def killer(now: Progress, stop: int = stop) -> None:
+            if now.step == stop:
+                raise Killed
+
+        with pytest.raises(Killed):
+            train(config, training, validation, tmp_path / "broken", resume=stop != 2, report=killer)
+    train(config, training, validation, tmp_path / "broken", resume=True)
+    assert same(tmp_path / "whole", tmp_path / "broken")
+
+
+def test_mining_survives_a_stop(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    """Mined after the first epoch and the second; stopped within the second, and while the third is mined."""
+    mining = dataclasses.replace(config, neighbours=4, mine_every=1)
+    done: list[str] = []
+    train(mining, training, validation, tmp_path / "whole", preparing=lambda what, *_: done.append(what))
+    assert done.count("mining") == 4
+
+    class Killed(Exception):
+        pass
+
+    def in_epoch(now: Progress) -> None:
+        if now.step == 6:
+            raise Killed
+
+    def in_mining(what: str, *_: int) -> None:
+        if what == "mining":
+            raise Killed
+
+    broken = tmp_path / "broken"
+    with pytest.raises(Killed):
+        train(mining, training, validation, broken, report=in_epoch)
+    with pytest.raises(Killed):
+        train(mining, training, validation, broken, resume=True, preparing=in_mining)
+    train(mining, training, validation, broken, resume=True)
+    assert weights(tmp_path / "whole") == weights(broken)
+    assert sorted(path.name for path in broken.iterdir()) == [
+        "checkpoint.safetensors", "config.json", "environment.jsonl", "log.jsonl", "model",
+    ]  # fmt: skip
+    train(config, training, validation, tmp_path / "mixed")
+    assert weights(tmp_path / "whole") != weights(tmp_path / "mixed")
+
+
+def test_stopped_while_it_validates_is_unbroken(
+    config: TrainConfig,
+    training: PairTable,
+    validation: PairTable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Between an epoch's last step and its score, the epoch is not over: it is scored after all."""
+    train(config, training, validation, tmp_path / "whole")
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    for resume in (False, True):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr("geoloc.training.validate.score_pairs", killed)
+            train(config, training, validation, tmp_path / "broken", resume=resume)
+    train(config, training, validation, tmp_path / "broken", resume=True)
+    assert same(tmp_path / "whole", tmp_path / "broken")
+
+
+def test_sigkilled_and_resumed_is_unbroken(tmp_path: Path) -> None:
+    here = str(Path(__file__).parent)
+
+    def run(name: str, mode: str) -> subprocess.Popen[str]:
+        words = [sys.executable, "-c", CHILD, here, str(tmp_path), str(tmp_path / name), mode]
+        return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+
+    with run("whole", "new") as whole:
+        whole.communicate(timeout=200)
+    with run("broken", "new") as broken:
+        assert broken.stdout is not None
+        for line in broken.stdout:
+            if line.strip() == "5":
+                break
+        broken.kill()
+    with run("broken", "resume") as resumed:
+        steps = resumed.communicate(timeout=200)[0].split()
+    assert (whole.returncode, resumed.returncode) == (0, 0)
+    assert broken.returncode == -signal.SIGKILL
+    assert 1 < int(steps[0]) <= 6
+    assert weights(tmp_path / "whole") == weights(tmp_path / "broken")
+
+
+def test_refusals(config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(DataError, match="training and validation both"):
+        train(config, training, training, run)
+    with pytest.raises(DataError, match="do not fill a batch"):
+        train(dataclasses.replace(config, batch=64), training, validation, run)
+    assert not run.exists()
+    train(dataclasses.replace(config, epochs=1), training, validation, run)
+    with pytest.raises(DataError, match="--resume"):
+        train(config, training, validation, run)
+    with pytest.raises(DataError, match="other settings"):
+        train(config, training, validation, run, resume=True)
+    (run / "checkpoint.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(ModelError, match="damaged"):
+        train(dataclasses.replace(config, epochs=1), training, validation, run, resume=True)
+
+
+def test_divergence_stops_and_names_the_batch(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    wild = dataclasses.replace(config, learning_rate=1e30, warmup=0.0)
+    with pytest.raises(DataError, match=r"became (nan|inf) at step 1; .*failed_batch.json"):
+        train(wild, training, validation, tmp_path / "run")
+    failed = json.loads((tmp_path / "run" / "failed_batch.json").read_text())
+    rows = batch_order(wild, training, 0)[1]
+    assert failed["step"] == 1
+    assert [pair["street"] for pair in failed["batch"]] == [str(training.pairs[row].street) for row in rows]
+    with safe_open(tmp_path / "run" / "checkpoint.safetensors", "pt") as kept:
+        assert json.loads(kept.metadata()["state"])["step"] == 1
+
+
+def test_a_full_disk_stops_cleanly_and_the_run_goes_on(
+    config: TrainConfig,
+    training: PairTable,
+    validation: PairTable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Full at the third checkpoint, whose temporary file is half-written: the second is still good."""
+    train(config, training, validation, tmp_path / "whole")
+    broken, write, done = tmp_path / "broken", Path.write_bytes, 0
+
+    def filling(path: Path, content: bytes) -> int:
+        nonlocal done
+        done += 1
+        if done == 3:
+            write(path, content[: len(content) // 2])
+            raise OSError(errno.ENOSPC, "full")
+        return write(path, content)
+
+    with monkeypatch.context() as patch, pytest.raises(GeolocError, match="disk is full"):
+        patch.setattr(Path, "write_bytes", filling)
+        train(config, training, validation, broken)
+    assert not [path for path in broken.iterdir() if path.name.startswith(".")]
+    with safe_open(broken / "checkpoint.safetensors", "pt") as kept:
+        assert json.loads(kept.metadata()["state"])["step"] == 2
+    train(config, training, validation, broken, resume=True)
+    assert same(tmp_path / "whole", broken)
+
+
+def test_every_option_resumes_exactly(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    """Chunks, an average, frozen stages, rates by layer and recomputing together; and what they leave."""
+    much = dataclasses.replace(
+        config, epochs=2, chunk=4, ema=0.5, frozen=1, layer_decay=0.7, recompute=True, log_every=3
+    )
+
+    class Killed(Exception):
+        pass
+
+    def killer(now: Progress) -> None:
+        if now.step == 6:
+            raise Killed
+
+    train(much, training, validation, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(much, training, validation, tmp_path / "broken", report=killer)
+    train(much, training, validation, tmp_path / "broken", resume=True)
+    assert same(tmp_path / "whole", tmp_path / "broken")
+    lines = told(tmp_path / "whole")
+    assert [line["step"] for line in lines] == [3, 4, 6, 8]
+    assert lines[0].keys() == {"step", "epoch", "loss", "learning_rate", "gradient_norm"}
+    assert not (tmp_path / "whole" / "decoded").exists()
+
+
+def test_the_average_is_what_is_validated_and_kept(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    averaged = dataclasses.replace(config, epochs=1, ema=0.9)
+    kept = load_encoder(train(averaged, training, validation, tmp_path / "run"))
+    state = load_file(tmp_path / "run" / "checkpoint.safetensors")
+    moved = 0.0
+    for name, value in kept.state_dict().items():
+        assert torch.allclose(value.float(), state[f"model.average.{name}"].half().float(), atol=1e-6), name
+        moved += float((value.float() - state[f"model.encoder.{name}"].float()).abs().sum())
+    assert moved > 1
+    (line,) = [line for line in read_log(tmp_path / "run") if "recall@1" in line]
+    scores = evaluate_table(kept, validation, [VALIDATION]).scored[0].figures.values
+    assert scores["recall@1"] == pytest.approx(line["recall@1"], abs=1 / 16)
+    train(dataclasses.replace(averaged, ema=0.0), training, validation, tmp_path / "plain")
+    plain = load_file(tmp_path / "plain" / "checkpoint.safetensors")
+    assert all(torch.equal(value, state[name]) for name, value in plain.items() if "optimizer" not in name)
+
+
+def test_a_run_of_an_older_version_goes_on(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    """Its settings lack what was added since, its log has epochs only."""
+    train(config, training, validation, tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    def killer(now: Progress) -> None:
+        if now.step == 6:
+            raise Killed
+
+    old = tmp_path / "old"
+    with pytest.raises(Killed):
+        train(config, training, validation, old, report=killer)
+    (old / "environment.jsonl").unlink()
+    settings = json.loads((old / "config.json").read_text())
+    for name in ("chunk", "ema", "weights", "frozen", "layer_decay", "recompute", "compiled"):
+        del settings[name]
+    (old / "config.json").write_text(json.dumps(settings))
+    train(config, training, validation, old, resume=True)
+    assert same(tmp_path / "whole", old)
+
+
+def test_pretrained_weights_set_the_beginning_and_the_normalisation(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    """With a rate of nearly nothing the backbone is still the file's; to go on, the file is not asked for."""
+    whole = timm.create_model("test_resnet", pretrained=False)
+    save_file(whole.state_dict(), tmp_path / "weights.safetensors")
+    still = dataclasses.replace(
+        config, epochs=1, weights=str(tmp_path / "weights.safetensors"), learning_rate=1e-12, weight_decay=0.0
+    )
+    kept = load_encoder(train(still, training, validation, tmp_path / "run"))
+    assert kept.spec.mean == timm.models.get_pretrained_cfg("test_resnet").mean
+    for name, value in kept.satellite.backbone.named_parameters():  # type: ignore[union-attr]
+        assert torch.allclose(value, whole.state_dict()[name], atol=1e-3), name
+    (tmp_path / "weights.safetensors").unlink()
+    train(still, training, validation, tmp_path / "run", resume=True)
+
+
+def test_goes_on_from_a_model(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    short = dataclasses.replace(config, epochs=1)
+    first = train(short, training, validation, tmp_path / "first")
+    still = dataclasses.replace(short, start_from=first, learning_rate=1e-12, weight_decay=0.0)
+    second = load_encoder(train(still, training, validation, tmp_path / "second"))
+    for (name, before), after in zip(
+        load_encoder(first).named_parameters(), second.parameters(), strict=True
+    ):
+        assert torch.allclose(before, after, atol=1e-3), name
