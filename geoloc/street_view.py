@@ -142,7 +142,7 @@ def decode_tile(blob: bytes, name: str, side_px: int) -> UInt8[np.ndarray, "s s 
                 f"{name} is {image.width} x {image.height} px, not {side_px} x {side_px} as others are; "
                 "cut the tiles again."
             )
-        return np.asarray(image.convert("RGBA"))
+        return np.asarray(_in_8_bits(image).convert("RGBA"))
 
 
 def tile_side_px(blob: bytes, name: str) -> int:
@@ -178,7 +178,7 @@ def _decode(source: Path | BufferedIOBase, name: str) -> tuple[Image.Image, Imag
         exif, gpano = image.getexif(), _gpano(image)
         if image.format in ("JPEG", "MPO"):
             image.draft("RGB", (MAX_SIDE_PX, MAX_SIDE_PX))
-        upright = ImageOps.exif_transpose(image).convert("RGB")
+        upright = _in_8_bits(ImageOps.exif_transpose(image)).convert("RGB")
     factor = math.ceil(max(upright.size) / MAX_SIDE_PX)
     return (upright.reduce(factor) if factor > 1 else upright), exif, gpano
 
@@ -195,6 +195,11 @@ def _read(source: Path | BufferedIOBase, name: str) -> bytes:
     if len(blob) > MAX_BYTES:
         raise ImageError(f"{name} is over {MAX_BYTES >> 20} MiB; reduce it first.")
     return blob
+
+
+def _in_8_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits scaled to 8, where Pillow's own conversion makes white of all above 255."""
+    return image.point(lambda value: value / 257) if image.mode.startswith("I") else image
 
 
 def _refuse_bomb(image: Image.Image) -> None:

@@ -178,10 +178,14 @@ def vary_tiles(
 def vary_street(
     canvases: UInt8[np.ndarray, "b 4 t w"], spec: EncoderSpec, drawn: Drawn
 ) -> tuple[Float[Tensor, "b 4 h w"], Int64[Tensor, " q"], Float[Tensor, "q a"]]:
-    """The canvases of `vary`, and the owners and windows of the queries in them."""
+    """The canvases of `vary`, and the owners and windows of the queries in them.
+
+    A view that is narrow itself is left as it is where the windows would leave nothing of it.
+    """
     street = _tilted(canvases, spec, drawn)
     masks, owners, windows = _cut(spec, drawn)
     seen = street[:, 3:] * masks[:, None]
+    seen = torch.where(seen.flatten(1).any(dim=1)[:, None, None, None], seen, street[:, 3:])
     shown = seen_bins(seen[:, 0], spec.azimuth_bins)[owners]
     windows = torch.where((windows * shown).any(dim=1, keepdim=True), windows * shown, shown)
     colours = coloured(street[:, :3], spec, drawn.street_style, drawn.street_tint)

@@ -9,7 +9,7 @@ from PIL.TiffImagePlugin import IFDRational
 
 from geoloc.errors import ImageError
 from geoloc.places import LonLat
-from geoloc.street_view import StreetView, read_street_view
+from geoloc.street_view import StreetView, decode_tile, read_street_view
 
 XMP = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
@@ -96,6 +96,18 @@ def test_focal_length_zero_means_unknown() -> None:
 def test_what_the_caller_states_overrules() -> None:
     view = read_street_view(jpeg(gps={16: "T", 17: 10.0}), hfov_deg=90, heading_deg=-10)
     assert (view.hfov_deg, view.is_panorama, view.heading_deg) == (90, False, 350)
+
+
+def test_grey_of_16_bits_is_scaled() -> None:
+    grey = np.random.default_rng(0).integers(0, 2**16, (64, 96), np.uint16)
+    file = io.BytesIO()
+    Image.fromarray(grey).save(file, "PNG")
+    tile = io.BytesIO()
+    Image.fromarray(grey[:, :64]).save(tile, "PNG")
+    want = grey[..., None] / 257
+    assert np.abs(read_street_view(io.BytesIO(file.getvalue())).rgb - want).max() <= 1
+    seen = decode_tile(tile.getvalue(), "tile", 64)
+    assert np.abs(seen[..., :3] - want[:, :64]).max() <= 1 and (seen[..., 3] == 255).all()
 
 
 def test_orientation_is_undone() -> None:

@@ -159,3 +159,15 @@ def test_a_style_is_each_view_s_own_and_moves_nothing(plain: EncoderSpec) -> Non
     part = vary(*(images[1:3] for images in pairs), plain, drawn.of(np.array([1, 2])))
     torch.testing.assert_close(part.street, after.street[1:3])
     torch.testing.assert_close(part.satellite, after.satellite[1:3])
+
+
+def test_no_window_leaves_a_narrow_view_empty(plain: EncoderSpec) -> None:
+    """Photos of 70 degrees, cut to windows that mostly lie beside them."""
+    canvases, tiles = signals(plain, 64)
+    canvases[:, 3, :, np.abs(azimuths_deg(plain).numpy()) > 35] = 0
+    for layout in range(1, 4):
+        only = dataclasses.replace(STILL, layouts=tuple(float(i == layout) for i in range(4)))  # type: ignore[arg-type]
+        batch = varied((canvases, tiles), plain, only, 4)
+        assert (batch.street[:, 3].sum(dim=(1, 2)) > 0).all()
+        assert (batch.windows <= seen_bins(batch.street[:, 3], plain.azimuth_bins)[batch.owner]).all()
+        assert (batch.windows.sum(dim=1) > 0).all()
