@@ -7,12 +7,14 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from geoloc.allocator import hold_memory
 from geoloc.errors import ModelError
 from geoloc.heads import pooling
 from geoloc.polar import polar_form
 from geoloc.spec import MAP_HEADS, EncoderSpec
 from geoloc.torchvision_mend import mend_torchvision
 
+hold_memory()
 mend_torchvision()
 import timm  # noqa: E402 (importable only after the mend)
 

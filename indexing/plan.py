@@ -22,7 +22,7 @@ from geoloc.model import CARD, SPEC, WEIGHTS
 from geoloc.posterior import FILE as CALIBRATION
 from indexing.build import Plan
 from indexing.choose import choose_factory
-from indexing.embed import BATCH, embed_tiles, single_threaded
+from indexing.embed import embed_tiles, ready, single_threaded, tiles_at_once
 from indexing.faiss_index import make_index
 from indexing.table import Origins, write_table
 from preprocessing.tiles import Block, cut_block
@@ -126,10 +126,11 @@ def measure(plan: Plan, encoder: TwinEncoder, seconds: float) -> Sample:
             f"None of {planned} tiles tried has enough valid pixels; check the imagery, or plan a part of it."
         )
     device = best_device()
-    encoder = encoder.to(device).eval()
-    embed_tiles(tiles[:BATCH], encoder, device)
-    start, batches = time.perf_counter(), iter(tiles * math.ceil(BATCH / len(tiles)))
-    while batch := list(islice(batches, BATCH)):
+    encoder = ready(encoder)
+    at_once = tiles_at_once(device)
+    embed_tiles(tiles[:at_once], encoder, device)
+    start, batches = time.perf_counter(), iter(tiles * math.ceil(at_once / len(tiles)))
+    while batch := list(islice(batches, at_once)):
         embed_tiles(batch, encoder, device)
         embedded += len(batch)
         if time.perf_counter() - start > seconds / 2:

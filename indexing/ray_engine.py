@@ -14,7 +14,7 @@ from geoloc.embed import best_device, compute_dtype
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import GalleryError, GeolocError
 from indexing.durable import write_whole
-from indexing.embed import Progress, chunk_path, embed_block, single_threaded, to_npz
+from indexing.embed import Progress, chunk_path, embed_block, ready, single_threaded, to_npz
 from preprocessing.source import Imagery
 from preprocessing.tiles import Block, Grid
 
@@ -69,7 +69,7 @@ def _embed(batch: dict[str, Any], shared: Any, dtype: torch.dtype) -> dict[str, 
     npz, error = b"", None
     try:
         with single_threaded():
-            npz = to_npz(embed_block(block, grid, imagery, encoder.to(best_device()), dtype))
+            npz = to_npz(embed_block(block, grid, imagery, ready(encoder), dtype))
     except GeolocError as cause:
         error = cause
     return {"number": [number], "npz": [npz], "error": [error]}

@@ -9,7 +9,7 @@ from tiny_imagery import UTM, noise, write
 
 from geoloc.errors import GalleryError, ImageryError
 from indexing.build import build_gallery, plan_build
-from indexing.embed import BATCH
+from indexing.embed import CPU_BATCH
 from indexing.faiss_index import fill_index
 from indexing.gallery import Gallery
 from indexing.plan import estimate, index_bytes, measure
@@ -51,7 +51,7 @@ def test_imagery_without_a_valid_pixel_is_refused(tmp_path, model):
 
 def test_the_sample_is_bounded_and_real(ortho, model):
     sample = measure(plan(ortho, model, 4.0), FakeEncoder(), seconds=0.0)
-    assert BATCH <= sample.embedded <= 2 * BATCH and 0 < sample.kept <= sample.planned <= 1024
+    assert CPU_BATCH <= sample.embedded <= 2 * CPU_BATCH and 0 < sample.kept <= sample.planned <= 1024
     assert sample.cut_s > 0 and sample.embed_s > 0
 
 
