@@ -85,7 +85,7 @@ def _imagery(
     side = square_px(spec)
     imagery = open_all(words, hosts, "listed", lambda one: refuse_coarse(one, spec.footprint_m))
     reach_m = spec.footprint_m * side / spec.satellite_px
-    grid = make_grid(imagery, reach_m, side, stride_m or spec.footprint_m / 2)
+    grid = make_grid(imagery, reach_m, side, spec.footprint_m / 2 if stride_m is None else stride_m)
     blocks = plan_blocks(imagery, grid)
     key = f"{grid} {[(one.address, one.state.stamp) for one in imagery]}"
     planned = sum(len(block.columns) for block in blocks)
