@@ -89,7 +89,10 @@ def trained_towns(folder: Path) -> frozenset[int]:
     """The seeds of the synthetic towns that a model was trained on. Raises ModelError."""
     try:
         with safe_open(folder / WEIGHTS, framework="pt") as file:
-            return frozenset(json.loads((file.metadata() or {}).get(TOWN_SEEDS, "[]")))
+            seeds = json.loads((file.metadata() or {}).get(TOWN_SEEDS, "[]"))
+        if not isinstance(seeds, list) or any(type(seed) is not int for seed in seeds):
+            raise ValueError("town seeds that are no numbers")
+        return frozenset(seeds)
     except (OSError, SafetensorError, ValueError, TypeError, RecursionError) as cause:
         raise ModelError(
             f"{folder / WEIGHTS} cannot be read; take the model again from its source."

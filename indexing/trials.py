@@ -18,7 +18,7 @@ from geoloc.street_view import StreetView, looking, read_street_view
 from indexing.answer import answer
 from indexing.gallery import Gallery
 from preprocessing.datasets.table import read_photos
-from preprocessing.towns.table import Row, read_rows
+from preprocessing.towns.table import Row, town_rows
 
 NEAR_M = 25.0
 TRUE_HEADING_DEG = 5.0
@@ -79,7 +79,7 @@ def town_cases(root: Path, split: str, queries: int) -> Cases:
 
     queries: at most so many of either half, spread evenly. Raises DataError for fewer than two towns.
     """
-    rows = [row for row in read_rows(root / "street_views.parquet") if split in ("all", row["split"])]
+    rows = [row for row in town_rows(root, "street", "ortho") if split in ("all", row["split"])]
     seeds = sorted({row["town_seed"] for row in rows})
     if len(seeds) < 2:
         raise DataError(

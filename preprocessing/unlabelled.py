@@ -11,12 +11,11 @@ from geoloc.errors import DataError
 from geoloc.lineup import View
 from geoloc.spec import EncoderSpec
 from geoloc.training.unlabelled import SOME, Images, Unlabelled, image_files, square_px
-from preprocessing.datasets.towns import TABLE
 from preprocessing.source import Imagery
 from preprocessing.sources import SUFFIXES, open_all
 from preprocessing.tile_folder import scheme_of
 from preprocessing.tiles import Block, Grid, cut_block, make_grid, plan_blocks, refuse_coarse
-from preprocessing.towns.table import read_rows
+from preprocessing.towns.table import TABLE, town_rows
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 
@@ -63,11 +62,7 @@ def _holds_imagery(path: Path) -> bool:
 
 def _towns(root: Path, view: Side, spec: EncoderSpec, stride_m: float | None) -> Unlabelled:
     """Photos without a tile are among the street views."""
-    rows = [row for row in read_rows(root / TABLE) if row["split"] == "train"]
-    inside = root.resolve()
-    for name in {row[column] for row in rows for column in ("street", "ortho")}:
-        if not (inside / name).resolve().is_relative_to(inside):
-            raise DataError(f"{root / TABLE} names {name!r}, outside its folder; make the towns again.")
+    rows = [row for row in town_rows(root, "street", "ortho") if row["split"] == "train"]
     seeds = frozenset(row["town_seed"] for row in rows)
     name = f"{_name(root)} (train)"
     if view == "satellite":
@@ -90,7 +85,7 @@ def _imagery(
     side = square_px(spec)
     imagery = open_all(words, hosts, "listed", lambda one: refuse_coarse(one, spec.footprint_m))
     reach_m = spec.footprint_m * side / spec.satellite_px
-    grid = make_grid(imagery, reach_m, side, stride_m or spec.footprint_m / 2)
+    grid = make_grid(imagery, reach_m, side, spec.footprint_m / 2 if stride_m is None else stride_m)
     blocks = plan_blocks(imagery, grid)
     key = f"{grid} {[(one.address, one.state.stamp) for one in imagery]}"
     planned = sum(len(block.columns) for block in blocks)

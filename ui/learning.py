@@ -63,6 +63,7 @@ def _draw(
     axes.grid(color=LINE, linewidth=0.8)
     axes.tick_params(labelsize=7)
     axes.set_title(title, loc="left", color=INK, fontsize=9, fontweight="bold")
-    x, y = [line["step"] for line in lines], [float(line[name]) for line in lines]
+    known = [line for line in lines if isinstance(line.get(name), int | float)]
+    x, y = [line["step"] for line in known], [float(line[name]) for line in known]
     marker = "o" if len(x) < 40 else None
     axes.plot(x, y, color=colour, label=label, linewidth=width, marker=marker, markersize=3)

@@ -60,8 +60,11 @@ def agreement(
 def representation(
     encoder: TwinEncoder, view: Side, images: Float[Tensor, "b i h w"]
 ) -> Float[Tensor, "b c"]:
-    """What learns, and is kept: the mean over an image's azimuth bins, of a street view those it shows."""
+    """What learns, and is kept: the mean over an image's azimuth bins, of a street view those it shows.
+
+    0 for a street view that shows nothing on the canvas, such as a strip of sky above it.
+    """
     if view == "satellite":
         return encoder.satellite_bins(images).mean(dim=1)
     shown = seen_bins(images[:, 3], encoder.spec.azimuth_bins)[:, :, None]
-    return (encoder.street_bins(images) * shown).sum(dim=1) / shown.sum(dim=1)
+    return (encoder.street_bins(images) * shown).sum(dim=1) / shown.sum(dim=1).clamp(min=1)

@@ -78,12 +78,12 @@ def log(run: Path, line: dict[str, Any]) -> None:
 def read_log(run: Path) -> list[dict[str, Any]]:
     """The lines of a run's log that are whole: of steps, which have a learning_rate, and of epochs."""
     path = run / LOG
-    return [line for text in _lines(path) if (line := _parsed(text))]
+    return [line for text in _lines(path) if (line := _parsed(text)) and type(line.get("step")) is int]
 
 
 def cut_log(run: Path, step: int) -> None:
     """Drop what the log says of steps after `step`: they will be done again."""
-    lines = [line for line in read_log(run) if line.get("step", 0) <= step]
+    lines = [line for line in read_log(run) if line["step"] <= step]
     write_text(run / LOG, "".join(json.dumps(line) + "\n" for line in lines))
 
 

@@ -1,6 +1,6 @@
 """The table of street views: one row each, with its exact place, heading and field of view."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,10 @@ SCHEMA = pa.schema(
         ("tile_lon", pa.float64()), ("tile_lat", pa.float64()), ("footprint_m", pa.float64()),
     ]
 )  # fmt: skip
+
+TABLE = "street_views.parquet"
+RANGES = {"lon": (-180, 180), "lat": (-90, 90), "heading_deg": (-360, 360), "hfov_deg": (1, 360)}
+TILE_RANGES = {"tile_lon": (-180, 180), "tile_lat": (-90, 90), "footprint_m": (1, 10_000)}
 
 Row = dict[str, Any]
 
@@ -55,6 +59,33 @@ def read_rows(path: Path) -> list[Row]:
     """The rows of a table that `write_table` wrote. Raises DataError."""
     try:
         rows: list[Row] = pq.read_table(path, schema=SCHEMA).to_pylist()
-    except (OSError, ValueError) as cause:  # pyarrow's own errors are ValueErrors
+    except (OSError, ValueError, pa.ArrowException) as cause:
         raise DataError(f"{path} is no table of street views; remove it and run `geoloc synth`.") from cause
     return rows
+
+
+def town_rows(root: Path, *files: str) -> list[Row]:
+    """The rows of a set of towns that `geoloc synth` finished and that have all of these files, as columns.
+
+    Raises DataError where one has a value that no town has, or names a file outside the set.
+    """
+    path = root / TABLE
+    rows = [row for row in read_rows(path) if "satellite" not in files or row["satellite"] is not None]
+    for row in rows:
+        if wrong := _wrong(row, files):
+            raise DataError(f"{path} has a row that no town has ({', '.join(wrong)}); make the towns again.")
+    return rows
+
+
+def _wrong(row: Row, files: Sequence[str]) -> list[str]:
+    """The columns whose value is missing, out of range, or leads out of the folder."""
+    ranges = RANGES | (TILE_RANGES if "satellite" in files else {})
+    return [
+        *(name for name in ("town_seed", "split") if row[name] is None),
+        *(f"{name} {row[name]!r}" for name in files if row[name] is None or _leaves(row[name])),
+        *(name for name, (low, high) in ranges.items() if row[name] is None or not low <= row[name] <= high),
+    ]
+
+
+def _leaves(name: str) -> bool:
+    return "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts

@@ -49,10 +49,10 @@ from geoloc.training.pretrain_recipe import PretrainConfig
 from geoloc.training.recipe import SMALL, TrainConfig
 from geoloc.training.run import Progress, Report
 from geoloc.training.train import train
-from preprocessing.datasets.towns import TABLE, read_towns
+from preprocessing.datasets.towns import read_towns
 from preprocessing.towns.raster import lay_ground
 from preprocessing.towns.scene import Surface
-from preprocessing.towns.table import read_rows
+from preprocessing.towns.table import TABLE, read_rows
 from preprocessing.towns.town import TownConfig, plan_town
 from preprocessing.unlabelled import open_unlabelled
 

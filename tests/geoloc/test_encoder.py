@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from geoloc.encoder import WRAP, Encoder, TwinEncoder, seen_bins
 from geoloc.errors import ModelError
@@ -211,3 +212,13 @@ def test_damaged_model_folders(tiny_encoder: TwinEncoder, tmp_path: Path) -> Non
     weights.unlink()
     with pytest.raises(ModelError, match="lacks"):
         load_encoder(folder)
+
+
+@pytest.mark.parametrize("seeds", ['[1, "a"]', "[[1]]", "[1.5]", "[true]", "{}", "5", "[NaN]", "nonsense"])
+def test_town_seeds_that_are_none(tiny_encoder: TwinEncoder, tmp_path: Path, seeds: str) -> None:
+    save_encoder(tiny_encoder, tmp_path, "card")
+    save_file(
+        load_file(tmp_path / "weights.safetensors"), tmp_path / "weights.safetensors", {"town_seeds": seeds}
+    )
+    with pytest.raises(ModelError, match="cannot be read"):
+        trained_towns(tmp_path)

@@ -39,6 +39,8 @@ def test_imagery_is_cut_where_its_grid_says(tiny_spec: EncoderSpec, tmp_path: Pa
             want = pixels[:, y : y + side, x : x + side].transpose(1, 2, 0).astype(int)
             assert np.abs(squares - want).max(axis=(1, 2, 3)).min() <= 1, (x, y)
     assert len(read(open_unlabelled(str(tmp_path), "satellite", tiny_spec, 12.0))) > 3 * len(squares)
+    with pytest.raises(ImageryError, match="stride of 0 m"):
+        open_unlabelled(str(tmp_path), "satellite", tiny_spec, 0.0)
     with pytest.raises(ImageryError, match="no file or folder"):
         open_unlabelled(str(tmp_path / "none"), "satellite", tiny_spec)
 
@@ -69,7 +71,7 @@ def test_towns_give_their_train_split(tiny_spec: EncoderSpec, tmp_path: Path) ->
     ortho = open_unlabelled(str(tmp_path), "satellite", tiny_spec)
     assert ortho.seeds == {0, 2} and len(read(ortho)) >= 4
     write_table(tmp_path / "street_views.parquet", [row(0, "train", "../elsewhere.tif")])
-    with pytest.raises(DataError, match="outside its folder"):
+    with pytest.raises(DataError, match="no town has"):
         open_unlabelled(str(tmp_path), "satellite", tiny_spec)
 
 

@@ -34,6 +34,13 @@ def test_a_log_becomes_a_picture(tmp_path: Path) -> None:
     assert first.startswith(b"\x89PNG") and (tmp_path / "curves.png").read_bytes() == first
 
 
+def test_a_log_that_somebody_wrote_in(tmp_path: Path) -> None:
+    lines = [*STEPS, {"step": "x"}, {"epoch": 3}, {"step": 9}, {"step": 9, "learning_rate": [], "loss": None}]
+    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n[]\nnull\n")
+    draw_learning(tmp_path)
+    assert (tmp_path / "curves.png").exists()
+
+
 def test_without_validation_a_panel_is_blank() -> None:
     loss, recall, _, _ = learning_curves([*STEPS, {"step": 8, "loss": 1.0}]).axes
     assert loss.lines[1].get_xydata().tolist() == [[8, 1.0]]  # type: ignore

@@ -1,5 +1,7 @@
 import dataclasses
+import errno
 import json
+from pathlib import Path
 
 import pytest
 import timm
@@ -101,3 +103,26 @@ def test_models_of_two_specs_are_not_averaged(tiny_spec, tmp_path, capsys):
     assert run(*words) == 2
     assert "of one spec" in capsys.readouterr().err
     assert not (tmp_path / "m").exists()
+
+
+def test_after_a_full_disk_the_same_words_do(tiny_spec, tmp_path, monkeypatch, capsys):
+    for name in ("one", "other"):
+        save_encoder(TwinEncoder(tiny_spec), tmp_path / name, "")
+    words = (
+        "models",
+        "average",
+        str(tmp_path / "one"),
+        str(tmp_path / "other"),
+        "--out",
+        str(tmp_path / "m"),
+    )
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "write_bytes", full)
+        assert run(*words) == 2
+    assert "free some space and run again" in capsys.readouterr().err
+    assert run(*words) in (0, None)
+    assert load_encoder(tmp_path / "m").spec.channels == tiny_spec.channels

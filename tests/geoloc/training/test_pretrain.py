@@ -155,13 +155,15 @@ def test_a_part_of_a_batch_is_varied_as_in_the_whole(
 def test_a_street_view_is_represented_by_what_it_shows(tiny_spec: EncoderSpec) -> None:
     torch.manual_seed(0)
     encoder = TwinEncoder(tiny_spec).eval()
-    canvas = torch.rand(2, 4, *tiny_spec.street_hw)
+    canvas = torch.rand(3, 4, *tiny_spec.street_hw)
     canvas[:, 3] = 1
     canvas[0, :, :, :64] = 0
+    canvas[2] = 0
     bins = encoder.street_bins(canvas)
     found = representation(encoder, "street", canvas)
     assert torch.allclose(found[0], bins[0, 4:].mean(dim=0), atol=1e-6)
     assert torch.allclose(found[1], bins[1].mean(dim=0), atol=1e-6)
+    assert (found[2] == 0).all()
 
 
 def test_one_encoder_learns_and_training_goes_on_from_it(
