@@ -19,7 +19,7 @@ Imagery becomes a gallery of tiles (`geoloc index build`), a street view is matc
 (`geoloc query`, `geoloc ui`). Begin with `geoloc demo`.
 """
 
-INTERRUPTED = "Interrupted; run the same command again to go on."
+INTERRUPTED = "Interrupted; run the same command again to go on, a training run with --resume."
 
 COMMANDS = {
     "demo": ("ui.serve", "demo", "The whole job on the sample town: gallery, queries, map page."),

@@ -90,7 +90,7 @@ def test_an_interrupted_command_says_so(
     monkeypatch.setattr("ui.doctor.examine", interrupt)
     code, out, err = run(capsys, "doctor")
     assert (code, out) == (130, "")
-    assert err == "geoloc: Interrupted; run the same command again to go on.\n"
+    assert err == "geoloc: Interrupted; run the same command again to go on, a training run with --resume.\n"
 
 
 def test_doctor_finds_this_machine_whole(capsys: pytest.CaptureFixture[str]) -> None:
