@@ -57,6 +57,8 @@ def load_encoder(folder: Path) -> TwinEncoder:
         encoder.load_state_dict(weights)
     except (SafetensorError, RuntimeError) as cause:
         raise ModelError(f"{path} does not fit its {SPEC}; take the model again from its source.") from cause
+    if not all(value.isfinite().all() for value in weights.values()):
+        raise ModelError(f"{path} holds weights that are no numbers; take the model again or train it anew.")
     return encoder.eval()
 
 

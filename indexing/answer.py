@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float32, Int64
 
 from geoloc.encoder import TwinEncoder
-from geoloc.errors import ImageryError
+from geoloc.errors import ImageError, ImageryError
 from geoloc.hits import Alternative, Fix, Hits, ProbabilityMap
 from geoloc.locate import Refined, locate
 from geoloc.model import load_encoder
@@ -78,12 +78,18 @@ def answer(
 
     tolerance_deg: how far off a known heading may be. Moving the fix off the tiles' grid is most of the
     work. A field of view that nothing says is the usual one whose best tile stands out most. Raises
-    GalleryError where no tile is left.
+    ImageError for a view of nothing but sky or ground, GalleryError where no tile is left.
     """
     heading_deg = None if view.heading_deg is None else view.heading_deg - gallery.north_deg
     widths = (view.hfov_deg,) if view.hfov_known else USUAL_HFOV_DEG
     views = [dataclasses.replace(view, hfov_deg=width) for width in widths]
     queries = _embed(views, heading_deg, encoder)
+    if not queries.any():
+        low, high = encoder.spec.street_elevation_deg
+        raise ImageError(
+            f"{view.source} shows nothing between {low:g} and {high:g} degrees of elevation, where the model "
+            "looks; give a photo that shows the horizon."
+        )
     hits = gallery.search(
         queries, max(k, DEPTH), region=region, source=source, headings_deg=[heading_deg] * len(views),
         tolerance_deg=tolerance_deg,

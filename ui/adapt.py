@@ -69,7 +69,7 @@ def adapt(
     Example: geoloc adapt data/model --imagery ortho.tif --photos photos --out here, then
     geoloc index build ortho.tif --model here/model --out here.gallery
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or any(path.is_file() for path in out.rglob("*"))):
         raise DataError(f"{out} exists already; choose another --out.")
     if not (pairs or imagery or photos):
         raise DataError("There is nothing to adapt to; give --imagery, --photos or --pairs.")

@@ -291,6 +291,8 @@ def export(
 
     Example: geoloc index export town.gallery --to milvus http://localhost:19530
     """
+    if Path(out).resolve().is_relative_to(gallery.resolve()):
+        raise GalleryError(f"{out} lies within the gallery, whose files are its own; choose another OUT.")
     with Gallery.open(gallery) as opened, progress("Exporting tiles") as report:
         if to is Target.parquet:
             export_to_parquet(opened, Path(out), report)

@@ -55,6 +55,7 @@ def pretrain(
     with all_ranks() as ranks:
         refuse_uneven(config, ranks)
         refuse_taken(run, config, resume)
+        learner = _learner(config, begun=resume and (run / CHECKPOINT).exists())
         read = partial(
             stored, images, config.view, config.model, run / DECODED, partial(preparing, "decoding")
         )
@@ -64,7 +65,7 @@ def pretrain(
         except BaseException:
             _tidy(run)
             raise
-        _pretrain(Run(config, run, ranks, report, preparing), config, images, decoded, resume)
+        _pretrain(Run(config, run, ranks, report, preparing), config, learner, images, decoded, resume)
         if ranks.first:
             shutil.rmtree(run / DECODED, ignore_errors=True)
     return run / "model"
@@ -88,11 +89,11 @@ def _tidy(run: Path) -> None:
 def _pretrain(
     run: Run,
     config: PretrainConfig,
+    learner: Learner,
     images: Sequence[Unlabelled],
     decoded: UInt8[np.ndarray, "n ..."],
     resume: bool,
 ) -> None:
-    learner = _learner(config, begun=resume and (run.folder / CHECKPOINT).exists())
     stepper, state = take_up(run, learner, partial(_both, config.view), resume=resume)
     seeds = seeds_before(config).union(*(one.seeds for one in images))
     per_epoch = len(decoded) // config.batch

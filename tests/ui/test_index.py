@@ -156,6 +156,13 @@ def test_refusals_are_one_line_and_exit_2(world, tmp_path, capfd, change, said):
     assert not (tmp_path / "g").exists()
 
 
+def test_a_gallerys_own_files_are_no_place_to_export_to(world, capsys):
+    before = (world / "g" / "CURRENT").read_text()
+    assert geoloc("index", "export", world / "g", world / "g" / "CURRENT", "--to", "parquet") == 2
+    assert "choose another OUT" in capsys.readouterr().err
+    assert (world / "g" / "CURRENT").read_text() == before
+
+
 def test_no_gallery(tmp_path, capsys):
     for command in ("info", "verify"):
         assert geoloc("index", command, tmp_path) == 2

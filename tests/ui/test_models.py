@@ -8,6 +8,7 @@ import timm
 import torch
 
 from geoloc.encoder import TwinEncoder
+from geoloc.errors import ModelError
 from geoloc.model import load_encoder, save_encoder, trained_towns
 from ui.cli import main
 
@@ -60,6 +61,14 @@ def test_what_cannot_be_imported_leaves_nothing(weights, tmp_path, capsys):
     assert run(*words) == 2
     assert "name its --backbone" in capsys.readouterr().err
     assert not (tmp_path / "m").exists()
+
+
+def test_weights_that_are_no_numbers_are_refused(tiny_spec, tmp_path):
+    encoder = TwinEncoder(tiny_spec)
+    next(encoder.parameters()).data[0] = float("nan")
+    save_encoder(encoder, tmp_path / "m", "# A model")
+    with pytest.raises(ModelError, match="no numbers"):
+        load_encoder(tmp_path / "m")
 
 
 def test_an_average_lies_between_its_models(tiny_spec, tmp_path, capsys):

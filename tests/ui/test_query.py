@@ -4,9 +4,13 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_world import World
 
+from geoloc.errors import ImageError
+from geoloc.street_view import StreetView
+from indexing.answer import answer, open_gallery
 from ui.cli import main
 
 
@@ -49,6 +53,13 @@ def test_a_broken_photo_is_one_line_and_the_others_are_answered(
     assert [query["photo"] for query in json.loads(out)["queries"]] == [str(world.panorama)]
     assert next(line for line in err.splitlines() if line.strip()).startswith(f"geoloc: {broken}")
     assert "Traceback" not in err
+
+
+def test_a_view_of_nothing_but_sky_is_refused(world: World) -> None:
+    sky = StreetView(np.full((64, 720, 3), 200, np.uint8), "sky.png", None, 0.0, 360.0, True, 74.0)
+    gallery, encoder = open_gallery(world.gallery)
+    with gallery, pytest.raises(ImageError, match="shows nothing between"):
+        answer(sky, gallery, encoder, k=1)
 
 
 def test_nothing_is_written_where_nothing_was_found(
