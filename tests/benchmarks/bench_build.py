@@ -3,7 +3,7 @@
 Run: python tests/benchmarks/bench_build.py            four sample towns side by side, with the shipped model
      python tests/benchmarks/bench_build.py --curve    a build of 10^3 to 10^6 tiles of a very small encoder
 
-Both are the full run; the first, which `make bench` takes, is some minutes of two cores, the curve two minutes.
+Both are the full run; the first, which `make bench` takes, is some minutes of two cores, the curve two.
 """
 
 import argparse

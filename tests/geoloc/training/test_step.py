@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -72,11 +73,13 @@ def plain(learner: Learner, batch: list[Varied]) -> tuple[float, dict[str, torch
     return float(loss.detach()), gradients_of(learner)
 
 
-def assert_close(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
-    """To 1e-5 of the largest number of each gradient."""
+def assert_close(
+    ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor], within: float = 1e-5
+) -> None:
+    """To a share of the largest number of each gradient."""
     assert ours.keys() == theirs.keys()
     for name, want in theirs.items():
-        assert (ours[name] - want).abs().max() <= 1e-5 * max(1.0, float(want.abs().max())), name
+        assert (ours[name] - want).abs().max() <= within * max(1.0, float(want.abs().max())), name
 
 
 @pytest.mark.parametrize("loss", ["infonce", "triplet"])
@@ -185,10 +188,14 @@ def test_every_place_of_a_batch_is_one_processs(batch: int, chunk: int, world: i
 
 
 @pytest.mark.slow
-def test_compiled_has_the_gradient_of_the_plain(tiny_spec: EncoderSpec) -> None:
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.jit", "ignore:Dynamo detected:UserWarning")
+def test_compiled_has_the_gradient_of_the_plain(
+    tiny_spec: EncoderSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # its checks are not to be compiled
     config = config_of(tiny_spec)
     learner = learner_of(config)
     wanted, theirs = plain(learner, chunks_of(config, B))
     stepper = stepper_of(learner, config, encode=torch.compile(both_views))
     assert stepper.gradients(chunks_of(config, 4) * 2, 3, ALL, seed=3) == pytest.approx(wanted, rel=1e-4)
-    assert_close(gradients_of(learner), theirs)
+    assert_close(gradients_of(learner), theirs, 1e-4)  # it sums in another order, in float32
