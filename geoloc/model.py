@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import torch
@@ -115,19 +116,31 @@ def save_encoder(
     weights on disk.
 
     Each file is replaced atomically, the spec last: a folder caught between two models refuses to
-    load rather than mixing them.
+    load rather than mixing them, and a new one that was not finished is not there.
     """
+    new = not folder.exists()
     weights = {
         name: (value.to(dtype) if value.is_floating_point() else value).contiguous().cpu()
         for name, value in _own_tensors(encoder).items()
     }
     blob = save_tensors(weights, {TOWN_SEEDS: json.dumps(sorted(town_seeds))})
     spec = dataclasses.replace(encoder.spec, weights_sha256=hashlib.sha256(blob).hexdigest())
-    with atomic_path(folder / WEIGHTS) as temporary:
-        temporary.write_bytes(blob)
-    write_text(folder / CARD, card)
-    write_text(folder / SPEC, spec.to_json())
+    try:
+        with atomic_path(folder / WEIGHTS) as temporary:
+            temporary.write_bytes(blob)
+        write_text(folder / CARD, card)
+        write_text(folder / SPEC, spec.to_json())
+    except BaseException:
+        if new:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     return spec
+
+
+def refuse_taken(out: Path) -> None:
+    """Raise ModelError unless `out`, where a model is to go, is new or empty."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ModelError(f"{out} exists already; choose another --out.")
 
 
 def _own_tensors(encoder: TwinEncoder) -> dict[str, torch.Tensor]:

@@ -50,7 +50,6 @@ def _warp(
         if window.width * window.height > LARGEST_READ_PX and max(hw) > 64:
             return _warp_halves(imagery, crs, bounds, hw)
         source = level.read(window, None)
-        scale = _scale(imagery.crs, level.transform, crs, bounds, hw)
     place = window_transform(window, level.transform)
     opaque = bool(source[3].all())  # then the alpha band changes no pixel, and a quarter of the time is saved
     if opaque and imagery.crs == crs and (box := _box(place, bounds, source.shape[1:])):
@@ -71,7 +70,7 @@ def _warp(
             src_alpha=0 if opaque else 4,
             dst_alpha=4,
             resampling=Resampling.bilinear,
-            **scale,
+            **_scale(imagery.crs, level.transform, crs, bounds, hw),
         )
     return target[:3].transpose(1, 2, 0), target[3] >= 128
 

@@ -16,7 +16,7 @@ from jaxtyping import Float64
 from geoloc.atomic import write_text
 from geoloc.embed import Report
 from geoloc.errors import DataError
-from geoloc.model import load_encoder, read_card, save_encoder, trained_towns
+from geoloc.model import load_encoder, read_card, refuse_taken, save_encoder, trained_towns
 from geoloc.pairs import PairTable, joined
 from geoloc.posterior import FILE as CALIBRATION
 from geoloc.spec import EncoderSpec
@@ -69,8 +69,7 @@ def adapt(
     Example: geoloc adapt data/model --imagery ortho.tif --photos photos --out here, then
     geoloc index build ortho.tif --model here/model --out here.gallery
     """
-    if out.exists() and (not out.is_dir() or any(path.is_file() for path in out.rglob("*"))):
-        raise DataError(f"{out} exists already; choose another --out.")
+    refuse_taken(out)
     if not (pairs or imagery or photos):
         raise DataError("There is nothing to adapt to; give --imagery, --photos or --pairs.")
     encoder = load_encoder(model)

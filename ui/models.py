@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 import torch
 import typer
 
-from geoloc.errors import ModelError
-from geoloc.model import averaged, load_encoder, read_card, save_encoder, trained_towns
+from geoloc.model import averaged, load_encoder, read_card, refuse_taken, save_encoder, trained_towns
 from geoloc.published import Imported, import_sample4geo, import_transgeo
 from geoloc.training.card import averaged_card
 
@@ -43,7 +42,7 @@ def import_model(
 
     Example: geoloc models import sample4geo weights.pth --dataset cvusa --out models/sample4geo-cvusa
     """
-    _refuse_taken(out)
+    refuse_taken(out)
     imported = IMPORTS[kind](file, dataset, **({"backbone": backbone} if backbone else {}))
     save_encoder(imported.encoder, out, imported.card, dtype=torch.float32)
     print(f"The model is in {out}", file=sys.stderr)
@@ -63,15 +62,9 @@ def average_models(
 
     Example: geoloc models average data/model run/model --share 0.5 --out both
     """
-    _refuse_taken(out)
+    refuse_taken(out)
     one, other = load_encoder(model), load_encoder(later)
     sha256s = one.spec.weights_sha256, other.spec.weights_sha256
     seeds = trained_towns(model) | trained_towns(later)
     save_encoder(averaged(one, other, share), out, averaged_card(read_card(later), sha256s, share), seeds)
     print(f"The model is in {out}; it wants a calibration: geoloc calibrate", file=sys.stderr)
-
-
-def _refuse_taken(out: Path) -> None:
-    """Raise ModelError unless `out` is new or empty, as a full disk leaves it."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ModelError(f"{out} exists already; choose another --out.")

@@ -114,7 +114,8 @@ def test_models_of_two_specs_are_not_averaged(tiny_spec, tmp_path, capsys):
     assert not (tmp_path / "m").exists()
 
 
-def test_after_a_full_disk_the_same_words_do(tiny_spec, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("full_at", ["write_bytes", "write_text"])  # the weights, or the card after them
+def test_after_a_full_disk_the_same_words_do(tiny_spec, tmp_path, monkeypatch, capsys, full_at):
     for name in ("one", "other"):
         save_encoder(TwinEncoder(tiny_spec), tmp_path / name, "")
     words = (
@@ -126,12 +127,13 @@ def test_after_a_full_disk_the_same_words_do(tiny_spec, tmp_path, monkeypatch, c
         str(tmp_path / "m"),
     )
 
-    def full(*_):
+    def full(*_, **__):
         raise OSError(errno.ENOSPC, "full")
 
     with monkeypatch.context() as disk:
-        disk.setattr(Path, "write_bytes", full)
+        disk.setattr(Path, full_at, full)
         assert run(*words) == 2
+    assert not (tmp_path / "m").exists()
     assert "free some space and run again" in capsys.readouterr().err
     assert run(*words) in (0, None)
     assert load_encoder(tmp_path / "m").spec.channels == tiny_spec.channels
