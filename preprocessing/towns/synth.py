@@ -23,7 +23,7 @@ from preprocessing.towns.ortho import write_orthophoto
 from preprocessing.towns.plan import Plan
 from preprocessing.towns.raster import lay_ground
 from preprocessing.towns.table import Row, read_rows, tile_row, view_row, write_table
-from preprocessing.towns.town import PLAIN, Shot, TownConfig, plan_town, random_of, shoot_ortho, shoot_street
+from preprocessing.towns.town import GSD_M, PLAIN, Shot, TownConfig, plan_town, random_of, shoot_ortho, shoot_street
 
 VERSION = 2
 JPEG_QUALITY = 90
@@ -89,6 +89,8 @@ def _claim(config: SynthConfig, out: Path) -> None:
     asked = asdict(config)
     if config.town.world == PLAIN:
         del asked["town"]["world"]  # sets of plain towns are older than worlds
+    if config.town.gsd_m == GSD_M:
+        del asked["town"]["gsd_m"]  # and all sets older than a choice of it
     wanted = json.dumps({"version": VERSION, **asked}, indent=1) + "\n"
     if mark.exists():
         if mark.read_bytes() != wanted.encode():

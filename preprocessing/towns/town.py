@@ -23,6 +23,7 @@ from preprocessing.towns.worlds.day import draw_day
 from preprocessing.towns.worlds.draw import draw_world
 
 PLAIN = "town"
+GSD_M = 0.3
 DAYS = 3
 PHOTO_HW = (480, 640)
 PHOTO_FOCAL_MM = (13, 31)  # of 35 mm film, whole as EXIF has it: 62 to 108 degrees
@@ -37,7 +38,7 @@ class TownConfig:
     town. jitter_m: the most that a tile's centre is off the camera, east and north. footprint_m and
     tile_px: a tile's side. panorama_wh: width and height in pixels. look_north: whether a panorama's
     centre is north (as in CVUSA) or anywhere. world: a biome or "mixed" (see `worlds.biome`), or "town"
-    for the plain towns.
+    for the plain towns. gsd_m: metres per pixel of the orthophoto, and of the ground that cameras see.
     """
 
     pairs: int = 250
@@ -50,6 +51,7 @@ class TownConfig:
     panorama_wh: tuple[int, int] = (512, 128)
     look_north: bool = True
     world: str = PLAIN
+    gsd_m: float = GSD_M
 
     def __post_init__(self) -> None:
         if self.world != PLAIN:
@@ -67,6 +69,8 @@ class TownConfig:
                 f"Tiles of {self.footprint_m:g} m with a jitter of {self.jitter_m:g} m do not suit a town of "
                 f"{self.side_m:g} m: want 8 m to half the town, and a jitter of at most half a tile."
             )
+        if not 0.1 <= self.gsd_m <= 0.6:
+            raise DataError(f"Orthophotos of towns have 0.1 to 0.6 m per pixel, not {self.gsd_m:g}.")
         w, h = self.panorama_wh
         if not (16 <= self.tile_px <= 4096 and 32 <= w <= 8192 and 16 <= h <= w):
             raise DataError(f"Tiles of {self.tile_px} px and panoramas of {w} x {h} px cannot be drawn.")
@@ -97,8 +101,8 @@ def random_of(seed: int, *stream: int) -> np.random.Generator:
 def plan_town(config: TownConfig, seed: int) -> Plan:
     """The plan of a plain town, or of a world."""
     if config.world == PLAIN:
-        return draw_plan(seed, config.side_m)
-    return draw_world(seed, config.world, config.side_m)
+        return draw_plan(seed, config.side_m, config.gsd_m)
+    return draw_world(seed, config.world, config.side_m, config.gsd_m)
 
 
 def _draw_day(rng: np.random.Generator, config: TownConfig, plan: Plan, *, ortho: bool) -> Weather:

@@ -106,6 +106,15 @@ def test_a_tile_shows_the_orthophoto_around_its_centre(towns: Path) -> None:
         assert np.argmin(errors) == 1 and errors[1] < 12
 
 
+def test_the_ground_has_the_resolution_asked_for(tmp_path: Path) -> None:
+    sharp = SynthConfig(towns=1, seed=40, town=replace(TOWN, pairs=2, photos=0, gsd_m=0.15))
+    test_a_tile_shows_the_orthophoto_around_its_centre(synthesize(sharp, tmp_path / "towns"))
+    with rasterio.open(tmp_path / "towns" / "ortho" / "town-40.tif") as ortho:
+        assert ortho.res == pytest.approx((0.15, 0.15)) and ortho.width == 1200
+    with pytest.raises(DataError, match="other towns"):
+        synthesize(replace(sharp, town=replace(sharp.town, gsd_m=0.3)), tmp_path / "towns")
+
+
 def _difference(ortho: rasterio.DatasetReader, tile: np.ndarray, x: float, y: float) -> float:
     step = TOWN.footprint_m / TOWN.tile_px
     along = (np.arange(TOWN.tile_px) + 0.5) * step - TOWN.footprint_m / 2
@@ -170,6 +179,7 @@ def test_a_town_without_room_leaves_no_part(tmp_path: Path) -> None:
         {"pairs": 0, "photos": 0}, {"pairs": -1}, {"difficulty": "absurd"}, {"side_m": 20.0},
         {"jitter_m": -1.0}, {"jitter_m": 40.0}, {"footprint_m": 900.0},
         {"footprint_m": float("nan")}, {"tile_px": 1},
+        {"gsd_m": 0.05}, {"gsd_m": float("nan")},
         {"panorama_wh": (10, 10)}, {"panorama_wh": (128, 512)},
     ],
 )  # fmt: skip
