@@ -71,8 +71,8 @@ def synth(
     gsd_m: Annotated[
         float,
         typer.Option(
-            help="Metres per pixel of the orthophoto, 0.1 to 0.6. Memory and time go by its square: a town of "
-            "640 m takes 0.9 GB at 0.3, 6.6 GB at 0.1."
+            help="Metres per pixel of the orthophoto, 0.1 to 0.6. Memory and time go by its square: a "
+            "town of 640 m takes 0.9 GB at 0.3, 6.6 GB at 0.1."
         ),
     ] = GSD_M,
     like: Annotated[

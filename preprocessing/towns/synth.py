@@ -23,7 +23,16 @@ from preprocessing.towns.ortho import write_orthophoto
 from preprocessing.towns.plan import Plan
 from preprocessing.towns.raster import lay_ground
 from preprocessing.towns.table import Row, read_rows, tile_row, view_row, write_table
-from preprocessing.towns.town import GSD_M, PLAIN, Shot, TownConfig, plan_town, random_of, shoot_ortho, shoot_street
+from preprocessing.towns.town import (
+    GSD_M,
+    PLAIN,
+    Shot,
+    TownConfig,
+    plan_town,
+    random_of,
+    shoot_ortho,
+    shoot_street,
+)
 
 VERSION = 2
 JPEG_QUALITY = 90
