@@ -24,7 +24,7 @@ from indexing.curve import along_curve
 from indexing.durable import disk_errors_named, only_builder, sha256_of
 from indexing.embed import Engine, Progress, committed, embed_blocks
 from indexing.embeddings import Chunk
-from indexing.faiss_index import make_index
+from indexing.faiss_index import make_index, refuse_few
 from indexing.manifest import Manifest, StoredFile, StoredSegment
 from indexing.publish import install, install_model, publish
 from indexing.region import read_region
@@ -95,6 +95,8 @@ def build_gallery(
     if index != "auto":
         make_index(index, encoder.spec.dim)
     plan = plan_build(imagery, model, encoder, stride_m, region, overlap, hosts)
+    if index != "auto":
+        refuse_few(index, encoder.spec.dim, sum(len(block.rows) for block in plan.blocks))
     say_notes(plan.imagery, note)
     _refuse_foreign_folder(out)
     with disk_errors_named(out):

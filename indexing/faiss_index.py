@@ -77,6 +77,28 @@ def _refuse_degenerate(index: faiss.Index) -> None:
         raise ValueError("too few or too many links")
 
 
+def refuse_few(factory: str, dim: int, rows: int) -> None:
+    """Raise GalleryError where an index has more lists or codes than tiles to learn them from."""
+    owner = make_index(factory, dim)  # must outlive what it is downcast to
+    inner: Any = _innermost(owner)
+    lists = int(inner.nlist) if isinstance(inner, faiss.IndexIVF) else 1
+    codes = int(inner.pq.ksub) if hasattr(inner, "pq") else 1
+    if max(lists, codes) > -(-rows // _step(owner, rows)):
+        raise _too_few(factory, rows)
+
+
+def _too_few(factory: str, rows: int) -> GalleryError:
+    return GalleryError(
+        f"FAISS cannot make {factory!r} of {rows:,} tiles: it wants more of them to learn from, and takes "
+        f"{_MOST_TRAINING:,} at most; leave --index out, or choose fewer lists or 'Flat'."
+    )
+
+
+def _step(index: faiss.Index, rows: int) -> int:
+    """From one row that is learnt from to the next."""
+    return 1 + rows // (_SCAN_TRAINING if _is_scan(index) else _MOST_TRAINING)
+
+
 def fill_index(
     factory: str, dim: int, rows: int, chunks: Callable[[], Iterator[Float16[np.ndarray, "n d"]]]
 ) -> faiss.Index:
@@ -84,15 +106,12 @@ def fill_index(
     index = make_index(factory, dim, rows)
     try:
         if not index.is_trained:
-            step = 1 + rows // (_SCAN_TRAINING if _is_scan(index) else _MOST_TRAINING)
+            step = _step(index, rows)
             _train(index, np.concatenate([chunk[::step].astype(np.float32) for chunk in chunks()]))
         for chunk in chunks():
             _add(index, chunk.astype(np.float32))
     except RuntimeError as cause:
-        raise GalleryError(
-            f"FAISS cannot make {factory!r} of {rows} tiles: it wants more of them to learn from; "
-            "leave --index out, or choose fewer lists or 'Flat'."
-        ) from cause
+        raise _too_few(factory, rows) from cause
     _probe_enough(index)
     return index
 

@@ -23,7 +23,7 @@ from geoloc.posterior import FILE as CALIBRATION
 from indexing.build import Plan
 from indexing.choose import choose_factory
 from indexing.embed import embed_tiles, ready, single_threaded, tiles_at_once
-from indexing.faiss_index import make_index
+from indexing.faiss_index import make_index, refuse_few
 from indexing.table import Origins, write_table
 from preprocessing.tiles import Block, cut_block
 
@@ -90,6 +90,7 @@ def estimate(
         sample = measure(plan, encoder, seconds)
     rows = round(sum(len(block.rows) for block in plan.blocks) * sample.kept / sample.planned)
     factory = choose_factory(rows, dim)[0] if index == "auto" else index
+    refuse_few(factory, dim, rows)
     in_index = index_bytes(factory, dim, rows)
     files = embeddings_bytes(dim, rows) + in_index + table_bytes(plan, rows) + _model_bytes(model)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -232,6 +232,12 @@ def test_what_the_reader_assumed_is_noted(tmp_path, ortho, model):
     assert any("grey" in note for note in notes) and any("small.tif: no tile" in note for note in notes)
 
 
+def test_an_index_that_the_tiles_cannot_teach_is_refused_before_work_begins(tmp_path, ortho, model):
+    with pytest.raises(GalleryError, match="wants more of them"):
+        build_gallery([ortho], model, tmp_path / "g", index="IVF999999,Flat", encoder=FakeEncoder())
+    assert not (tmp_path / "g").exists()
+
+
 def test_a_model_that_makes_nonsense_is_refused(tmp_path, ortho, model):
     encoder = FakeEncoder()
     encoder.weights *= float("nan")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from geoloc.errors import GalleryError
-from indexing.faiss_index import fill_index, make_index, search_rows
+from indexing.faiss_index import fill_index, make_index, refuse_few, search_rows
 from indexing.rows import ranges_of
 
 DIM, ROWS = 32, 3000
@@ -60,6 +60,20 @@ def test_factories_of_no_use_are_refused(factory):
 def test_too_few_tiles_to_learn_from():
     with pytest.raises(GalleryError, match="wants more of them"):
         fill_index("IVF4096,Flat", DIM, ROWS, lambda: iter([VECTORS]))
+
+
+@pytest.mark.parametrize(
+    ("factory", "least"),
+    [("IVF100,Flat", 100), ("IVF8,PQ4x4", 16), ("PCA8,IVF64,SQ8", 64), ("IVF300000,Flat", None), ("Flat", 1)],
+)
+def test_too_few_tiles_are_known_beforehand(factory, least):
+    wanted = least or 10_000_000
+    if least is None or least > 1:
+        with pytest.raises(GalleryError, match="wants more of them"):
+            refuse_few(factory, DIM, wanted - 1)
+    if least is not None:
+        refuse_few(factory, DIM, least)
+        assert fill_index(factory, DIM, least, lambda: iter([VECTORS[:least]])).ntotal == least
 
 
 def test_an_inverted_file_is_the_same_every_time():

@@ -58,6 +58,8 @@ def test_the_sample_is_bounded_and_real(ortho, model):
 def test_a_senseless_index_is_refused(ortho, model):
     with pytest.raises(GalleryError, match="FAISS factory"):
         estimate(plan(ortho, model), FakeEncoder(), model, "IVFfoo")
+    with pytest.raises(GalleryError, match="wants more of them"):
+        estimate(plan(ortho, model), FakeEncoder(), model, "IVF999999,Flat")
 
 
 @pytest.mark.parametrize(
