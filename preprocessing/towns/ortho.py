@@ -1,4 +1,4 @@
-"""The town from far above: an orthophoto, and the GeoTIFF that carries it."""
+"""The town from far above: an orthophoto, what it shows, and the GeoTIFFs that carry both."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from geoloc.atomic import atomic_path
 from preprocessing.towns import noise
 from preprocessing.towns.colours import bareness, leaf_colours
 from preprocessing.towns.painted import WHITE, Painted, light
-from preprocessing.towns.scene import Scene
+from preprocessing.towns.scene import Scene, Surface
 from preprocessing.towns.street import develop
 from preprocessing.towns.worlds.film import metered
 from preprocessing.towns.worlds.flight import mosaic
@@ -87,19 +87,50 @@ def _add_crowns(painted: Painted, colours: Float32[np.ndarray, "3 h w"], rows: s
 def write_orthophoto(path: Path, rgb: UInt8[np.ndarray, "h w 3"], scene: Scene) -> None:
     """A GeoTIFF in the scene's CRS: tiled, with overviews, JPEG inside.
 
-    Made in memory, as GDAL may take a full disk for a success. Atomic; raises GeolocError where the file
-    cannot be written.
+    Atomic; raises GeolocError where the file cannot be written.
     """
-    h, w, _ = rgb.shape
+    how = {"compress": "jpeg", "photometric": "ycbcr", "jpeg_quality": 88}
+    _write_tiff(path, np.ascontiguousarray(rgb.transpose(2, 0, 1)), scene, Resampling.average, how)
+
+
+def write_labels(folder: Path, name: str, scene: Scene) -> None:
+    """What the orthophoto shows, pixel by pixel, as two GeoTIFFs: NAME-surface.tif and NAME-height.tif.
+
+    A `Surface`, whose names are the file's tags, foliage over what it covers; and the height of the topmost
+    thing in centimetres above the town's lowest ground. Tall things stand upright in both. Each is atomic;
+    raises GeolocError where they cannot be written.
+    """
+    how = {"compress": "deflate", "zlevel": 6}
+    leafy = scene.crown_top_m > 0
+    surface = np.where(leafy, np.uint8(Surface.CROWN), scene.surface)
+    names = {str(int(one)): one.name.lower() for one in Surface}
+    _write_tiff(folder / f"{name}-surface.tif", surface[None], scene, Resampling.mode, how, names)
+    top_m = np.where(leafy, np.maximum(scene.crown_top_m, scene.height_m), scene.height_m)
+    top_cm = (top_m * 100).clip(0, 65_535).round().astype(np.uint16)
+    _write_tiff(
+        folder / f"{name}-height.tif", top_cm[None], scene, Resampling.average, how | {"predictor": 2}
+    )
+
+
+def _write_tiff(
+    path: Path,
+    bands: np.ndarray,
+    scene: Scene,
+    coarser: Resampling,
+    how: dict[str, object],
+    tags: dict[str, str] | None = None,
+) -> None:
+    """Made in memory, as GDAL may take a full disk for a success."""
+    count, h, w = bands.shape
     profile = {
-        "driver": "GTiff", "width": w, "height": h, "count": 3, "dtype": "uint8", "crs": scene.crs,
+        "driver": "GTiff", "width": w, "height": h, "count": count, "dtype": bands.dtype, "crs": scene.crs,
         "transform": from_origin(scene.west_m, scene.north_m, scene.gsd_m, scene.gsd_m),
-        "tiled": True, "blockxsize": 256, "blockysize": 256,
-        "compress": "jpeg", "photometric": "ycbcr", "jpeg_quality": 88,
+        "tiled": True, "blockxsize": 256, "blockysize": 256, **how,
     }  # fmt: skip
     factors = [2**level for level in range(1, 6) if max(h, w) >> level >= 128]
     with atomic_path(path) as draft, rasterio.MemoryFile() as memory:
         with rasterio.Env(JPEG_QUALITY_OVERVIEW=85), memory.open(**profile) as tiff:
-            tiff.write(np.ascontiguousarray(rgb.transpose(2, 0, 1)))
-            tiff.build_overviews(factors, Resampling.average)
+            tiff.write(bands)
+            tiff.update_tags(**(tags or {}))
+            tiff.build_overviews(factors, coarser)
         draft.write_bytes(memory.read())

@@ -1,4 +1,4 @@
-"""A set of synthetic towns in the CVUSA layout (Zhai et al. 2017), with orthophotos and exact positions."""
+"""A set of synthetic towns in the CVUSA layout (Zhai et al. 2017), with orthophotos, positions and labels."""
 
 import json
 import multiprocessing
@@ -19,7 +19,7 @@ from geoloc.atomic import cannot_write, write_text
 from geoloc.errors import DataError
 from geoloc.places import LonLat, to_lonlat
 from preprocessing.towns.metadata import write_street_view
-from preprocessing.towns.ortho import write_orthophoto
+from preprocessing.towns.ortho import write_labels, write_orthophoto
 from preprocessing.towns.plan import Plan
 from preprocessing.towns.raster import lay_ground
 from preprocessing.towns.table import Row, read_rows, tile_row, view_row, write_table
@@ -171,9 +171,10 @@ def _write_town(config: SynthConfig, number: int, out: Path, advance: Callable[[
     ground = lay_ground(plan)
     pixels, scene = shoot_ortho(config.town, plan, ground)
     ortho = f"ortho/town-{plan.seed}.tif"
-    for folder in ("bingmap/19", "streetview/panos", "streetview/annotations", "photos", "ortho"):
+    for folder in ("bingmap/19", "streetview/panos", "streetview/annotations", "photos", "ortho", "labels"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     write_orthophoto(out / ortho, pixels, scene)
+    write_labels(out / "labels", f"town-{plan.seed}", scene)
     del scene
     photo = Image.fromarray(pixels)
     rows = []

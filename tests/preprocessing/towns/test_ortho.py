@@ -8,8 +8,9 @@ import rasterio
 from box_town import CRS, GSD_M, NOON, NORTH_M, WEST_M, meadow, offsets_m, with_tower, with_tree
 
 from geoloc.errors import GeolocError
-from preprocessing.towns.ortho import orthophoto, write_orthophoto
+from preprocessing.towns.ortho import orthophoto, write_labels, write_orthophoto
 from preprocessing.towns.painted import paint
+from preprocessing.towns.scene import Surface
 
 
 def test_corners_lie_where_proj_says(tmp_path: Path) -> None:
@@ -33,6 +34,26 @@ def test_file_is_tiled_with_overviews_and_close_to_the_pixels(tmp_path: Path) ->
         assert np.abs(tiff.read().transpose(1, 2, 0).astype(int) - photo).mean() < 3
     write_orthophoto(tmp_path / "b.tif", photo, scene)
     assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
+
+
+def test_labels_say_what_stands_where_and_how_high(tmp_path: Path) -> None:
+    scene = with_tree(with_tower(meadow(300), 12, 12, 8, 9), -12, -12, 4, 2, 7.5)
+    write_labels(tmp_path, "a", scene)
+    east, north = offsets_m(scene)
+    with (
+        rasterio.open(tmp_path / "a-surface.tif") as surface,
+        rasterio.open(tmp_path / "a-height.tif") as height,
+    ):
+        assert surface.transform == height.transform and surface.crs == height.crs == CRS
+        assert surface.tags()[str(int(Surface.CROWN))] == "crown"
+        kinds, top_cm = surface.read(1), height.read(1)
+    tree = (np.abs(east + 12) < 1.5) & (np.abs(north + 12) < 1.5)
+    tower = (np.abs(east - 12) < 3) & (np.abs(north - 12) < 3)
+    assert (kinds[tree] == Surface.CROWN).all() and 600 < top_cm[tree].max() <= 750
+    assert np.isin(kinds[tower], (Surface.ROOF_FLAT, Surface.ROOF_TILE, Surface.ROOF_METAL)).all()
+    assert (top_cm[tower] == 900).all()
+    rest = ~((np.abs(east + 12) < 9) & (np.abs(north + 12) < 9)) & (np.hypot(east - 12, north - 12) > 16)
+    assert (kinds[rest] == Surface.GRASS).all() and (top_cm[rest] == 0).all()
 
 
 def test_a_place_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
