@@ -3,7 +3,7 @@
 import math
 import os
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +31,7 @@ from indexing.versions import hold_live
 from preprocessing.imagery import read_square
 from preprocessing.source import Imagery
 
-_SAMPLE = 4096
+_SAMPLE, _NORTHS = 4096, 256
 
 Served = Callable[[Path, Manifest], Sequence[OpenSegment]]
 """Opens the segments of a gallery's version."""
@@ -117,9 +117,13 @@ class Gallery:
 
     @cached_property
     def north_deg(self) -> float:
-        """The true azimuth of the grid's north, at a tile amid the others."""
-        first = self.segments[0]
-        return self.manifest.grid.tile(int(first.all_ids[first.kept[len(first.kept) // 2, 0]])).north_deg
+        """The true azimuth of the grid's north: midway between the least and the most of tiles all over.
+
+        A grid of UTM zones leans by up to 3 degrees to either side, so no tile is more than that off it.
+        """
+        ids = np.concatenate([one.all_ids[rows] for one, rows in self._spread(_NORTHS)])
+        norths = [self.manifest.grid.tile(id).north_deg for id in ids.tolist()]
+        return (min(norths) + max(norths)) / 2
 
     def lonlats(self, ids: Int64[np.ndarray, "n"]) -> Float[np.ndarray, "n 2"]:
         """The centres of tiles of its grid."""
@@ -277,12 +281,15 @@ class Gallery:
     @cached_property
     def _sample(self) -> Float32[np.ndarray, "s d"]:
         """Embeddings of at most 4,096 tiles, spread evenly over the rows."""
-        wanted, before, parts = np.linspace(0, len(self) - 1, min(len(self), _SAMPLE)).astype(np.int64), 0, []
+        return np.concatenate([one.segment.read(rows) for one, rows in self._spread(_SAMPLE)])
+
+    def _spread(self, most: int) -> Iterator[tuple[OpenSegment, Int64[np.ndarray, "m"]]]:
+        """Of every segment some rows, at most so many in all, spread evenly."""
+        wanted, before = np.linspace(0, len(self) - 1, min(len(self), most)).astype(np.int64), 0
         for one in self.segments:
             here = np.unique(wanted[(wanted >= before) & (wanted < before + count(one.kept))]) - before
-            parts.append(one.segment.read(nth(one.kept, here)))
+            yield one, nth(one.kept, here)
             before += count(one.kept)
-        return np.concatenate(parts)
 
     def evidence(
         self,

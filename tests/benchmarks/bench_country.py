@@ -5,7 +5,7 @@ reads: ids of a square of ground in the order of the curve, embeddings.h5, tiles
 `auto` chooses with its recall measured, manifest and version. Queries are stored tiles with noise, turned and
 cut to windows (see indexing/measure.py), asked through `Gallery.search`. Of up to --hnsw tiles faiss HNSW64
 of the same embeddings is built and asked beside it, as in bench_index.py, or left out where it takes more
-memory than is free: 5 GB and hours for a million. `make bench` asks 100,000 and 1,000,000 tiles; the most is
+memory than is free: 5 GB and hours for a million. `make bench` asks 100,000 and 1,000,000 tiles; ten million:
 
     python tests/benchmarks/bench_country.py --rows 10000000 --folder DISK    (24 GB there while it runs)
 """

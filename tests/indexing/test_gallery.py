@@ -1,4 +1,5 @@
 import numpy as np
+import pyproj
 import pytest
 import shapely
 from fake_encoder import FakeEncoder
@@ -45,6 +46,23 @@ def test_known_heading_is_exact_search(opened):
         assert hits.ids[row].tolist() == wanted_ids.tolist()
         np.testing.assert_allclose(hits.scores[row], wanted_scores, atol=1e-5)
     np.testing.assert_allclose(hits.headings_deg[:, 0], [10, 340, 10, 0, 90])
+
+
+def test_north_is_midway_between_what_it_is_at_either_end(tmp_path, model):
+    places = {
+        "a.tif": (310_000.0, 5_300_000.0),
+        "b.tif": (320_000.0, 5_300_000.0),
+        "c.tif": (690_000.0, 5.3e6),
+    }
+    (tmp_path / "tifs").mkdir()
+    for name, place in places.items():
+        write(tmp_path / "tifs" / name, noise(120, 120), UTM, from_origin(*place, 1, 1))
+    build_gallery([tmp_path / "tifs"], model, tmp_path / "g", encoder=FakeEncoder())
+    with Gallery.open(tmp_path / "g") as wide:
+        proj, (west, south, east, north) = pyproj.Proj(UTM), wide.bounds_lonlat
+        ends = [proj.get_factors(lon, (south + north) / 2).meridian_convergence for lon in (west, east)]
+        assert ends[0] < -1.5 and ends[1] > 1.5
+        assert wide.north_deg == pytest.approx(sum(ends) / 2, abs=0.05)
 
 
 def test_unknown_heading_is_the_best_of_all_rolls(opened):
