@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from preprocessing.towns.plan import GSD_M
 from preprocessing.towns.synth import SynthConfig, synthesize
-from preprocessing.towns.town import GSD_M, TownConfig
+from preprocessing.towns.town import TownConfig
 from ui.progress import progress
 
 CVUSA_SIZES = {"tile_px": 750, "panorama_wh": (1232, 224)}

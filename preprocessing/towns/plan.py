@@ -27,6 +27,7 @@ TREELESS = (
     Surface.WATER, Surface.PARKING, Surface.DRIVEWAY, Surface.PATH, Surface.ASPHALT, Surface.PAVEMENT,
 )  # fmt: skip
 PLAN_STREAM = 1
+GSD_M = 0.3
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Plan:
         return round(self.side_m / self.gsd_m)
 
 
-def draw_plan(seed: int, side_m: float = 640.0, gsd_m: float = 0.3) -> Plan:
+def draw_plan(seed: int, side_m: float = 640.0, gsd_m: float = GSD_M) -> Plan:
     """Draw the town of a seed. Raises DataError for a side or a resolution that no town can have."""
     side_m = whole_side_m(seed, side_m, gsd_m)
     rng = np.random.default_rng(np.random.SeedSequence([seed, PLAN_STREAM]))

@@ -20,19 +20,10 @@ from geoloc.errors import DataError
 from geoloc.places import LonLat, to_lonlat
 from preprocessing.towns.metadata import write_street_view
 from preprocessing.towns.ortho import write_labels, write_orthophoto
-from preprocessing.towns.plan import Plan
+from preprocessing.towns.plan import GSD_M, Plan
 from preprocessing.towns.raster import lay_ground
 from preprocessing.towns.table import Row, read_rows, tile_row, view_row, write_table
-from preprocessing.towns.town import (
-    GSD_M,
-    PLAIN,
-    Shot,
-    TownConfig,
-    plan_town,
-    random_of,
-    shoot_ortho,
-    shoot_street,
-)
+from preprocessing.towns.town import PLAIN, Shot, TownConfig, plan_town, random_of, shoot_ortho, shoot_street
 
 VERSION = 2
 JPEG_QUALITY = 90

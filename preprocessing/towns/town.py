@@ -13,7 +13,7 @@ from geoloc.places import LonLat, to_lonlat
 from preprocessing.towns.cameras import place_cameras
 from preprocessing.towns.ortho import orthophoto
 from preprocessing.towns.painted import paint
-from preprocessing.towns.plan import Plan, draw_plan
+from preprocessing.towns.plan import GSD_M, Plan, draw_plan
 from preprocessing.towns.raster import GAPS, dress
 from preprocessing.towns.scene import Scene
 from preprocessing.towns.street import Camera, render
@@ -23,7 +23,6 @@ from preprocessing.towns.worlds.day import draw_day
 from preprocessing.towns.worlds.draw import draw_world
 
 PLAIN = "town"
-GSD_M = 0.3
 DAYS = 3
 PHOTO_HW = (480, 640)
 PHOTO_FOCAL_MM = (13, 31)  # of 35 mm film, whole as EXIF has it: 62 to 108 degrees

@@ -5,7 +5,7 @@ import shapely
 from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
-from preprocessing.towns.plan import Plan, draw_place, rooted, whole_side_m
+from preprocessing.towns.plan import GSD_M, Plan, draw_place, rooted, whole_side_m
 from preprocessing.towns.roads import Streets
 from preprocessing.towns.scene import Surface
 from preprocessing.towns.worlds.biome import BIOMES, draw_biome
@@ -17,7 +17,7 @@ from preprocessing.towns.worlds.world import Country
 WORLD_STREAM = 21
 
 
-def draw_world(seed: int, name: str, side_m: float = 640.0, gsd_m: float = 0.3) -> Plan:
+def draw_world(seed: int, name: str, side_m: float = 640.0, gsd_m: float = GSD_M) -> Plan:
     """Draw the world of a seed: a biome by name, or "mixed" for one drawn by the seed.
 
     Raises DataError for an unknown name, and for a side or a resolution that no town can have.
