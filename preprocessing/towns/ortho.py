@@ -97,8 +97,8 @@ def write_labels(folder: Path, name: str, scene: Scene) -> None:
     """What the orthophoto shows, pixel by pixel, as two GeoTIFFs: NAME-surface.tif and NAME-height.tif.
 
     A `Surface`, whose names are the file's tags, foliage over what it covers; and the height of the topmost
-    thing in centimetres above the town's datum, 0 in a ditch below it. Tall things stand upright in both. Each
-    is atomic; raises GeolocError where they cannot be written.
+    thing in centimetres above the town's datum, 0 in a ditch below it. Tall things stand upright in both.
+    Each is atomic; raises GeolocError where they cannot be written.
     """
     how = {"compress": "deflate", "zlevel": 6}
     leafy = scene.crown_top_m > 0
