@@ -17,6 +17,8 @@ from geoloc.torchvision_mend import mend_torchvision
 hold_memory()
 mend_torchvision()
 import timm  # noqa: E402 (importable only after the mend)
+from timm.models.efficientnet import EfficientNetFeatures  # noqa: E402
+from timm.models.mobilenetv3 import MobileNetV3Features  # noqa: E402
 
 LEAST_SEEN = 0.1
 WRAP = 8
@@ -72,7 +74,7 @@ def _feature_maps(spec: EncoderSpec, in_chans: int) -> nn.Module:
     """timm's backbone up to the spec's stage. Raises ModelError."""
     dilated: dict[str, Any] = {"output_stride": spec.output_stride} if spec.output_stride else {}
     try:
-        return timm.create_model(
+        maps: nn.Module = timm.create_model(
             spec.backbone,
             features_only=True,
             out_indices=(spec.stage,),
@@ -84,6 +86,9 @@ def _feature_maps(spec: EncoderSpec, in_chans: int) -> nn.Module:
         raise ModelError(
             f"timm has no feature maps of backbone {spec.backbone!r} at stage {spec.stage}: {cause}."
         ) from cause
+    if isinstance(maps, EfficientNetFeatures | MobileNetV3Features):  # these alone keep the blocks after it
+        maps.blocks = nn.Sequential(*list(maps.blocks)[: maps.feature_info.get_dicts()[0]["stage"]])
+    return maps
 
 
 class PooledEncoder(nn.Module):

@@ -90,6 +90,16 @@ def test_the_wrap_is_an_eighth_of_the_image_beside_either_end(tiny_spec: Encoder
         assert torch.allclose(encoder(image), encoder.head(pooled.flatten(1, 2)), atol=1e-5)
 
 
+@pytest.mark.parametrize("backbone", ["test_resnet", "tf_efficientnet_lite0", "mobilenetv4_conv_small_050"])
+@pytest.mark.parametrize("stage", [0, 2])
+def test_a_backbone_has_no_layer_past_its_stage(tiny_spec: EncoderSpec, backbone: str, stage: int) -> None:
+    """One that has pays for it at every photo, and its gradient is nothing."""
+    spec = dataclasses.replace(tiny_spec, backbone=backbone, stage=stage, azimuth_bins=4)
+    encoder = TwinEncoder(spec)
+    encoder.street_bins(torch.rand(2, 4, *spec.street_hw)).sum().backward()
+    assert [name for name, value in encoder.street.named_parameters() if value.grad is None] == []
+
+
 def test_a_dilated_backbone_has_the_columns_of_its_stride(tiny_spec: EncoderSpec) -> None:
     with pytest.raises(ModelError, match="azimuth bins do not divide"):
         TwinEncoder(dataclasses.replace(tiny_spec, stage=3, azimuth_bins=16))
