@@ -31,16 +31,16 @@ def window_gain(street: Float[Tensor, "q a c"]) -> Float[Tensor, " q"]:
 
 
 def peak(
-    scores: Float[Tensor, "n a"], at: Int64[Tensor, " n"] | None = None
-) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
-    """The height of each circular sequence at its maximum (or at bin `at`), and where it truly peaks.
+    scores: Float[Tensor, "*n a"], at: Int64[Tensor, "*n"] | None = None
+) -> tuple[Float[Tensor, "*n"], Float[Tensor, "*n"]]:
+    """How high each circular sequence rises around its maximum (or bin `at`), and where, in bins.
 
-    The place, in bins, is that of the parabola through the bin and its two neighbours, at most half a
-    bin off it; the height is the bin's own.
+    Both are of the vertex of the parabola through the bin and its two neighbours, at most half a bin off
+    it: a camera seldom looks where a bin lies, and between two of them the bins' own scores are too low.
     """
-    a = scores.shape[1]
-    at = scores.argmax(dim=1) if at is None else at
-    before, here, after = (scores.gather(1, ((at + step) % a)[:, None])[:, 0] for step in (-1, 0, 1))
+    a = scores.shape[-1]
+    at = scores.max(dim=-1).indices if at is None else at
+    before, here, after = (scores.gather(-1, ((at + step) % a)[..., None])[..., 0] for step in (-1, 0, 1))
     bend = 2 * here - before - after
-    offset = torch.where(bend > 1e-9, (after - before) / 2 / bend.clamp(min=1e-9), 0.0)
-    return here, (at + offset.clamp(-0.5, 0.5)) % a
+    offset = torch.where(bend > 1e-9, (after - before) / 2 / bend.clamp(min=1e-9), 0.0).clamp(-0.5, 0.5)
+    return here + offset * (after - before) / 4, (at + offset) % a

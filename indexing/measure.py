@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Int64
 
-from geoloc.azimuth import correlate, window_gain
+from geoloc.azimuth import correlate, peak, window_gain
 from geoloc.spec import EncoderSpec
 from indexing.embeddings import read_embeddings
 from indexing.manifest import Recall
@@ -101,7 +101,7 @@ def exact_scores(segment: Segment, questions: Sequence[Question]) -> Float32[np.
         scores = torch.empty(len(questions), len(some))
         scores[fixed] = streets[fixed].flatten(1) @ tiles.flatten(1).T
         if not fixed.all():
-            scores[~fixed] = correlate(streets[~fixed], tiles).amax(dim=2)
+            scores[~fixed] = peak(correlate(streets[~fixed], tiles))[0]
         best = torch.cat([best, scores], dim=1).topk(K, dim=1).values
     return (best * window_gain(streets)[:, None]).numpy()
 

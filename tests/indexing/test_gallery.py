@@ -5,6 +5,7 @@ import shapely
 from fake_encoder import FakeEncoder
 from on_disk import file_of
 from rasterio.transform import from_origin
+from ring import vertex
 from tiny_imagery import UTM, noise, write
 
 from geoloc.errors import GalleryError, ModelError
@@ -65,7 +66,7 @@ def test_north_is_midway_between_what_it_is_at_either_end(tmp_path, model):
         assert wide.north_deg == pytest.approx(sum(ends) / 2, abs=0.05)
 
 
-def test_unknown_heading_is_the_best_of_all_rolls(opened):
+def test_unknown_heading_is_where_the_scores_of_all_rolls_peak(opened):
     spec = opened.spec
     ids, vectors = everything(opened)
     some = queries(3, spec.dim)
@@ -74,14 +75,11 @@ def test_unknown_heading_is_the_best_of_all_rolls(opened):
         bins = query.reshape(spec.azimuth_bins, spec.channels)
         rolled = np.stack([np.roll(bins, i, axis=0).ravel() for i in range(spec.azimuth_bins)])
         scores = vectors.astype(np.float64) @ rolled.astype(np.float64).T
-        best = scores.max(axis=1)
+        best, turn = np.array([vertex(ring) for ring in scores]).T
         order = np.lexsort((ids, -best))[:9]
         assert hits.ids[row].tolist() == ids[order].tolist()
-        turn = scores[order].argmax(axis=1)
-        at = np.arange(len(order))
-        before, here, after = (scores[order][at, (turn + step) % 4] for step in (-1, 0, 1))
-        between = np.clip((after - before) / 2 / (2 * here - before - after), -0.5, 0.5)
-        off = (hits.headings_deg[row] - (turn + between) * 90 + 180) % 360 - 180
+        np.testing.assert_allclose(hits.scores[row], best[order], atol=1e-5)
+        off = (hits.headings_deg[row] - turn[order] * 90 + 180) % 360 - 180
         np.testing.assert_allclose(off, 0, atol=0.1)
 
 
@@ -92,8 +90,12 @@ def test_a_heading_with_a_tolerance_is_turned_that_far_and_no_further(opened, to
     ids, vectors = everything(opened)
     (query,) = queries(1, spec.dim)
     bins = query.reshape(spec.azimuth_bins, spec.channels)
-    rolled = np.stack([np.roll(bins, turn, axis=0).ravel() for turn in turns])
-    best = (vectors.astype(np.float64) @ rolled.astype(np.float64).T).max(axis=1)
+    rolled = np.stack([np.roll(bins, turn, axis=0).ravel() for turn in range(4)])
+    scores = vectors.astype(np.float64) @ rolled.astype(np.float64).T
+    highest = np.array(turns)[scores[:, turns].argmax(axis=1)]
+    best = scores[:, 0]
+    if len(turns) > 1:
+        best = np.array([vertex(ring, at)[0] for ring, at in zip(scores, highest, strict=True)])
     hits = opened.search(query[None], 9, headings_deg=[30.0], tolerance_deg=tolerance_deg)
     assert hits.ids[0].tolist() == ids[np.lexsort((ids, -best))[:9]].tolist()
     away = np.abs((hits.headings_deg[0] - 30 + 180) % 360 - 180)
