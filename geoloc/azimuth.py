@@ -20,6 +20,14 @@ def correlate(street: Float[Tensor, "q a c"], satellite: Float[Tensor, "g a c"])
     return (street.flatten(1) @ rolled.flatten(2).flatten(0, 1).T).view(q, g, a)
 
 
+def correlate_each(street: Float[Tensor, "n a c"], satellite: Float[Tensor, "n a c"]) -> Float[Tensor, "n a"]:
+    """As `correlate`, of every street view with its own tile alone."""
+    turns = range(street.shape[1])
+    return torch.stack(
+        [(torch.roll(street, turn, dims=1) * satellite).sum(dim=(1, 2)) for turn in turns], dim=1
+    )
+
+
 def window_gain(street: Float[Tensor, "q a c"]) -> Float[Tensor, " q"]:
     """What makes an inner product with a tile the cosine over the azimuths that the view shows.
 
@@ -35,12 +43,12 @@ def peak(
 ) -> tuple[Float[Tensor, "*n"], Float[Tensor, "*n"]]:
     """How high each circular sequence rises around its maximum (or bin `at`), and where, in bins.
 
-    Both are of the vertex of the parabola through the bin and its two neighbours, at most half a bin off
-    it: a camera seldom looks where a bin lies, and between two of them the bins' own scores are too low.
+    Both are of the parabola through the bin and its two neighbours, at its vertex or at most half a bin off:
+    a camera seldom looks where a bin lies, and between two of them the bins' own scores are too low.
     """
     a = scores.shape[-1]
     at = scores.max(dim=-1).indices if at is None else at
     before, here, after = (scores.gather(-1, ((at + step) % a)[..., None])[..., 0] for step in (-1, 0, 1))
     bend = 2 * here - before - after
     offset = torch.where(bend > 1e-9, (after - before) / 2 / bend.clamp(min=1e-9), 0.0).clamp(-0.5, 0.5)
-    return here + offset * (after - before) / 4, (at + offset) % a
+    return here + offset * (after - before - bend * offset) / 2, (at + offset) % a

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
-from geoloc.azimuth import correlate, peak
+from geoloc.azimuth import correlate, correlate_each, peak
 from geoloc.lineup import Lineup, Links
 
 Ties = Literal["against", "optimistic"]
@@ -91,8 +91,8 @@ def count_better(
     At least as high is to within a float's rounding (1e-6): ties count against us. `optimistic` counts
     those that are higher by more than that, as the peers' published code does but for the rounding. A
     score that is no number is higher. rolls > 1 scores each query at its best heading, between that many
-    azimuth bins by a parabola (`peak`). Holds a block of 1024 x 8192 scores at a time on the device, a
-    second of those bins, and the counts.
+    azimuth bins by a parabola (`peak`). Holds a block of 1024 x 8192 scores at a time on the device, as
+    many again over the headings, and the counts.
     """
     margin = -TIE if ties == "against" else TIE
     floors = [torch.from_numpy(thresholds).to(device) + margin for thresholds, _ in rules]
@@ -147,10 +147,11 @@ def link_scores(
     scores = np.empty(len(links.row), np.float32)
     for start in range(0, len(scores), ROWS):
         part = slice(start, start + ROWS)
-        asked = queries[links.query[part]].reshape(len(scores[part]), rolls, -1)
-        answers = gallery[links.row[part]].reshape(asked.shape)
-        rolled = [np.einsum("nac,nac->n", np.roll(asked, roll, axis=1), answers) for roll in range(rolls)]
-        scores[part] = rolled[0] if rolls == 1 else peak(torch.from_numpy(np.stack(rolled, axis=1)))[0]
+        asked, answers = (
+            torch.from_numpy(rows).view(len(rows), rolls, -1)
+            for rows in (queries[links.query[part]], gallery[links.row[part]])
+        )
+        scores[part] = peak(correlate_each(asked, answers))[0]
     return scores
 
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
-from geoloc.azimuth import peak
+from geoloc.azimuth import correlate_each, peak
 from geoloc.certainty import certainty_figures
 from geoloc.embed import Change, Precision, Report, Throughput, best_device, embed_pairs, embed_views
 from geoloc.encoder import TwinEncoder
@@ -214,8 +214,7 @@ def headings_deg(
 ) -> Float[np.ndarray, " n"]:
     """The turn that suits each pair best, degrees clockwise, between bins by a parabola."""
     ours, theirs = (torch.from_numpy(matrix).view(len(matrix), bins, -1) for matrix in (street, satellite))
-    turned = [(torch.roll(ours, turn, dims=1) * theirs).sum(dim=(1, 2)) for turn in range(bins)]
-    return peak(torch.stack(turned, dim=1))[1].numpy() * 360 / bins
+    return peak(correlate_each(ours, theirs))[1].numpy() * 360 / bins
 
 
 def window_change(spec: EncoderSpec, directions: Float[np.ndarray, " n"], asked: Asked) -> Change:

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoloc.azimuth import correlate, peak, window_gain
+from geoloc.azimuth import correlate, correlate_each, peak, window_gain
 
 
 def noise(seed: int, *shape: int) -> torch.Tensor:
@@ -110,6 +110,20 @@ def test_peak_of_what_is_flat_or_rising_stays_at_its_bin() -> None:
     assert peak(torch.ones(1, 1))[1].tolist() == [0.0]
     rising = torch.arange(8.0)[None]
     assert 3 <= float(peak(rising, torch.tensor([3]))[1][0]) <= 3.5
+
+
+def test_peak_at_a_bin_beside_a_higher_one_is_the_parabola_half_a_bin_on() -> None:
+    """A heading known to within a tolerance ends where the scores may still rise."""
+    scores = torch.tensor([[0.0, 1.0, 1.5, 0.0]])
+    height, place = peak(scores, torch.tensor([1]))
+    assert (float(height[0]), float(place[0])) == pytest.approx((1 + 1.5 / 2 / 2 - 0.5 / 2 / 4, 1.5))
+
+
+@pytest.mark.parametrize("a", [1, 7])
+def test_each_correlated_is_the_diagonal_of_all(a: int) -> None:
+    street, satellite = noise(5, 6, a, 3), noise(6, 6, a, 3)
+    want = correlate(street, satellite)[torch.arange(6), torch.arange(6)]
+    assert torch.allclose(correlate_each(street, satellite), want, atol=1e-12)
 
 
 def test_peaks_of_a_block_are_those_of_its_rows() -> None:

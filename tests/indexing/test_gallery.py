@@ -97,7 +97,9 @@ def test_a_heading_with_a_tolerance_is_turned_that_far_and_no_further(opened, to
     if len(turns) > 1:
         best = np.array([vertex(ring, at)[0] for ring, at in zip(scores, highest, strict=True)])
     hits = opened.search(query[None], 9, headings_deg=[30.0], tolerance_deg=tolerance_deg)
-    assert hits.ids[0].tolist() == ids[np.lexsort((ids, -best))[:9]].tolist()
+    order = np.lexsort((ids, -best))[:9]
+    assert hits.ids[0].tolist() == ids[order].tolist()
+    np.testing.assert_allclose(hits.scores[0], best[order], atol=1e-5)
     away = np.abs((hits.headings_deg[0] - 30 + 180) % 360 - 180)
     assert away.max() <= 90 * len(turns) // 2 + 45
 
