@@ -72,7 +72,8 @@ class Encoder(nn.Module):
 
 def _feature_maps(spec: EncoderSpec, in_chans: int) -> nn.Module:
     """timm's backbone up to the spec's stage. Raises ModelError."""
-    dilated: dict[str, Any] = {"output_stride": spec.output_stride} if spec.output_stride else {}
+    asked = {"output_stride": spec.output_stride, "channels": spec.widths, "layers": spec.depths}
+    how: dict[str, Any] = {name: value for name, value in asked.items() if value}
     try:
         maps: nn.Module = timm.create_model(
             spec.backbone,
@@ -80,11 +81,12 @@ def _feature_maps(spec: EncoderSpec, in_chans: int) -> nn.Module:
             out_indices=(spec.stage,),
             in_chans=in_chans,
             pretrained=False,
-            **dilated,
+            **how,
         )
     except Exception as cause:  # timm raises what it likes for a name or stage it does not have
         raise ModelError(
-            f"timm has no feature maps of backbone {spec.backbone!r} at stage {spec.stage}: {cause}."
+            f"timm has no feature maps of backbone {spec.backbone!r} at stage {spec.stage}"
+            f"{' with ' if how else ''}{', '.join(how)}: {cause}."
         ) from cause
     if isinstance(maps, EfficientNetFeatures | MobileNetV3Features):  # these alone keep the blocks after it
         maps.blocks = nn.Sequential(*list(maps.blocks)[: maps.feature_info.get_dicts()[0]["stage"]])

@@ -27,7 +27,8 @@ class EncoderSpec:
     middle, and street_elevation_deg (bottom, top). satellite_px: a tile's side. polar: whether
     tiles are brought to polar form of street_hw first. footprint_m: a tile's side in metres.
     output_stride: pixels of the image to a cell of the feature map, for backbones that can be told to
-    dilate their later layers; 0 leaves them as they are. mean, std: per channel, of 0..1 RGB.
+    dilate their later layers; 0 leaves them as they are. widths, depths: channels and blocks of each stage of
+    a ResNet of timm's, four of either; () leaves them as they are. mean, std: per channel, of 0..1 RGB.
     interpolation: "bilinear" averages over what a pixel of the smaller image covers, as Pillow does;
     "bilinear-plain" looks at four pixels alone, as OpenCV does. weights_sha256: of weights.safetensors, ""
     before training.
@@ -57,6 +58,8 @@ class EncoderSpec:
     weights_sha256: str = ""
     head: str = "azimuth"
     street_layout: str = "canvas"
+    widths: tuple[int, ...] = ()
+    depths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         low, high = self.street_elevation_deg
@@ -72,6 +75,12 @@ class EncoderSpec:
             "std must lie within 0.001..10": not all(0.001 <= value <= 10 for value in self.std),
             "output_stride must be 0, 8, 16 or 32": self.output_stride not in (0, 8, 16, 32),
             "backbone must be a plain name of timm's": not re.fullmatch(r"[A-Za-z0-9_.]+", self.backbone),
+            "widths must be four of 8 to 4,096": self.widths != ()
+            and (len(self.widths) != 4 or not all(8 <= width <= 4096 for width in self.widths)),
+            "depths must be four of 1 to 64": self.depths != ()
+            and (len(self.depths) != 4 or not all(1 <= depth <= 64 for depth in self.depths)),
+            "widths and depths want a head of feature maps": self.head in ("pooled", "token")
+            and bool(self.widths or self.depths),
             f"interpolation must be one of {', '.join(INTERPOLATIONS)}": self.interpolation
             not in INTERPOLATIONS,
             f"head must be one of {', '.join(HEADS)}": self.head not in HEADS,
@@ -120,6 +129,8 @@ class EncoderSpec:
 def _typed(name: str, kind: str, value: Any) -> Any:
     parts = kind.removeprefix("tuple[").removesuffix("]").split(", ") if kind.startswith("tuple") else []
     if parts:
+        if parts[-1] == "..." and isinstance(value, list):
+            parts = parts[:1] * len(value)
         if isinstance(value, list) and len(value) == len(parts):
             return tuple(_typed(name, part, item) for part, item in zip(parts, value, strict=True))
     elif kind == "float" and type(value) in (int, float):

@@ -17,6 +17,7 @@ from geoloc.model import MAX_WEIGHTS_BYTES, load_encoder
 from geoloc.published import read_checkpoint
 from geoloc.spec import EncoderSpec
 from geoloc.torchvision_mend import mend_torchvision
+from geoloc.training.grow import grown
 from geoloc.training.learner import backbones, plain_name
 from geoloc.training.pretrain_recipe import PretrainConfig, Recipe
 from geoloc.training.recipe import TrainConfig
@@ -37,12 +38,16 @@ Told = TypeVar("Told", TrainConfig, PretrainConfig)
 def first_encoder(config: Recipe, begun: bool) -> TwinEncoder:
     """The encoders as a run begins; `begun` is one whose checkpoint will say how it goes on.
 
-    Raises DataError where start_from is of another spec, and what loading raises.
+    Raises DataError where start_from is of another spec and no narrower one to grow from, and what loading
+    raises.
     """
     torch.manual_seed(config.seed)
     encoder = load_encoder(config.start_from) if config.start_from else TwinEncoder(config.model)
-    if dataclasses.replace(encoder.spec, weights_sha256="") != config.model:
-        raise DataError(f"{config.start_from} is a model of another spec than the config's.")
+    spec = dataclasses.replace(encoder.spec, weights_sha256="")
+    if spec != config.model:
+        if dataclasses.replace(config.model, widths=spec.widths, depths=spec.depths) != spec:
+            raise DataError(f"{config.start_from} is a model of another spec than the config's.")
+        encoder = grown(encoder, config.model)
     encoder.spec = config.model
     if config.weights and not begun:
         load_pretrained(encoder, config.weights)

@@ -56,7 +56,8 @@ class TrainConfig:
     that the encoder takes for each other (from the first epoch where it starts from a trained one); 0 never.
     apart_m: pairs nearer than that are no negatives of each other (SAFA, 25 m). precision: `auto` is bfloat16
     where the device computes in it, else float16 on a GPU, else float32. workers: processes that decode.
-    start_from: a model folder of the same spec to go on from. save_every_s: seconds between checkpoints
+    start_from: a model folder to go on from, of the same spec or of smaller model.widths and model.depths,
+    which then grows without forgetting anything (see grow.py). save_every_s: seconds between checkpoints
     within an epoch.
 
     chunk: so many pairs of a batch at a time through the encoders, which bounds the memory; 0 all at once.

@@ -110,6 +110,15 @@ def test_a_dilated_backbone_has_the_columns_of_its_stride(tiny_spec: EncoderSpec
         TwinEncoder(dataclasses.replace(tiny_spec, backbone="test_vit", output_stride=8))
 
 
+def test_a_resnet_is_as_wide_and_deep_as_asked(tiny_spec: EncoderSpec) -> None:
+    spec = dataclasses.replace(tiny_spec, widths=(16, 24, 32, 48), depths=(2, 3, 1, 1))
+    street = TwinEncoder(spec).street
+    assert [len(street.backbone.layer1), len(street.backbone.layer2)] == [2, 3]  # type: ignore[arg-type, union-attr]
+    assert street.head.in_channels == 24 * 4  # type: ignore[union-attr]
+    with pytest.raises(ModelError, match="with channels"):
+        TwinEncoder(dataclasses.replace(spec, backbone="test_convnext", depths=()))
+
+
 def test_embeddings_are_the_seen_bins_at_unit_norm(tiny_encoder: TwinEncoder) -> None:
     canvas, tiles = whole(2, (32, 128)), torch.rand(2, 3, 48, 48)
     canvas[1, :, :, :80] = 0

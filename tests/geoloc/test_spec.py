@@ -10,12 +10,14 @@ from geoloc.spec import EncoderSpec
 def test_round_trip(tiny_spec: EncoderSpec) -> None:
     assert EncoderSpec.from_json(tiny_spec.to_json()) == tiny_spec
     assert tiny_spec.dim == 32
+    wide = dataclasses.replace(tiny_spec, widths=(32, 64, 96, 192), depths=(1, 2, 2, 2))
+    assert EncoderSpec.from_json(wide.to_json()) == wide
 
 
 def test_entries_with_a_default_may_be_absent(tiny_spec: EncoderSpec) -> None:
     """The specs in older models and galleries go on being read."""
     raw = json.loads(tiny_spec.to_json())
-    for name in ("head", "street_layout", "output_stride"):
+    for name in ("head", "street_layout", "output_stride", "widths", "depths"):
         del raw[name]
     assert EncoderSpec.from_json(json.dumps(raw)) == tiny_spec
     del raw["backbone"]
@@ -43,6 +45,11 @@ def test_entries_with_a_default_may_be_absent(tiny_spec: EncoderSpec) -> None:
         {"backbone": "../elsewhere"},
         {"interpolation": "nearest"},
         {"channels": 10_000_000},
+        {"widths": (32, 64, 96)},
+        {"widths": (32, 64, 96, 10_000)},
+        {"depths": (1, 2, 2, 0)},
+        {"depths": (1, 2, 2, 2, 2)},
+        {"head": "pooled", "azimuth_bins": 1, "polar": False, "widths": (32, 64, 96, 192)},
     ],
     ids=str,
 )
@@ -61,6 +68,8 @@ def test_impossible_specs(tiny_spec: EncoderSpec, change: dict[str, object]) -> 
         {"street_hw": [32]},
         {"street_hw": "32x128"},
         {"backbone": None},
+        {"widths": [32, 64, 96, "192"]},
+        {"depths": 2},
     ],
     ids=str,
 )

@@ -367,3 +367,21 @@ def test_goes_on_from_a_model(
         load_encoder(first).named_parameters(), second.parameters(), strict=True
     ):
         assert torch.allclose(before, after, atol=1e-3), name
+
+
+def test_grows_from_a_model(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    """The larger model begins where the smaller one ended, says so, and is gone on with."""
+    first = train(dataclasses.replace(config, epochs=1), training, validation, tmp_path / "first")
+    larger = dataclasses.replace(config.model, widths=(32, 64, 48, 96), depths=(1, 2, 1, 1))
+    still = dataclasses.replace(
+        config, epochs=1, start_from=first, model=larger, learning_rate=1e-12, weight_decay=0.0
+    )
+    model = train(still, training, validation, tmp_path / "second")
+    train(still, training, validation, tmp_path / "second", resume=True)
+    old, new = load_encoder(first), load_encoder(model)
+    assert dataclasses.replace(new.spec, weights_sha256="") == larger
+    for name, before in old.named_parameters():
+        corner = new.state_dict()[name][tuple(slice(side) for side in before.shape)]
+        assert torch.allclose(before, corner, atol=1e-3), name
