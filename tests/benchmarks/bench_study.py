@@ -1,7 +1,7 @@
 """The study: every loss, sampler, head and beginning of `geoloc train` at one budget, with intervals.
 
 Run: python tests/benchmarks/bench_study.py [--epochs 2] [--seeds 0 1 2] [--parts losses samplers ...]
-     [--pairs FOLDER] [--work FOLDER]
+     [--pairs FOLDER ...] [--recipes NAME ...] [--work FOLDER]
 
 Every recipe sees the same pairs equally often (bench_headings.py gives recipes equal time instead) and is
 scored on 1,200 pairs of towns of other seeds, at unknown heading. Whatever is scored is kept in
@@ -10,7 +10,8 @@ there. Intervals are of the queries (95 % of the bootstrap); with several seeds 
 beside the lowest and the highest.
 
 By default three recipes of half a minute show how it goes. The whole study is `--seeds 0 1 2 --parts` and
-all of them, on 20,000 pairs; keep the results of another budget in another --work.
+all of them, on 20,000 pairs; keep the results of another budget in another --work. --recipes takes some of a
+part alone.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from bench_headings import BASELINES, OURS, POOLED, towns
 
 from geoloc.atomic import write_text
 from geoloc.model import load_encoder
+from geoloc.pairs import joined
 from geoloc.score import Asked, evaluate_table
 from geoloc.spec import MAP_HEADS
 from geoloc.training.recipe import SMALL, Loss, TrainConfig
@@ -76,20 +78,26 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--parts", nargs="+", default=["baselines"], choices=list(PARTS))
     parser.add_argument("--towns", type=int, default=6, help="to train on, of 260 pairs each")
-    parser.add_argument("--pairs", type=Path, help="towns to train on; made below --work by default")
+    parser.add_argument("--recipes", nargs="+", help="those of the parts with these names, not all")
+    parser.add_argument(
+        "--pairs", type=Path, nargs="+", help="towns to train on; made below --work by default"
+    )
     parser.add_argument("--work", type=Path, default=Path(".geoloc/bench-study"))
     arguments = parser.parse_args()
-    root = arguments.pairs or towns(
-        arguments.work / f"train-{arguments.towns}", arguments.towns, 2000, 260, 80.0
-    )
+    made = arguments.work / f"train-{arguments.towns}"
+    roots = arguments.pairs or [towns(made, arguments.towns, 2000, 260, 80.0)]
     unseen = towns(arguments.work / "unseen", 6, 900, 200, 64.0)
     kept = arguments.work / "results.jsonl"
     recipes = {name: config for part in arguments.parts for name, config in PARTS[part].items()}
+    if arguments.recipes:
+        if unknown := set(arguments.recipes) - set(recipes):
+            parser.error(f"no recipes of these parts: {', '.join(unknown)}; there are {', '.join(recipes)}")
+        recipes = {name: recipes[name] for name in arguments.recipes}
     for seed in arguments.seeds:
         for name, config in recipes.items():
             if not any(one["recipe"] == name and one["seed"] == seed for one in results(kept)):
                 config = dataclasses.replace(config, seed=seed, epochs=arguments.epochs)
-                one = {"recipe": name, "seed": seed, **learnt(config, root, unseen, arguments.work)}
+                one = {"recipe": name, "seed": seed, **learnt(config, roots, unseen, arguments.work)}
                 write_text(kept, "".join(json.dumps(line) + "\n" for line in [*results(kept), one]))
                 print(row(name, [one]), flush=True)
     print(f"\n{'recall@1, unknown heading':<32}", *(f"{width:>20g}" for width in WIDTHS_DEG), " minutes")
@@ -103,11 +111,12 @@ def results(kept: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
 
 
-def learnt(config: TrainConfig, root: Path, unseen: Path, work: Path) -> dict[str, Any]:
+def learnt(config: TrainConfig, roots: list[Path], unseen: Path, work: Path) -> dict[str, Any]:
     """Train, and score: recall@1 at each width, and its interval."""
     run = work / f"run-{time.time_ns()}"
     began = time.monotonic()
-    model = train(config, read_towns(root, "train"), read_towns(root, "val"), run)
+    pairs, validation = (joined([read_towns(root, split) for root in roots]) for split in ("train", "val"))
+    model = train(config, pairs, validation, run)
     took_s = time.monotonic() - began
     scored = evaluate_table(
         load_encoder(model), read_towns(unseen), [Asked(width, unknown_heading=True) for width in WIDTHS_DEG]
