@@ -23,6 +23,13 @@ def train(
     out: Annotated[
         Path, typer.Option(help="Folder of the run: log, checkpoint, and the best model in model/.")
     ],
+    val: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Pairs whose val split the best epoch is chosen by, KIND:PATH; by default --data's. Those "
+            "of elsewhere stop early on what carries over. Repeatable."
+        ),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file of settings.")] = None,
     set: Annotated[
         list[str] | None,
@@ -55,7 +62,7 @@ def train(
     """
     settings = read_config(TrainConfig(), config, set or [])
     pairs = joined([open_pairs(one, "train").complete(allow_missing) for one in data])
-    validation = joined([open_pairs(one, "val").complete(allow_missing) for one in data])
+    validation = joined([open_pairs(one, "val").complete(allow_missing) for one in val or data])
     with watched(out, settings.epochs, "pairs", tensorboard) as (show, preparing):
         model = run_training(
             settings, pairs, validation, out, resume=resume, report=show, preparing=preparing

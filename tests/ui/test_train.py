@@ -56,6 +56,22 @@ def test_a_run_folder_is_complete(
     assert "--resume" in capsys.readouterr().err
 
 
+def test_the_best_epoch_is_by_pairs_of_elsewhere(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "elsewhere.csv").write_text(
+        "street,satellite,heading_deg,hfov_deg,footprint_m,split\n"
+        "street0.png,tile0.png,0,360,76,train\nstreet20.png,tile20.png,0,360,76,val\n"
+    )
+    words += ["--val", f"table:{tmp_path / 'elsewhere.csv'}", "--out", str(tmp_path / "run")]
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert not stop.value.code, capsys.readouterr().err
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["recall@1"] for line in lines if "recall@1" in line] == [1.0, 1.0]  # of one tile
+    assert "Validated on 1 pairs of" in (tmp_path / "run" / "model" / "README.md").read_text()
+
+
 def test_a_run_that_diverges_leaves_its_curves(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
