@@ -79,6 +79,10 @@ class EncoderSpec:
             and (len(self.widths) != 4 or not all(8 <= width <= 4096 for width in self.widths)),
             "depths must be four of 1 to 64": self.depths != ()
             and (len(self.depths) != 4 or not all(1 <= depth <= 64 for depth in self.depths)),
+            "widths and depths, both given, must make at most a thousand million weights": bool(
+                self.widths or self.depths
+            )
+            and self._stage_weights > 10**9,
             "widths and depths want a head of feature maps": self.head in ("pooled", "token")
             and bool(self.widths or self.depths),
             f"interpolation must be one of {', '.join(INTERPOLATIONS)}": self.interpolation
@@ -94,6 +98,12 @@ class EncoderSpec:
         wrong = [problem for problem, holds in problems.items() if holds]
         if wrong:
             raise ModelError(f"This encoder spec is impossible: {'; '.join(wrong)}.")
+
+    @property
+    def _stage_weights(self) -> int:
+        """About how many, twice 3 x 3 convolutions to a block; the most that timm's have of what is not given."""
+        stages = zip(self.widths or (512,) * 4, self.depths or (36,) * 4, strict=False)
+        return sum(18 * width**2 * depth for width, depth in stages)
 
     @property
     def dim(self) -> int:

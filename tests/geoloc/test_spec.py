@@ -48,6 +48,8 @@ def test_entries_with_a_default_may_be_absent(tiny_spec: EncoderSpec) -> None:
         {"widths": (32, 64, 96)},
         {"widths": (32, 64, 96, 10_000)},
         {"depths": (1, 2, 2, 0)},
+        {"widths": (4096,) * 4, "depths": (64,) * 4},
+        {"widths": (4096,) * 4},
         {"depths": (1, 2, 2, 2, 2)},
         {"head": "pooled", "azimuth_bins": 1, "polar": False, "widths": (32, 64, 96, 192)},
     ],
