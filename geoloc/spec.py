@@ -101,7 +101,7 @@ class EncoderSpec:
 
     @property
     def _stage_weights(self) -> int:
-        """About how many, twice 3 x 3 convolutions to a block; the most that timm's have of what is not given."""
+        """About how many: two convolutions of 3 x 3 to a block, and timm's most of what is not given."""
         stages = zip(self.widths or (512,) * 4, self.depths or (36,) * 4, strict=False)
         return sum(18 * width**2 * depth for width, depth in stages)
 
