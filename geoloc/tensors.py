@@ -78,8 +78,8 @@ def _unit(rgb: UInt8[np.ndarray, "h w 3"]) -> Float32[Tensor, "3 h w"]:
 
 def normalise(rgb: Float32[Tensor, "*b 3 h w"], spec: EncoderSpec) -> Float32[Tensor, "*b 3 h w"]:
     """RGB from 0 to 1, by the mean and the deviation that the backbone is used to."""
-    mean = torch.tensor(spec.mean)[:, None, None]
-    std = torch.tensor(spec.std)[:, None, None]
+    mean = torch.tensor(spec.mean, device=rgb.device)[:, None, None]
+    std = torch.tensor(spec.std, device=rgb.device)[:, None, None]
     return (rgb - mean) / std
 
 

@@ -140,12 +140,14 @@ def _see(
         wide = _share(canvases) >= SEEN
         parts = [(canvases[wide], Augmentation()), (laid_together(canvases[~wide]), WHOLE)]
         shown = [
-            vary_street(some, spec, draw(len(some), spec, how, rng))[0] for some, how in parts if len(some)
+            vary_street(torch.from_numpy(some).to(device), spec, draw(len(some), spec, how, rng))[0]
+            for some, how in parts
+            if len(some)
         ]
-        encoder.street_bins(torch.cat(shown).to(device))
+        encoder.street_bins(torch.cat(shown))
     if len(tiles):
         drawn = draw(len(tiles), spec, Augmentation(), rng)
-        encoder.satellite_bins(vary_tiles(tiles, spec, drawn).to(device))
+        encoder.satellite_bins(vary_tiles(torch.from_numpy(tiles).to(device), spec, drawn))
 
 
 def laid_together(canvases: UInt8[np.ndarray, "b 4 t w"]) -> UInt8[np.ndarray, "b 4 t w"]:
@@ -203,10 +205,13 @@ def _loss(
     narrow = (_share(region.canvases[rows]) < SEEN).any()
     drawn = draw(len(rivals), spec, WHOLE if narrow else Augmentation(), rng)
     mine = drawn.of(np.arange(len(rows)))
-    street, owner, windows = vary_street(region.canvases[rows], spec, mine)
+    shown, ground = (
+        torch.from_numpy(images).to(device) for images in (region.canvases[rows], region.tiles[rivals])
+    )
+    street, owner, windows = vary_street(shown, spec, mine)
     queries = Queries(torch.from_numpy(-mine.turn).float(), owner, windows)
-    asked = Asked.of(encoder.street_bins(street.to(device)), queries)
-    tiles = encoder.satellite_bins(vary_tiles(region.tiles[rivals], spec, drawn).to(device))
+    asked = Asked.of(encoder.street_bins(street), queries)
+    tiles = encoder.satellite_bins(vary_tiles(ground, spec, drawn))
     close = near(region.lonlats[rivals], region.lonlats[rivals], APART_M)
     close |= torch.from_numpy(rivals[:, None] == rivals)
     return heading_infonce(asked.scores(tiles), asked.owner, asked.turn, TEMPERATURE, close.to(device))

@@ -42,7 +42,7 @@ def alike(
         rows = slice(start, min(n, start + CHUNK))
         scores = _best_turn(views[rows], tiles)
         views_of = np.arange(rows.start, rows.stop)
-        scores[negatives.close(views_of, np.arange(n)).to(scores.device)] = -torch.inf
+        scores[negatives.close(views_of, np.arange(n), scores.device)] = -torch.inf
         found.append(scores.topk(k, dim=1).indices.cpu())
         report(n + rows.stop, 2 * n)
     return torch.cat(found).numpy()

@@ -151,39 +151,37 @@ def _tint(b: int, strength: float, lift: float, rng: np.random.Generator) -> Flo
 
 
 def vary(
-    canvases: UInt8[np.ndarray, "b 4 t w"],
-    tiles: UInt8[np.ndarray, "b r r 3"],
-    spec: EncoderSpec,
-    drawn: Drawn,
+    canvases: UInt8[Tensor, "b 4 t w"], tiles: UInt8[Tensor, "b r r 3"], spec: EncoderSpec, drawn: Drawn
 ) -> Varied:
-    """Vary decoded pairs (see `decode_pairs`) as drawn: canvases taller, tiles wider than the spec's."""
+    """Vary decoded pairs (see `decode_pairs`) as drawn, on the device they are on.
+
+    Canvases are taller, tiles wider than the spec's.
+    """
     street, owners, windows = vary_street(canvases, spec, drawn)
     return Varied(
         street=street,
         satellite=vary_tiles(tiles, spec, drawn),
-        turn=torch.from_numpy(-drawn.turn).float(),
+        turn=torch.from_numpy(-drawn.turn).float().to(street.device),
         owner=owners,
         windows=windows,
     )
 
 
-def vary_tiles(
-    tiles: UInt8[np.ndarray, "b r r 3"], spec: EncoderSpec, drawn: Drawn
-) -> Float[Tensor, "b 3 s s"]:
+def vary_tiles(tiles: UInt8[Tensor, "b r r 3"], spec: EncoderSpec, drawn: Drawn) -> Float[Tensor, "b 3 s s"]:
     """The tiles of `vary` alone."""
-    moved = torch.from_numpy(_moved(tiles, spec, drawn.off_px)).permute(0, 3, 1, 2) / 255
+    moved = _moved(tiles, spec, drawn.off_px).permute(0, 3, 1, 2) / 255
     return coloured(moved, spec, drawn.satellite_style, drawn.satellite_tint)
 
 
 def vary_street(
-    canvases: UInt8[np.ndarray, "b 4 t w"], spec: EncoderSpec, drawn: Drawn
+    canvases: UInt8[Tensor, "b 4 t w"], spec: EncoderSpec, drawn: Drawn
 ) -> tuple[Float[Tensor, "b 4 h w"], Int64[Tensor, " q"], Float[Tensor, "q a"]]:
     """The canvases of `vary`, and the owners and windows of the queries in them.
 
     A view that is narrow itself is left as it is where the windows would leave nothing of it.
     """
     street = _tilted(canvases, spec, drawn)
-    masks, owners, windows = _cut(spec, drawn)
+    masks, owners, windows = _cut(spec, drawn, street.device)
     seen = street[:, 3:] * masks[:, None]
     seen = torch.where(seen.flatten(1).any(dim=1)[:, None, None, None], seen, street[:, 3:])
     shown = seen_bins(seen[:, 0], spec.azimuth_bins)[owners]
@@ -200,19 +198,17 @@ def coloured(
     return _tinted(normalise(styled, spec), tint)
 
 
-def _tilted(
-    canvases: UInt8[np.ndarray, "b 4 t w"], spec: EncoderSpec, drawn: Drawn
-) -> Float[Tensor, "b 4 h w"]:
+def _tilted(canvases: UInt8[Tensor, "b 4 t w"], spec: EncoderSpec, drawn: Drawn) -> Float[Tensor, "b 4 h w"]:
     """The canvases as a camera sees them that is turned and leans towards any azimuth."""
-    b, _, tall, w = canvases.shape
+    (b, _, tall, w), device = canvases.shape, canvases.device
     h = spec.street_hw[0]
     turn_deg = drawn.turn * 360 / spec.azimuth_bins
     lean, towards, turned = (
-        torch.from_numpy(angle).float()[:, None, None]
+        torch.from_numpy(angle).float().to(device)[:, None, None]
         for angle in (drawn.lean_rad, drawn.towards_rad, np.radians(turn_deg))
     )
-    up = torch.deg2rad(elevations_deg(spec)).float()[None, :, None]
-    across = torch.deg2rad(azimuths_deg(spec)).float()[None, None, :] - towards
+    up = torch.deg2rad(elevations_deg(spec)).float().to(device)[None, :, None]
+    across = torch.deg2rad(azimuths_deg(spec)).float().to(device)[None, None, :] - towards
     ahead, side, top = up.cos() * across.cos(), up.cos() * across.sin(), up.sin().expand(1, h, w)
     source_up = torch.asin((top * lean.cos() - ahead * lean.sin()).clamp(-1, 1))
     source_across = torch.atan2(side.expand(b, h, w), ahead * lean.cos() + top * lean.sin())
@@ -220,7 +216,7 @@ def _tilted(
     rows_per_rad = h / math.radians(spec.street_elevation_deg[1] - spec.street_elevation_deg[0])
     middle = math.radians(sum(spec.street_elevation_deg) / 2)
     y = (middle - source_up) * rows_per_rad / tall * 2
-    images = torch.from_numpy(canvases).float() / 255
+    images = canvases.float() / 255
     ring = torch.cat([images[..., -1:], images, images[..., :1]], dim=3)
     grid = torch.stack([(x_px + 1) / (w + 2) * 2 - 1, y], dim=3)
     street = F.grid_sample(ring, grid, align_corners=False)
@@ -229,28 +225,23 @@ def _tilted(
 
 
 def _cut(
-    spec: EncoderSpec, drawn: Drawn
+    spec: EncoderSpec, drawn: Drawn, device: torch.device
 ) -> tuple[Float[Tensor, "b h w"], Int64[Tensor, " q"], Float[Tensor, "q a"]]:
     """What is left of every canvas, and the queries in it: whose they are, and their azimuth bins."""
     b, bins = len(drawn.turn), spec.azimuth_bins
-    left = torch.zeros(b, *spec.street_hw)
+    left = torch.zeros(b, *spec.street_hw, device=device)
     owners, windows = [], []
     for number in range(drawn.hfov_deg.shape[1]):
-        mask = window_mask(
-            spec,
-            drawn.hfov_deg[:, number],
-            drawn.centre_deg[:, number],
-            drawn.half_height_deg[:, number],
-            drawn.pitch_deg[:, number],
-        )
-        mask[torch.from_numpy(number >= drawn.counts)] = 0
-        left = torch.maximum(left, mask)
-        here = torch.from_numpy(np.flatnonzero(number < drawn.counts))
+        here = torch.from_numpy(np.flatnonzero(number < drawn.counts)).to(device)
+        window = (drawn.hfov_deg, drawn.centre_deg, drawn.half_height_deg, drawn.pitch_deg)
+        columns = (torch.from_numpy(value[:, number]).to(device)[here] for value in window)
+        mask = window_mask(spec, *columns)
+        left[here] = torch.maximum(left[here], mask)
         owners.append(here)
-        windows.append(seen_bins(mask[here], bins))
-    whole = torch.from_numpy(np.flatnonzero(drawn.whole))
+        windows.append(seen_bins(mask, bins))
+    whole = torch.from_numpy(np.flatnonzero(drawn.whole)).to(device)
     for first, parts in zip(drawn.parts, PARTS, strict=False):
-        part = torch.arange(bins) < bins // parts
+        part = torch.arange(bins, device=device) < bins // parts
         owners.append(whole)
         windows.append(torch.roll(part, first).float().expand(len(whole), bins))
     return left, torch.cat(owners), torch.cat(windows)
@@ -258,33 +249,37 @@ def _cut(
 
 def window_mask(
     spec: EncoderSpec,
-    hfov_deg: np.ndarray,
-    centre_deg: np.ndarray,
-    half_height_deg: np.ndarray,
-    pitch_deg: np.ndarray,
+    hfov_deg: Float[Tensor, " b"],
+    centre_deg: Float[Tensor, " b"],
+    half_height_deg: Float[Tensor, " b"],
+    pitch_deg: Float[Tensor, " b"],
 ) -> Float[Tensor, "b h w"]:
     """1 where a canvas is seen through a window of azimuths, its top and bottom straight as a lens's.
 
     half_height_deg: at its middle, above and below pitch_deg; 90 leaves whole columns.
     """
-    across = np.remainder(azimuths_deg(spec).numpy()[None] - centre_deg[:, None] + 180, 360) - 180
-    rise = np.tan(np.radians(elevations_deg(spec).numpy()))[None, :, None]
-    flat = np.degrees(np.arctan(rise / np.cos(np.radians(across)).clip(1e-3)[:, None, :]))
-    inside = np.abs(flat - pitch_deg[:, None, None]) <= half_height_deg[:, None, None]
+    azimuths, elevations = (at(spec).to(hfov_deg.device) for at in (azimuths_deg, elevations_deg))
+    across = torch.remainder(azimuths[None] - centre_deg[:, None] + 180, 360) - 180
+    rise = torch.deg2rad(elevations).tan()[None, :, None]
+    flat = torch.rad2deg(torch.atan(rise / torch.deg2rad(across).cos().clamp(min=1e-3)[:, None, :]))
+    inside = (flat - pitch_deg[:, None, None]).abs() <= half_height_deg[:, None, None]
     open_top = (half_height_deg >= 90)[:, None, None]
-    seen = (np.abs(across) <= hfov_deg[:, None] / 2)[:, None, :] & (inside | open_top)
-    return torch.from_numpy(seen).float()
+    seen = (across.abs() <= hfov_deg[:, None] / 2)[:, None, :] & (inside | open_top)
+    return seen.float()
 
 
 def _moved(
-    tiles: UInt8[np.ndarray, "b r r 3"], spec: EncoderSpec, off_px: Float[np.ndarray, "b 2"]
-) -> UInt8[np.ndarray, "b s s 3"]:
+    tiles: UInt8[Tensor, "b r r 3"], spec: EncoderSpec, off_px: Float[np.ndarray, "b 2"]
+) -> UInt8[Tensor, "b s s 3"]:
     """Tiles of the spec's size, cut off_px or less off the middle of larger ones."""
-    side, spare = spec.satellite_px, tiles.shape[1] - spec.satellite_px
+    side, spare, device = spec.satellite_px, tiles.shape[1] - spec.satellite_px, tiles.device
     corners = np.clip(np.rint(spare / 2 + off_px), 0, spare).astype(int)
-    return np.stack([tile[y : y + side, x : x + side] for tile, (x, y) in zip(tiles, corners, strict=True)])
+    across, down = (corners.T[:, :, None] + np.arange(side)).astype(np.int64)
+    rows, columns = (torch.from_numpy(value).to(device) for value in (down, across))
+    each = torch.arange(len(tiles), device=device)[:, None, None]
+    return tiles[each, rows[:, :, None], columns[:, None, :]]
 
 
 def _tinted(images: Float[Tensor, "b 3 h w"], tint: Float[np.ndarray, "b 2 3"]) -> Float[Tensor, "b 3 h w"]:
-    gain, lift = torch.from_numpy(tint).float()[..., None, None].unbind(dim=1)
+    gain, lift = torch.from_numpy(tint).float().to(images.device)[..., None, None].unbind(dim=1)
     return images * gain + lift

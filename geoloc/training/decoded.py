@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -21,7 +21,8 @@ from geoloc.spec import EncoderSpec
 from geoloc.street_view import StreetView, read_street_view
 from geoloc.tensors import normalise, street_canvas
 
-BATCH = 64
+BATCH, GPU_BATCH = 64, 512
+HELD_AT_MOST = 0.5
 
 
 @dataclass(frozen=True)
@@ -31,16 +32,20 @@ class Decoded:
     canvases: UInt8[np.ndarray, "n 4 t w"]
     tiles: UInt8[np.ndarray, "n r r 3"]
 
-    def tensors(self, spec: EncoderSpec) -> Iterator[tuple[Tensor, Tensor]]:
-        """The pairs unvaried, by batches: what `PairDataset` makes, to an 8-bit step."""
+    def tensors(
+        self, spec: EncoderSpec, device: torch.device = torch.device("cpu")
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The pairs unvaried, by batches on a device: what `PairDataset` makes, to an 8-bit step."""
         rows, side = spec.street_hw[0], spec.satellite_px
         above, around = (self.canvases.shape[2] - rows) // 2, (self.tiles.shape[1] - side) // 2
-        for start in range(0, len(self.canvases), BATCH):
-            here = slice(start, start + BATCH)
-            canvas = torch.from_numpy(np.array(self.canvases[here, :, above : above + rows])).float() / 255
+        size = BATCH if device.type == "cpu" else GPU_BATCH
+        for start in range(0, len(self.canvases), size):
+            here = slice(start, start + size)
+            seen = self.canvases[here, :, above : above + rows]
             tile = self.tiles[here, around : around + side, around : around + side]
+            canvas, ground = (torch.from_numpy(np.array(part)).to(device) / 255 for part in (seen, tile))
             street = torch.cat([normalise(canvas[:, :3], spec) * canvas[:, 3:], canvas[:, 3:]], dim=1)
-            yield street, normalise(torch.from_numpy(np.array(tile)).permute(0, 3, 1, 2).float() / 255, spec)
+            yield street, normalise(ground.permute(0, 3, 1, 2), spec)
 
 
 def decode_pairs(
@@ -81,6 +86,23 @@ def decode_pairs(
         except OSError as cause:
             raise cannot_write(folder, cause) from cause
     return Decoded(*(np.load(done / f"{name}.npy", mmap_mode="r") for name in ("canvases", "tiles")))
+
+
+Taken = Callable[[Int64[np.ndarray, " c"]], UInt8[Tensor, "c ..."]]
+
+
+def at_hand(images: UInt8[np.ndarray, "n ..."], device: torch.device) -> Taken:
+    """Rows of images as tensors on a device.
+
+    A GPU holds all of them where they take at most half of the memory that it has free, so that no step
+    waits for a copy.
+    """
+    if device.type == "cpu" or images.nbytes > torch.cuda.mem_get_info(device)[0] * HELD_AT_MOST:
+        return lambda rows: torch.from_numpy(images[rows]).to(device)
+    held = torch.empty(images.shape, dtype=torch.uint8, device=device)
+    for start in range(0, len(images), BATCH):
+        held[start : start + BATCH] = torch.from_numpy(np.array(images[start : start + BATCH])).to(device)
+    return lambda rows: held[torch.from_numpy(rows).to(device)]
 
 
 def nothing_decoded(spec: EncoderSpec, spare_m: float) -> Decoded:

@@ -57,6 +57,7 @@ def take_up(
     Raises DataError for a folder that holds another run, ModelError for a damaged checkpoint.
     """
     config, ranks, device = run.config, run.ranks, best_device()
+    torch.backends.cudnn.benchmark = True  # every step has the same sizes
     learner.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = optimizer_of(learner, config, layer_decay)
     if ranks.first:

@@ -31,7 +31,7 @@ def mine(run: PairRun, decoded: Decoded, encoder: TwinEncoder, epoch: int) -> Al
         encoder.eval()
         device = next(encoder.parameters()).device
         found = alike(
-            encoder, decoded.tensors(config.model), Negatives.of(run.pairs, config.apart_m),
+            encoder, decoded.tensors(config.model, device), Negatives.of(run.pairs, config.apart_m),
             CANDIDATES * config.neighbours, seed=config.seed + epoch,
             dtype=compute_dtype(config.precision, device), report=partial(run.preparing, "mining"),
         )  # fmt: skip

@@ -14,6 +14,7 @@ from torch import Tensor
 from geoloc.pairs import PairTable
 from geoloc.places import M_PER_DEG, lonlat_rows
 
+CPU = torch.device("cpu")
 Rows = Int64[np.ndarray, " _"]
 
 
@@ -55,12 +56,13 @@ class Negatives:
         """How many there are."""
         return int(self.place.max()) + 1
 
-    def close(self, views: Rows, tiles: Rows) -> Bool[Tensor, "v t"]:
+    def close(self, views: Rows, tiles: Rows, device: torch.device = CPU) -> Bool[Tensor, "v t"]:
         """Which of the pairs `tiles` have a tile that is no negative of the street views of `views`."""
-        found = near(self.lonlats[views], self.lonlats[tiles], self.apart_m)
-        found |= torch.from_numpy(self.place[views][:, None] == self.place[tiles])
-        for right in self.right[views].T:
-            found |= torch.from_numpy(right[:, None] == self.tile[tiles])
+        found = near(self.lonlats[views], self.lonlats[tiles], self.apart_m, device)
+        place, tile = (torch.from_numpy(column[tiles]).to(device) for column in (self.place, self.tile))
+        found |= torch.from_numpy(self.place[views]).to(device)[:, None] == place
+        for right in torch.from_numpy(self.right[views]).to(device).T:
+            found |= right[:, None] == tile
         return found
 
     def close_places(self, views: Rows) -> Bool[Tensor, "v p"]:
@@ -71,12 +73,16 @@ class Negatives:
 
 
 def near(
-    these: Float[np.ndarray, "m 2"], those: Float[np.ndarray, "n 2"], apart_m: float
+    these: Float[np.ndarray, "m 2"],
+    those: Float[np.ndarray, "n 2"],
+    apart_m: float,
+    device: torch.device = CPU,
 ) -> Bool[Tensor, "m n"]:
     """Which of two lists of lonlats are nearer to each other than apart_m; unknown places (NaN) are far."""
-    east, north = ((these[:, None, axis] - those[:, axis]) * M_PER_DEG for axis in (0, 1))
-    east *= np.cos(np.radians(these[:, 1:]))
-    return torch.from_numpy(np.hypot(east, north, out=east) < apart_m)
+    here, there = (torch.from_numpy(places).to(device) for places in (these, those))
+    east, north = ((here[:, axis, None] - there[:, axis]) * M_PER_DEG for axis in (0, 1))
+    east *= torch.deg2rad(here[:, 1:]).cos()
+    return torch.hypot(east, north) < apart_m
 
 
 def lonlats_of(table: PairTable) -> Float[np.ndarray, "n 2"]:

@@ -18,6 +18,7 @@ from geoloc.model import save_encoder
 from geoloc.training.agreement import Agreement, representation
 from geoloc.training.card import pretrained_card
 from geoloc.training.checkpoint import CHECKPOINT, save_state
+from geoloc.training.decoded import Taken, at_hand
 from geoloc.training.epoch import Lesson, Part, rest_of_epoch, take_up
 from geoloc.training.learner import Learner
 from geoloc.training.pretrain_recipe import PretrainConfig
@@ -96,11 +97,11 @@ def _pretrain(
 ) -> None:
     stepper, state = take_up(run, learner, partial(_both, config.view), resume=resume)
     seeds = seeds_before(config).union(*(one.seeds for one in images))
-    per_epoch = len(decoded) // config.batch
+    per_epoch, images_at_hand = len(decoded) // config.batch, at_hand(decoded, stepper.device)
     while state.step < config.epochs * per_epoch:
         rng = np.random.default_rng([config.seed, state.step // per_epoch])
         order = rng.permutation(len(decoded))[: per_epoch * config.batch].reshape(per_epoch, config.batch)
-        lesson = Lesson(order, partial(_vary, config, decoded), lambda row: {"image": row})
+        lesson = Lesson(order, partial(_vary, config, images_at_hand), lambda row: {"image": row})
         state = rest_of_epoch(run, lesson, stepper, state)
         state = state.validated({"step": state.step, "loss": state.mean_loss})
         if run.ranks.first:
@@ -123,5 +124,5 @@ def _both(view: Side, encoder: TwinEncoder, first: Tensor, second: Tensor) -> Bi
     return one, other
 
 
-def _vary(config: PretrainConfig, decoded: UInt8[np.ndarray, "n ..."], part: Part) -> TwoViews:
-    return two_views(decoded[part.rows], part.places, config, part.step)
+def _vary(config: PretrainConfig, images: Taken, part: Part) -> TwoViews:
+    return two_views(images(part.rows), part.places, config, part.step)

@@ -3,7 +3,6 @@
 Styles wide enough that a real one is among them: domain randomisation (Tobin et al. 2017).
 """
 
-import io
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -11,8 +10,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Float32, Float64, Int64
-from PIL import Image
 from torch import Tensor
+
+from geoloc.training.jpeg import jpeg
 
 LUMA = np.array([0.299, 0.587, 0.114])
 LIGHT_HW = (3, 4)
@@ -68,21 +68,25 @@ def draw_style(b: int, strength: float, rng: np.random.Generator) -> Style:
 
 def restyle(images: Float[Tensor, "b 3 h w"], style: Style) -> Float[Tensor, "b 3 h w"]:
     """The images, 0 to 1, each in its style."""
-    b, _, h, w = images.shape
+    (b, _, h, w), device = images.shape, images.device
     curve, season, detail, noise, fill = (
-        torch.from_numpy(value).float().view(b, -1, 1, 1)
+        torch.from_numpy(value).float().to(device).view(b, -1, 1, 1)
         for value in (style.curve, style.season, style.detail, style.noise, style.fill)
     )
     toned = images.clamp(0, 1) ** curve
-    mixed = torch.einsum("bkc,bchw->bkhw", torch.from_numpy(style.mix).float(), toned)
+    mixed = torch.einsum("bkc,bchw->bkhw", torch.from_numpy(style.mix).float().to(device), toned)
     green = (2 * mixed[:, 1:2] - mixed[:, :1] - mixed[:, 2:]).clamp(min=0)
     light = torch.from_numpy(np.concatenate([style.light, style.light[:, :, :1]], axis=2)).float()
-    lit = F.interpolate(light[:, None], (h, w), mode="bilinear", align_corners=True)
+    lit = F.interpolate(light[:, None].to(device), (h, w), mode="bilinear", align_corners=True)
     seen = mixed.addcmul_(season, green).mul_(lit)
-    seen = seen.addcmul_(detail, seen - _soft(seen)).addcmul_(noise, _grain(style.seed, (h, w))).clamp_(0, 1)
-    x, y, width, height = torch.from_numpy(style.hole).float()[:, :, None, None].unbind(dim=1)
-    across = (torch.arange(w)[None, None, :] + 0.5) / w - x
-    down = (torch.arange(h)[None, :, None] + 0.5) / h - y
+    seen = (
+        seen.addcmul_(detail, seen - _soft(seen))
+        .addcmul_(noise, _grain(style.seed, (h, w), device))
+        .clamp_(0, 1)
+    )
+    x, y, width, height = torch.from_numpy(style.hole).float().to(device)[:, :, None, None].unbind(dim=1)
+    across = (torch.arange(w, device=device)[None, None, :] + 0.5) / w - x
+    down = (torch.arange(h, device=device)[None, :, None] + 0.5) / h - y
     hidden = (across >= 0) & (across < width) & (down >= 0) & (down < height)
     return _compressed(torch.where(hidden[:, None], fill, seen), style.quality)
 
@@ -97,24 +101,28 @@ def _soft(images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
     return images
 
 
-def _grain(seeds: Int64[np.ndarray, " b"], hw: tuple[int, int]) -> Float[Tensor, "b 1 h w"]:
+def _grain(
+    seeds: Int64[np.ndarray, " b"], hw: tuple[int, int], device: torch.device
+) -> Float[Tensor, "b 1 h w"]:
     """Noise of unit deviation, grey: an image's own place on one long strip of it, cheaper than its own."""
     h, w = hw
-    where = (seeds[:, None, None] + np.arange(h)[:, None] * w + np.arange(w)) % NOISE_LENGTH
-    return torch.from_numpy(_strip()[where])[:, None]
+    within = torch.arange(h * w, device=device)
+    where = (torch.from_numpy(seeds).to(device)[:, None] + within) % NOISE_LENGTH
+    return _strip(device)[where].view(-1, 1, h, w)
 
 
 @cache
-def _strip() -> Float32[np.ndarray, " n"]:
-    return np.random.default_rng(0).standard_normal(NOISE_LENGTH).astype(np.float32)
+def _strip(device: torch.device) -> Float32[Tensor, " n"]:
+    return torch.from_numpy(np.random.default_rng(0).standard_normal(NOISE_LENGTH).astype(np.float32)).to(
+        device
+    )
 
 
 def _compressed(
     images: Float[Tensor, "b 3 h w"], quality: Int64[np.ndarray, " b"]
 ) -> Float[Tensor, "b 3 h w"]:
-    for row in np.flatnonzero(quality):
-        jpeg = io.BytesIO()
-        pixels = (images[row] * 255).round().byte().permute(1, 2, 0).numpy()
-        Image.fromarray(pixels).save(jpeg, "JPEG", quality=int(quality[row]))
-        images[row] = torch.from_numpy(np.array(Image.open(jpeg))).permute(2, 0, 1).float() / 255
+    rows = np.flatnonzero(quality)
+    if len(rows):
+        where = torch.from_numpy(rows).to(images.device)
+        images[where] = jpeg(images[where], torch.from_numpy(quality[rows]).to(images.device))
     return images

@@ -12,7 +12,7 @@ from geoloc.pairs import PairTable
 from geoloc.training.augment import Varied, draw, vary
 from geoloc.training.batch_order import batch_order
 from geoloc.training.checkpoint import CHECKPOINT, save_state
-from geoloc.training.decoded import Decoded, decode_pairs
+from geoloc.training.decoded import Decoded, Taken, at_hand, decode_pairs
 from geoloc.training.epoch import Lesson, Part, rest_of_epoch, take_up
 from geoloc.training.learner import Learner, checkpointed, freeze
 from geoloc.training.mine import forget, mine
@@ -69,11 +69,12 @@ def _train(run: PairRun, resume: bool) -> None:
     if state.step < config.epochs * steps_per_epoch:
         decoded = _decoded(run, run.pairs, config.augmentation.shift_m)
         unseen = _decoded(run, run.validation, 0.0)
+        canvases, tiles = (at_hand(some, stepper.device) for some in (decoded.canvases, decoded.tiles))
     while state.step < config.epochs * steps_per_epoch:
         epoch = state.step // steps_per_epoch
         confused = ranks.in_turn(partial(mine, run, decoded, learner.encoder, epoch))
         order = batch_order(config, run.pairs, epoch, confused)[:steps_per_epoch]
-        lesson = Lesson(order, partial(_vary, config, decoded), partial(_name, run.pairs))
+        lesson = Lesson(order, partial(_vary, config, canvases, tiles), partial(_name, run.pairs))
         state = rest_of_epoch(run, lesson, stepper, state)
         if ranks.first:
             state = validate(run, unseen, learner.kept, state)
@@ -92,10 +93,10 @@ def _learner(config: TrainConfig, pairs: PairTable, begun: bool) -> Learner:
     return Learner(encoder, Objective(config, Negatives.of(pairs, config.apart_m)), config.ema)
 
 
-def _vary(config: TrainConfig, decoded: Decoded, part: Part) -> Varied:
+def _vary(config: TrainConfig, canvases: Taken, tiles: Taken, part: Part) -> Varied:
     rng = np.random.default_rng([config.seed, 1, part.step])
     drawn = draw(config.batch, config.model, config.augmentation, rng).of(part.places)
-    return vary(decoded.canvases[part.rows], decoded.tiles[part.rows], config.model, drawn)
+    return vary(canvases(part.rows), tiles(part.rows), config.model, drawn)
 
 
 def _name(table: PairTable, row: int) -> dict[str, str]:

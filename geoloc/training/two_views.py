@@ -60,16 +60,16 @@ def draw_crops(b: int, config: PretrainConfig, rng: np.random.Generator) -> Crop
     )
 
 
-def cropped(grounds: UInt8[np.ndarray, "b r r 3"], side_px: int, crops: Crops) -> Float[Tensor, "b 3 s s"]:
+def cropped(grounds: UInt8[Tensor, "b r r 3"], side_px: int, crops: Crops) -> Float[Tensor, "b 3 s s"]:
     """The squares as tiles of side_px, RGB from 0 to 1."""
     share, (x, y) = crops.side / grounds.shape[1], crops.middle.T / (grounds.shape[1] / 2)
     cos, sin = share * np.cos(crops.turn_rad), share * np.sin(crops.turn_rad)
     affine = np.stack([cos * crops.mirror, -sin, x, sin * crops.mirror, cos, y], axis=1).reshape(-1, 2, 3)
-    images = torch.from_numpy(np.array(grounds)).permute(0, 3, 1, 2).float() / 255
+    images, device = grounds.permute(0, 3, 1, 2).float() / 255, grounds.device
     size = [len(images), 3, side_px, side_px]
-    grid = F.affine_grid(torch.from_numpy(affine).float(), size, align_corners=False)
+    grid = F.affine_grid(torch.from_numpy(affine).float().to(device), size, align_corners=False)
     tiles = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    return blurred(tiles, torch.from_numpy(crops.blur).float())
+    return blurred(tiles, torch.from_numpy(crops.blur).float().to(device))
 
 
 def blurred(images: Float[Tensor, "b c h w"], deviation_px: Float[Tensor, " b"]) -> Float[Tensor, "b c h w"]:
@@ -78,7 +78,7 @@ def blurred(images: Float[Tensor, "b c h w"], deviation_px: Float[Tensor, " b"])
     reach = math.ceil(3 * float(deviation_px.max()))
     if not reach:
         return images
-    offsets = torch.arange(-reach, reach + 1)
+    offsets = torch.arange(-reach, reach + 1, device=images.device)
     kernels = torch.exp(-((offsets / deviation_px.clamp(min=1e-3)[:, None]) ** 2) / 2)
     kernels = (kernels / kernels.sum(dim=1, keepdim=True)).repeat_interleave(c, dim=0)
     rows = F.pad(images.reshape(1, b * c, h, w), (reach,) * 4, mode="replicate")
@@ -87,7 +87,7 @@ def blurred(images: Float[Tensor, "b c h w"], deviation_px: Float[Tensor, " b"])
 
 
 def two_views(
-    images: UInt8[np.ndarray, "c ..."], places: Int64[np.ndarray, " c"], config: PretrainConfig, step: int
+    images: UInt8[Tensor, "c ..."], places: Int64[np.ndarray, " c"], config: PretrainConfig, step: int
 ) -> TwoViews:
     """Of the images that have these places in the batch of a step.
 
@@ -102,7 +102,7 @@ def two_views(
 
 
 def _view(
-    images: UInt8[np.ndarray, "c ..."],
+    images: UInt8[Tensor, "c ..."],
     places: Int64[np.ndarray, " c"],
     config: PretrainConfig,
     rng: np.random.Generator,

@@ -59,7 +59,7 @@ def parts(config: TrainConfig) -> Iterator[Varied]:
 
     def make(number: int) -> Varied:
         drawn = draw(config.batch, spec, config.augmentation, np.random.default_rng(number))
-        return vary(canvases, tiles, spec, drawn.of(np.arange(size)))
+        return vary(torch.from_numpy(canvases), torch.from_numpy(tiles), spec, drawn.of(np.arange(size)))
 
     chunks = config.batch // size
     return read_ahead(make, range(STEPS * chunks * min(2, chunks)))

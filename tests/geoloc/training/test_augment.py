@@ -20,7 +20,7 @@ def plain(tiny_spec: EncoderSpec) -> EncoderSpec:
     return dataclasses.replace(tiny_spec, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 
-def signals(spec: EncoderSpec, n: int) -> tuple[np.ndarray, np.ndarray]:
+def signals(spec: EncoderSpec, n: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Canvases of cos and sin of the azimuth and of the elevation; tiles of column, row and nothing."""
     h, w = spec.street_hw
     azimuth = np.radians(azimuths_deg(spec).numpy())
@@ -32,10 +32,12 @@ def signals(spec: EncoderSpec, n: int) -> tuple[np.ndarray, np.ndarray]:
     side = spec.satellite_px + 20
     tile = np.zeros((n, side, side, 3), np.uint8)
     tile[..., 0], tile[..., 1] = np.arange(side), np.arange(side)[:, None]
-    return image, tile
+    return torch.from_numpy(image), torch.from_numpy(tile)
 
 
-def varied(pairs: tuple[np.ndarray, np.ndarray], spec: EncoderSpec, how: Augmentation, seed: int) -> Varied:
+def varied(
+    pairs: tuple[torch.Tensor, torch.Tensor], spec: EncoderSpec, how: Augmentation, seed: int
+) -> Varied:
     return vary(*pairs, spec, draw(len(pairs[0]), spec, how, np.random.default_rng(seed)))
 
 
@@ -138,7 +140,7 @@ def test_a_part_of_a_batch_is_varied_as_within_it(plain: EncoderSpec) -> None:
 
 def test_windows_against_a_loop_over_pixels(plain: EncoderSpec) -> None:
     hfov, centre, half, pitch = 80.0, 150.0, 25.0, 5.0
-    mask = window_mask(plain, *(np.array([value]) for value in (hfov, centre, half, pitch)))[0].numpy()
+    mask = window_mask(plain, *torch.tensor([[hfov], [centre], [half], [pitch]], dtype=torch.float64))[0]
     for row, up in enumerate(elevations_deg(plain).tolist()):
         for column, azimuth in enumerate(azimuths_deg(plain).tolist()):
             across = (azimuth - centre + 180) % 360 - 180

@@ -35,7 +35,8 @@ def batch_of(spec: EncoderSpec, rows: np.ndarray, bars: np.ndarray) -> Varied:
     sector = (np.degrees(np.arctan2(x, -y)) + 180) // (360 / bars.shape[1])
     tiles = bars[rows][:, sector.astype(int) % bars.shape[1]]
     rng = np.random.default_rng(int(rows[0]))
-    return vary(np.concatenate([canvases, seen], axis=1), tiles, spec, draw(len(rows), spec, PLAIN, rng))
+    images = torch.from_numpy(np.concatenate([canvases, seen], axis=1)), torch.from_numpy(tiles)
+    return vary(*images, spec, draw(len(rows), spec, PLAIN, rng))
 
 
 def asks(turn: torch.Tensor, windows: torch.Tensor) -> Queries:

@@ -103,7 +103,7 @@ def test_a_crop_is_the_ground_it_says(tiny_spec: EncoderSpec) -> None:
         np.array([24.0, 24.0, 24.0, 30.0]), np.array([[0, 0], [0, 0], [5, -7], [2, 3]], float), turn,
         np.array([1.0, 1.0, -1.0, -1.0]), np.zeros(4),
     )  # fmt: skip
-    seen = cropped(ground, s, crops).numpy() * 255
+    seen = cropped(torch.from_numpy(ground), s, crops).numpy() * 255
     middle = (np.arange(s) + 0.5) / s - 0.5
     for i in range(4):
         x, y = np.meshgrid(middle * crops.side[i] * crops.mirror[i], middle * crops.side[i])
@@ -142,7 +142,7 @@ def test_a_part_of_a_batch_is_varied_as_in_the_whole(
     spec = config.model
     for view, images in (("satellite", tiles_of(places, spec)), ("street", streets_of(places, spec))):
         told = dataclasses.replace(config, view=view)
-        decoded = stored([images], told.view, spec, tmp_path)
+        decoded = torch.from_numpy(np.array(stored([images], told.view, spec, tmp_path)))
         assert decoded.shape == (32, *image_shape(spec, told.view))
         first, second = two_views(decoded[np.arange(8)], np.arange(8), told, 3).images
         part = np.array([1, 6])

@@ -43,7 +43,8 @@ def chunks_of(config: TrainConfig, size: int) -> list[Varied]:
     tiles = rng.integers(0, 256, (B, spec.satellite_px + 8, spec.satellite_px + 8, 3), np.uint8)
     drawn = draw(B, spec, Augmentation(), rng)
     parts = np.arange(B).reshape(-1, size)
-    return [vary(canvases[rows], tiles[rows], spec, drawn.of(rows)) for rows in parts]
+    images = torch.from_numpy(canvases), torch.from_numpy(tiles)
+    return [vary(*(one[rows] for one in images), spec, drawn.of(rows)) for rows in parts]
 
 
 def stepper_of(learner: Learner, config: TrainConfig, **changes: object) -> Stepper:

@@ -68,6 +68,7 @@ def steps(variant: str) -> tuple[dict[str, Tensor], Tensor]:
         for number in range(3):
             drawn = draw(b, spec, told.augmentation, np.random.default_rng(number))
             mine = parts_of(b, told.chunk, ranks)[ranks.rank]
-            parts = [vary(canvases[rows], tiles[rows], spec, drawn.of(rows)) for rows in mine]
+            images = torch.from_numpy(canvases), torch.from_numpy(tiles)
+            parts = [vary(*(one[rows] for one in images), spec, drawn.of(rows)) for rows in mine]
             losses.append(stepper.step(parts * 2, len(mine), np.arange(b), number, number)[0])
     return {name: value.clone() for name, value in learner.state_dict().items()}, torch.tensor(losses)
