@@ -134,7 +134,7 @@ def evaluate_table(
 
 def score_pairs(
     encoder: TwinEncoder, table: PairTable, asked: Asked, loaded: Iterable[tuple[Tensor, Tensor]]
-) -> dict[str, float | int]:
+) -> Figures:
     """The figures of pairs whose tensors are at hand, in batches in the table's order."""
     lineup = line_up(replace(table, distractors=(), direction="street->satellite"))
     query_of = _rows(lineup.queries, [pair.street for pair in table.pairs])
@@ -142,7 +142,7 @@ def score_pairs(
     directions = directions_deg(lineup)[query_of]
     street, satellite = embed_pairs(encoder, loaded, window_change(encoder.spec, directions, asked))
     queries, gallery = street[_firsts(query_of)], satellite[_firsts(tile_of)]
-    return score(encoder.spec, lineup, queries, gallery, asked).figures.values
+    return score(encoder.spec, lineup, queries, gallery, asked).figures
 
 
 def _rows(views: Sequence[View], paths: Sequence[Path]) -> Int64[np.ndarray, " n"]:

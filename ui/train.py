@@ -39,6 +39,10 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
     allow_missing: Annotated[bool, typer.Option(help="Train without the pairs that are missing.")] = False,
+    keep_decoded: Annotated[
+        Path | None,
+        typer.Option(help="Folder that keeps the decoded pairs, for other runs on the same ones."),
+    ] = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Keep the curves in OUT/tensorboard as well.")
     ] = False,
@@ -66,7 +70,8 @@ def train(
     validation = joined([open_pairs(one, "val").complete(allow_missing) for one in val or data])
     with watched(out, settings.epochs, "pairs", tensorboard) as (show, preparing):
         model = run_training(
-            settings, pairs, validation, out, resume=resume, report=show, preparing=preparing
-        )
+            settings, pairs, validation, out,
+            resume=resume, keep_decoded=keep_decoded, report=show, preparing=preparing,
+        )  # fmt: skip
     if writes():
         print(f"The best model is in {model}", file=sys.stderr)

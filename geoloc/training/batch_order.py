@@ -4,8 +4,7 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from geoloc.errors import DataError
-from geoloc.pairs import PairTable
-from geoloc.training.negatives import Negatives, lonlats_of
+from geoloc.training.negatives import Negatives
 from geoloc.training.recipe import TrainConfig
 
 CELL_DEG = 0.01
@@ -14,20 +13,22 @@ Batches = Int64[np.ndarray, "steps b"]
 Alike = Int64[np.ndarray, "n k"]
 
 
-def batch_order(config: TrainConfig, table: PairTable, epoch: int, confused: Alike | None = None) -> Batches:
+def batch_order(
+    config: TrainConfig, negatives: Negatives, epoch: int, confused: Alike | None = None
+) -> Batches:
     """The batches of an epoch: each pair in one at most, no two of one place in any.
 
-    Shuffled; with `neighbours` in groups of so many, from one neighbourhood of about a kilometre, or,
-    where `confused` is given (see `alike`), a pair and those it is taken for: Sample4Geo's schedule is
-    the one until `mine_every` epochs are done, then the other. Raises DataError where too few pairs lie
-    near each other, or too few places are there.
+    Over the pairs that `negatives` are of. Shuffled; with `neighbours` in groups of so many, from one
+    neighbourhood of about a kilometre, or, where `confused` is given (see `alike`), a pair and those it is
+    taken for: Sample4Geo's schedule is the one until `mine_every` epochs are done, then the other. Raises
+    DataError where too few pairs lie near each other, or too few places are there.
     """
     rng = np.random.default_rng([config.seed, epoch])
-    shuffled = rng.permutation(len(table.pairs))
+    shuffled = rng.permutation(len(negatives.place))
     if config.neighbours and confused is not None:
         groups = _confused(shuffled, confused, config.neighbours)
     elif config.neighbours:
-        groups = _neighbours(shuffled, lonlats_of(table), config.neighbours)
+        groups = _neighbours(shuffled, negatives.lonlats, config.neighbours)
     else:
         groups = [shuffled]
     b = config.batch
@@ -36,7 +37,7 @@ def batch_order(config: TrainConfig, table: PairTable, epoch: int, confused: Ali
             f"No {config.neighbours} pairs lie within a kilometre often enough; set neighbours=0."
         )
     order = np.concatenate([groups[i] for i in rng.permutation(len(groups))])
-    return _without_twins(order, Negatives.of(table, config.apart_m).place, b)
+    return _without_twins(order, negatives.place, b)
 
 
 def _without_twins(order: Int64[np.ndarray, " n"], place: Int64[np.ndarray, " m"], b: int) -> Batches:

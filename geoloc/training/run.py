@@ -42,8 +42,9 @@ class Run:
 
 @dataclass(frozen=True)
 class PairRun(Run):
-    """A run that learns from pairs."""
+    """A run that learns from pairs. keep_decoded: where they stay once decoded; else with the run they go."""
 
     config: TrainConfig
     pairs: PairTable
     validation: PairTable
+    keep_decoded: Path | None = None

@@ -5,15 +5,16 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from geoloc.errors import DataError
 from geoloc.pairs import PairTable
 from geoloc.training.augment import Varied, draw, vary
 from geoloc.training.batch_order import batch_order
 from geoloc.training.checkpoint import CHECKPOINT, save_state
+from geoloc.training.compiled import compile_blocks
 from geoloc.training.decoded import Decoded, Taken, at_hand, decode_pairs
 from geoloc.training.epoch import Lesson, Part, rest_of_epoch, take_up
+from geoloc.training.graphs import with_graphs
 from geoloc.training.learner import Learner, checkpointed, freeze
 from geoloc.training.mine import forget, mine
 from geoloc.training.negatives import Negatives
@@ -33,18 +34,20 @@ def train(
     run: Path,
     *,
     resume: bool = False,
+    keep_decoded: Path | None = None,
     report: Report = lambda _: None,
     preparing: Preparing = lambda *_: None,
 ) -> Path:
     """Train twin encoders and return the folder of the best model, RUN/model.
 
     RUN holds config.json, environment.jsonl, log.jsonl, checkpoint.safetensors and model/, and while it goes
-    on the decoded pairs. Best is by recall@1 over the validation pairs cut to 90 degrees at unknown
-    heading, counted after every epoch; the later of equals. With `resume`, goes on from the last checkpoint;
-    on the CPU the weights are then those of an unbroken run. Under torchrun every process takes its
-    share of every batch and the first alone writes and reports; the weights are those of one process, to
-    rounding. Raises DataError for a RUN that exists, or that another config made, and where loss or gradient
-    are no numbers any more; GeolocError when another process is gone.
+    on the decoded pairs; keep_decoded holds them in its stead, and for other runs on the same pairs. Best is
+    by recall@1 over the validation pairs cut to 90 degrees at unknown heading, counted after every epoch;
+    the later of equals. With `resume`, goes on from the last checkpoint; on the CPU the weights are then
+    those of an unbroken run. Under torchrun every process takes its share of every batch and the first alone
+    writes and reports; the weights are those of one process, to rounding. Raises DataError for a RUN that
+    exists, or that another config made, and where loss or gradient are no numbers any more; GeolocError when
+    another process is gone.
     """
     shared = (pairs.seeds | seeds_before(config)) & validation.seeds
     if shared:
@@ -54,30 +57,36 @@ def train(
     config = with_their_norm(config)
     with all_ranks() as ranks:
         refuse_uneven(config, ranks)
-        _train(PairRun(config, run, ranks, report, preparing, pairs, thinned(validation)), resume)
+        told = PairRun(config, run, ranks, report, preparing, pairs, thinned(validation), keep_decoded)
+        _train(told, resume)
     return run / "model"
 
 
 def _train(run: PairRun, resume: bool) -> None:
     config, ranks = run.config, run.ranks
-    learner = _learner(config, run.pairs, begun=resume and (run.folder / CHECKPOINT).exists())
-    encode = torch.compile(both_views) if config.compiled else both_views
+    negatives = Negatives.of(run.pairs, config.apart_m)
+    learner = _learner(config, negatives, begun=resume and (run.folder / CHECKPOINT).exists())
     stepper, state = take_up(
-        run, learner, encode, resume=resume, layer_decay=config.layer_decay, recompute=config.recompute
+        run, learner, both_views, resume=resume, layer_decay=config.layer_decay, recompute=config.recompute
     )
-    steps_per_epoch = len(batch_order(config, run.pairs, 0))
+    if config.compiled:
+        compile_blocks(learner.encoder)
+    if config.graphs:
+        stepper = with_graphs(run, stepper)
+    steps_per_epoch = len(batch_order(config, negatives, 0))
     if state.step < config.epochs * steps_per_epoch:
         decoded = _decoded(run, run.pairs, config.augmentation.shift_m)
         unseen = _decoded(run, run.validation, 0.0)
         canvases, tiles = (at_hand(some, stepper.device) for some in (decoded.canvases, decoded.tiles))
     while state.step < config.epochs * steps_per_epoch:
         epoch = state.step // steps_per_epoch
-        confused = ranks.in_turn(partial(mine, run, decoded, learner.encoder, epoch))
-        order = batch_order(config, run.pairs, epoch, confused)[:steps_per_epoch]
+        confused = ranks.in_turn(partial(mine, run, decoded, negatives, learner.encoder, epoch))
+        order = batch_order(config, negatives, epoch, confused)[:steps_per_epoch]
         lesson = Lesson(order, partial(_vary, config, canvases, tiles), partial(_name, run.pairs))
         state = rest_of_epoch(run, lesson, stepper, state)
         if ranks.first:
-            state = validate(run, unseen, learner.kept, state)
+            if (epoch + 1) % config.validate_every == 0 or epoch + 1 == config.epochs:
+                state = validate(run, unseen, learner.kept, state)
             save_state(run.folder, learner, stepper.optimizer, state)
     ranks.wait()
     if ranks.first:
@@ -85,12 +94,12 @@ def _train(run: PairRun, resume: bool) -> None:
         forget(run)
 
 
-def _learner(config: TrainConfig, pairs: PairTable, begun: bool) -> Learner:
+def _learner(config: TrainConfig, negatives: Negatives, begun: bool) -> Learner:
     encoder = first_encoder(config, begun)
     freeze(encoder, config.frozen)
     if config.recompute:
         checkpointed(encoder)
-    return Learner(encoder, Objective(config, Negatives.of(pairs, config.apart_m)), config.ema)
+    return Learner(encoder, Objective(config, negatives), config.ema)
 
 
 def _vary(config: TrainConfig, canvases: Taken, tiles: Taken, part: Part) -> Varied:
@@ -107,7 +116,7 @@ def _name(table: PairTable, row: int) -> dict[str, str]:
 def _decoded(run: PairRun, table: PairTable, spare_m: float) -> Decoded:
     return run.ranks.in_turn(
         partial(
-            decode_pairs, table.pairs, run.config.model, spare_m, run.folder / "decoded",
+            decode_pairs, table.pairs, run.config.model, spare_m, run.keep_decoded or run.folder / "decoded",
             workers=run.config.workers, report=partial(run.preparing, "decoding"),
         )
     )  # fmt: skip

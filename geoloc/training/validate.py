@@ -28,7 +28,7 @@ def validate(run: PairRun, unseen: Decoded, encoder: TwinEncoder, state: RunStat
     """Score the epoch just ended, keep the model if it is the best so far, and log the line."""
     config = run.config
     encoder.eval()
-    scores = score_pairs(encoder, run.validation, VALIDATION, unseen.tensors(config.model))
+    scores = score_pairs(encoder, run.validation, VALIDATION, unseen.tensors(config.model)).values
     state = state.validated({"step": state.step, "loss": state.mean_loss, **scores})
     if state.best:
         seeds = run.pairs.seeds | seeds_before(config)

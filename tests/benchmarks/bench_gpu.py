@@ -1,10 +1,10 @@
 """What a training step reaches of a GPU: pairs/s and the share of its bf16 matrix rate, beside Sample4Geo's.
 
 ConvNeXt-B shared by both views, tiles of 384 x 384 and street views of 140 x 768, 128 pairs a batch,
-symmetric InfoNCE with label smoothing: Sample4Geo's recipe for CVUSA. Ours is the step of `geoloc train` as a run takes
-it, in bfloat16; once more with torch.compile, and with batches varied on the GPU while it works. Theirs is
-their own `train`, from a checkout, as it is: float16 with a loss scale, the loop theirs, batches of noise on
-the host where their loader would pin them. Weights are drawn; no speed depends on them.
+symmetric InfoNCE with label smoothing: Sample4Geo's recipe for CVUSA. Ours is the step of `geoloc train` as
+a run takes it, in bfloat16, alone and with batches varied on the GPU while it works; then with torch.compile.
+Theirs is their own `train`, from a checkout, as it is: float16 with a loss scale, the loop theirs, batches of
+noise on the host where their loader would pin them. Weights are drawn; no speed depends on them.
 
 The matrix rate is measured first: products of 8192 x 8192 bf16 matrices of noise. A step's work is counted as
 three forward passes (PyTorch's FlopCounterMode), whatever is computed again.
@@ -31,13 +31,15 @@ from geoloc.encoder import TwinEncoder
 from geoloc.pairs import Pair, PairTable
 from geoloc.places import LonLat
 from geoloc.training.augment import Varied, draw, vary
+from geoloc.training.compiled import compile_blocks
 from geoloc.training.decoded import taller
+from geoloc.training.epoch import Part, beside
 from geoloc.training.learner import Learner, optimizer_of
 from geoloc.training.negatives import Negatives
 from geoloc.training.objective import Objective
 from geoloc.training.read_ahead import read_ahead
 from geoloc.training.recipe import SMALL, TrainConfig
-from geoloc.training.step import Encode, Stepper, both_views
+from geoloc.training.step import Stepper, both_views
 
 STEPS, WARM = 8, 3
 SIDE = 8192
@@ -79,7 +81,7 @@ def flop_of_a_pair(config: TrainConfig) -> float:
         satellite = torch.empty(1, 3, spec.satellite_px, spec.satellite_px)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         both_views(encoder, street, satellite)
-    return 3.0 * counter.get_total_flops()
+    return 3.0 * float(counter.get_total_flops())
 
 
 def pairs_per_s(step: Callable[[], object], batch: int) -> float:
@@ -94,7 +96,7 @@ def pairs_per_s(step: Callable[[], object], batch: int) -> float:
     return STEPS * batch / (time.perf_counter() - began)
 
 
-def stepper_of(config: TrainConfig, encode: Encode) -> Stepper:
+def stepper_of(config: TrainConfig, compiled: bool) -> Stepper:
     """As `take_up` makes it."""
     torch.manual_seed(0)
     places = [
@@ -103,8 +105,10 @@ def stepper_of(config: TrainConfig, encode: Encode) -> Stepper:
     negatives = Negatives.of(PairTable("made", "train", places), config.apart_m)
     learner = Learner(TwinEncoder(config.model), Objective(config, negatives)).cuda()
     learner.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    if compiled:
+        compile_blocks(learner.encoder)
     scaler = torch.amp.GradScaler("cuda", enabled=False)
-    return Stepper(learner, optimizer_of(learner, config), scaler, torch.bfloat16, encode=encode)
+    return Stepper(learner, optimizer_of(learner, config), scaler, torch.bfloat16)
 
 
 def batches(config: TrainConfig) -> Iterator[Varied]:
@@ -115,28 +119,28 @@ def batches(config: TrainConfig) -> Iterator[Varied]:
     tiles = torch.randint(0, 256, (config.batch, side, side, 3), dtype=torch.uint8).cuda()
     styled = dataclasses.replace(config.augmentation, style=0.3)
 
-    def make(_: int) -> Varied:
+    def make(_: Part) -> Varied:
         return vary(canvases, tiles, spec, draw(config.batch, spec, styled, rng))
 
-    return read_ahead(make, range(1000))
+    nothing = np.empty(0, np.int64)
+    parts = (Part(number, nothing, nothing) for number in range(1000))
+    return read_ahead(beside(make, torch.device("cuda")), parts)
 
 
-def ours(config: TrainConfig, compiled: bool, varied: bool) -> tuple[float, float]:
-    """Pairs/s, and the most memory held, in GiB."""
-    torch.cuda.reset_peak_memory_stats()
-    stepper = stepper_of(config, torch.compile(both_views) if compiled else both_views)
+def ours(config: TrainConfig, compiled: bool) -> list[float]:
+    """Pairs/s of the same batch again and again, and of batches varied as it goes."""
+    stepper = stepper_of(config, compiled)
     coming, rows, number = batches(config), np.arange(config.batch), iter(range(1000))
     same = next(coming)
 
-    def step() -> None:
+    def step(varied: bool) -> None:
         stepper.step([next(coming) if varied else same], 1, rows, 0, next(number))
 
-    return pairs_per_s(step, config.batch), torch.cuda.max_memory_allocated() / 2**30
+    return [pairs_per_s(partial(step, varied), config.batch) for varied in (False, True)]
 
 
-def theirs(checkout: Path, config: TrainConfig, recompute: bool) -> tuple[float, float]:
-    """Of Sample4Geo's own train()."""
-    torch.cuda.reset_peak_memory_stats()
+def theirs(checkout: Path, config: TrainConfig, recompute: bool) -> list[float]:
+    """Pairs/s of Sample4Geo's own train()."""
     sys.path.insert(0, str(checkout))
     trainer, model, loss = (
         importlib.import_module(f"sample4geo.{name}") for name in ("trainer", "model", "loss")
@@ -173,8 +177,7 @@ def theirs(checkout: Path, config: TrainConfig, recompute: bool) -> tuple[float,
     began = time.perf_counter()
     step(STEPS)
     torch.cuda.synchronize()
-    per_s = STEPS * config.batch / (time.perf_counter() - began - 0.1)  # their loop sleeps so long first
-    return per_s, torch.cuda.max_memory_allocated() / 2**30
+    return [STEPS * config.batch / (time.perf_counter() - began - 0.1)]  # their loop sleeps so long first
 
 
 def main() -> None:
@@ -193,33 +196,28 @@ def main() -> None:
     rate, flop = matrix_rate(), flop_of_a_pair(config)
     print(f"{torch.cuda.get_device_name()}, PyTorch {torch.__version__}")
     print(f"bf16 matrix rate {rate / 1e12:.0f} TFLOP/s; a pair is {flop / 1e9:.0f} GFLOP", flush=True)
-    ways: dict[str, Callable[[], tuple[float, float]]] = {
-        "ours": lambda: ours(config, compiled=False, varied=False),
-        "ours, varied as it goes": lambda: ours(config, compiled=False, varied=True),
-        "ours, compiled": lambda: ours(config, compiled=True, varied=False),
-        "ours, compiled, varied": lambda: ours(config, compiled=True, varied=True),
-    }
+    ways: dict[str, Callable[[], list[float]]] = {}
     if arguments.peer:
-        ways = {
-            "Sample4Geo": lambda: theirs(arguments.peer, config, recompute=False),
-            "Sample4Geo, recomputing": lambda: theirs(arguments.peer, config, recompute=True),
-        } | ways
+        ways["Sample4Geo"] = lambda: theirs(arguments.peer, config, recompute=False)
+        ways["Sample4Geo, recomputing"] = lambda: theirs(arguments.peer, config, recompute=True)
+    ways["ours"] = lambda: ours(config, compiled=False)
+    ways["ours, compiled"] = lambda: ours(config, compiled=True)
     found: dict[str, float] = {}
     for name, way in ways.items():
+        torch.cuda.reset_peak_memory_stats()
         began = time.perf_counter()
         try:
-            per_s, gib = way()
+            rates = way()
         except torch.OutOfMemoryError:
             print(f"{name:<26} does not fit {arguments.batch} pairs", flush=True)
             continue
         finally:
             torch.cuda.empty_cache()
-        found[name] = per_s
-        print(
-            f"{name:<26} {per_s:>7.0f} pairs/s  {per_s * flop / rate:>6.1%} of the rate  {gib:>5.1f} GiB"
-            f"  ({time.perf_counter() - began:.0f} s with what comes before)",
-            flush=True,
-        )
+        gib, took_s = torch.cuda.max_memory_allocated() / 2**30, time.perf_counter() - began
+        for what, per_s in zip((name, f"{name}, varied"), rates, strict=False):
+            found[what] = per_s
+            print(f"{what:<26} {per_s:>6.0f} pairs/s, {per_s * flop / rate:>6.1%} of the rate", flush=True)
+        print(f"{'':<26} {gib:>6.1f} GiB at most; {took_s:.0f} s with what comes before", flush=True)
     peers = [per_s for name, per_s in found.items() if name.startswith("Sample4Geo")]
     mine = [per_s for name, per_s in found.items() if name.startswith("ours")]
     if peers and mine:

@@ -24,10 +24,12 @@ from typing import Any, get_args
 from bench_headings import BASELINES, OURS, POOLED, towns
 
 from geoloc.atomic import write_text
+from geoloc.embed import best_device
 from geoloc.model import load_encoder
 from geoloc.pairs import joined
-from geoloc.score import Asked, evaluate_table
+from geoloc.score import Asked, score_pairs
 from geoloc.spec import MAP_HEADS
+from geoloc.training.decoded import decode_pairs
 from geoloc.training.recipe import SMALL, Loss, TrainConfig
 from geoloc.training.train import train
 from preprocessing.datasets.towns import read_towns
@@ -113,15 +115,17 @@ def results(kept: Path) -> list[dict[str, Any]]:
 
 def learnt(config: TrainConfig, roots: list[Path], unseen: Path, work: Path) -> dict[str, Any]:
     """Train, and score: recall@1 at each width, and its interval."""
-    run = work / f"run-{time.time_ns()}"
-    began = time.monotonic()
+    run, decoded = work / f"run-{time.time_ns()}", work / "decoded"
     pairs, validation = (joined([read_towns(root, split) for root in roots]) for split in ("train", "val"))
-    model = train(config, pairs, validation, run)
+    began = time.monotonic()
+    model = train(config, pairs, validation, run, keep_decoded=decoded)
     took_s = time.monotonic() - began
-    scored = evaluate_table(
-        load_encoder(model), read_towns(unseen), [Asked(width, unknown_heading=True) for width in WIDTHS_DEG]
-    ).scored
-    figures = [one.figures for one in scored]
+    encoder, table = load_encoder(model).to(best_device()), read_towns(unseen)
+    asked_of = decode_pairs(table.pairs, encoder.spec, 0.0, decoded)
+    figures = [
+        score_pairs(encoder, table, Asked(width, unknown_heading=True), asked_of.tensors(encoder.spec))
+        for width in WIDTHS_DEG
+    ]
     return {
         "minutes": took_s / 60,
         "recall@1": [one.values["recall@1"] for one in figures],

@@ -114,7 +114,7 @@ def test_pairs_of_a_region_help_in_it(
     unseen = PairTable("made", "all", places[32:])
     rest = Decoded(decoded.canvases[32:], decoded.tiles[32:])
     ranks = [
-        score_pairs(one, unseen, Asked(), rest.tensors(tiny_spec))["recall@5"]
+        score_pairs(one, unseen, Asked(), rest.tensors(tiny_spec)).values["recall@5"]
         for one in (tiny_encoder, adapt(tiny_encoder, region)[0])
     ]
     assert ranks[1] > ranks[0]

@@ -13,6 +13,10 @@ from geoloc.training.negatives import Negatives
 from geoloc.training.recipe import TrainConfig
 
 
+def of(table: PairTable) -> Negatives:
+    return Negatives.of(table, 25.0)
+
+
 def test_an_epoch_holds_every_pair_once_at_most(places: list[Pair]) -> None:
     """32 pairs in batches of 8, mixed or by fours of one neighbourhood; another epoch, another order."""
     towns = [
@@ -23,9 +27,13 @@ def test_an_epoch_holds_every_pair_once_at_most(places: list[Pair]) -> None:
     table = PairTable("made", "train", towns)
     for neighbours in (0, 4):
         told = TrainConfig(batch=8, neighbours=neighbours)
-        order = batch_order(told, table, 0)
+        order = batch_order(told, of(table), 0)
         assert sorted(order.ravel().tolist()) == list(range(32))
-        assert order.tolist() == batch_order(told, table, 0).tolist() != batch_order(told, table, 1).tolist()
+        assert (
+            order.tolist()
+            == batch_order(told, of(table), 0).tolist()
+            != batch_order(told, of(table), 1).tolist()
+        )
     groups = order.reshape(-1, 4) // 8
     assert (groups == groups[:, :1]).all()
     assert len({tuple(sorted(set(row // 8))) for row in order}) > 1
@@ -34,14 +42,14 @@ def test_an_epoch_holds_every_pair_once_at_most(places: list[Pair]) -> None:
 def test_no_neighbourhoods_is_an_error_that_says_so(places: list[Pair]) -> None:
     apart = [dataclasses.replace(pair, lonlat=LonLat(n, 50)) for n, pair in enumerate(places[:32])]
     with pytest.raises(DataError, match="neighbours=0"):
-        batch_order(TrainConfig(batch=8, neighbours=4), PairTable("x", "train", apart), 0)
+        batch_order(TrainConfig(batch=8, neighbours=4), of(PairTable("x", "train", apart)), 0)
 
 
 def test_the_confused_share_a_batch(places: list[Pair]) -> None:
     """32 pairs that are taken for those of the same remainder by 8, the nearest number first."""
     table = PairTable("made", "train", places[:32])
     confused = np.array([[j for j in range(32) if j != i and (i - j) % 8 == 0] for i in range(32)])
-    order = batch_order(TrainConfig(batch=8, neighbours=4), table, 0, confused)
+    order = batch_order(TrainConfig(batch=8, neighbours=4), of(table), 0, confused)
     assert sorted(order.ravel().tolist()) == list(range(32))
     assert all(len(set((group % 8).tolist())) == 1 for group in order.reshape(-1, 4))
 
@@ -52,7 +60,7 @@ def test_whatever_is_confused_no_pair_is_lost(places: list[Pair], seed: int, k: 
     table = PairTable("made", "train", places[:32])
     rng = np.random.default_rng(seed)
     confused = np.array([rng.permutation(np.delete(np.arange(32), i))[:k] for i in range(32)])
-    order = batch_order(TrainConfig(batch=8, neighbours=size), table, seed % 7, confused)
+    order = batch_order(TrainConfig(batch=8, neighbours=size), of(table), seed % 7, confused)
     assert sorted(order.ravel().tolist()) == list(range(32))
 
 
@@ -74,9 +82,9 @@ def test_no_batch_holds_two_pairs_of_one_place(places: list[Pair], seed: int, b:
     place = Negatives.of(table, 25.0).place
     if len(set(place)) < b:
         with pytest.raises(DataError, match="set batch lower"):
-            batch_order(config, table, 0)
+            batch_order(config, of(table), 0)
         return
-    order = batch_order(config, table, seed % 5)
+    order = batch_order(config, of(table), seed % 5)
     assert order.shape == (32 // b, b)
     assert all(len(set(place[batch])) == b for batch in order)
     most = max(np.bincount(place))
@@ -91,8 +99,8 @@ def test_position_first_then_likeness(places: list[Pair]) -> None:
         for number, pair in enumerate(places[:32])
     ]
     table, config = PairTable("made", "train", towns), TrainConfig(batch=8, neighbours=4, mine_every=2)
-    first = batch_order(config, table, 0).reshape(-1, 4)
+    first = batch_order(config, of(table), 0).reshape(-1, 4)
     assert (first % 2 == first[:, :1] % 2).all()
     twins = np.array([[i ^ 1, i ^ 2, i ^ 3] for i in range(32)])
-    later = batch_order(config, table, 2, twins).reshape(-1, 4)
+    later = batch_order(config, of(table), 2, twins).reshape(-1, 4)
     assert (later // 4 == later[:, :1] // 4).all()

@@ -142,9 +142,12 @@ def test_whatever_changes_the_bytes_is_decoded_anew(
         assert not same
 
 
-def test_trained_weights_change_nothing(few: list[Pair], tiny_spec: EncoderSpec, tmp_path: Path) -> None:
-    for digest in ("", "0" * 64):
-        decode_pairs(few, dataclasses.replace(tiny_spec, weights_sha256=digest), 0.0, tmp_path / "decoded")
+def test_what_the_encoders_are_changes_nothing(
+    few: list[Pair], tiny_spec: EncoderSpec, tmp_path: Path
+) -> None:
+    for changes in ({}, {"weights_sha256": "0" * 64}, {"channels": 48, "backbone": "test_convnext"}):
+        spec = dataclasses.replace(tiny_spec, **changes)  # type: ignore[arg-type]
+        decode_pairs(few, spec, 0.0, tmp_path / "decoded")
     assert len(list((tmp_path / "decoded").iterdir())) == 1
 
 

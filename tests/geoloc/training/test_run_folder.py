@@ -46,7 +46,18 @@ def test_the_revision_is_the_codes_own(tmp_path: Path) -> None:
 def test_settings_that_an_older_version_did_not_know(tmp_path: Path) -> None:
     config = TrainConfig()
     old = dataclasses.asdict(config)
-    for name in ("chunk", "ema", "weights", "frozen", "layer_decay", "recompute", "compiled", "log_every"):
+    for name in (
+        "chunk",
+        "ema",
+        "weights",
+        "frozen",
+        "layer_decay",
+        "recompute",
+        "compiled",
+        "graphs",
+        "validate_every",
+        "log_every",
+    ):
         del old[name]
     del old["model"]["street_layout"]
     (tmp_path / "config.json").write_text(json.dumps(old))

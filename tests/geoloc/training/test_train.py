@@ -20,6 +20,7 @@ from geoloc.score import evaluate_table
 from geoloc.spec import EncoderSpec
 from geoloc.training.augment import Augmentation
 from geoloc.training.batch_order import batch_order
+from geoloc.training.negatives import Negatives
 from geoloc.training.read_ahead import read_ahead
 from geoloc.training.recipe import TrainConfig
 from geoloc.training.run import Progress
@@ -233,7 +234,7 @@ def test_divergence_stops_and_names_the_batch(
     with pytest.raises(DataError, match=r"became (nan|inf) at step 1; .*failed_batch.json"):
         train(wild, training, validation, tmp_path / "run")
     failed = json.loads((tmp_path / "run" / "failed_batch.json").read_text())
-    rows = batch_order(wild, training, 0)[1]
+    rows = batch_order(wild, Negatives.of(training, wild.apart_m), 0)[1]
     assert failed["step"] == 1
     assert [pair["street"] for pair in failed["batch"]] == [str(training.pairs[row].street) for row in rows]
     with safe_open(tmp_path / "run" / "checkpoint.safetensors", "pt") as kept:
@@ -332,7 +333,17 @@ def test_a_run_of_an_older_version_goes_on(
         train(config, training, validation, old, report=killer)
     (old / "environment.jsonl").unlink()
     settings = json.loads((old / "config.json").read_text())
-    for name in ("chunk", "ema", "weights", "frozen", "layer_decay", "recompute", "compiled"):
+    for name in (
+        "chunk",
+        "ema",
+        "weights",
+        "frozen",
+        "layer_decay",
+        "recompute",
+        "compiled",
+        "graphs",
+        "validate_every",
+    ):
         del settings[name]
     (old / "config.json").write_text(json.dumps(settings))
     train(config, training, validation, old, resume=True)
