@@ -16,8 +16,8 @@ MOST_SIZES = 64
 def compile_blocks(encoder: TwinEncoder) -> None:
     """Have torch.compile each block of the backbones, in place: once for all that are alike.
 
-    A stack of 36 blocks of 4 widths is then 4 to compile and not one of 36, which takes as many times as long,
-    and between the blocks there is little to gain. Raises DataError for a backbone without blocks.
+    A stack of 36 blocks of 4 widths is then 4 to compile, which takes a fraction of the time, and between the
+    blocks there is little to gain. Raises DataError for a backbone without blocks.
     """
     torch._dynamo.config.recompile_limit = MOST_SIZES
     for backbone in backbones(encoder):

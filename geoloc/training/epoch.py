@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from geoloc.training.read_ahead import Timed, read_ahead
 from geoloc.training.run import Progress, Run
 from geoloc.training.run_folder import blame, claim, cut_log, log
 from geoloc.training.step import Encode, Ready, Stepper, parts_of
+
+
+Made = TypeVar("Made", bound=Ready)
 
 
 @dataclass(frozen=True)
@@ -116,14 +119,14 @@ def rest_of_epoch(run: Run, lesson: Lesson, stepper: Stepper, state: RunState) -
     return state
 
 
-def beside(make: Callable[[Part], Ready], device: torch.device) -> Callable[[Part], Ready]:
+def beside(make: Callable[[Part], Made], device: torch.device) -> Callable[[Part], Made]:
     """What makes the same, on a GPU in a stream of its own: neither it nor the step waits for the other."""
     if device.type == "cpu":
         return make
     own: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     steps = torch.cuda.current_stream(device)
 
-    def made(part: Part) -> Ready:
+    def made(part: Part) -> Made:
         with torch.cuda.stream(own):
             ready = make(part)
         own.synchronize()

