@@ -20,7 +20,6 @@ from geoloc.training.run import Progress, Run
 from geoloc.training.run_folder import blame, claim, cut_log, log
 from geoloc.training.step import Encode, Ready, Stepper, parts_of
 
-
 Made = TypeVar("Made", bound=Ready)
 
 
