@@ -67,7 +67,10 @@ def train(
     """
     settings = read_config(TrainConfig(), config, set or [])
     pairs = joined([open_pairs(one, "train").complete(allow_missing) for one in data])
-    validation = joined([open_pairs(one, "val").complete(allow_missing) for one in val or data])
+    option = "--val" if val else "--data"
+    validation = joined(
+        [open_pairs(one, "val", option=option).complete(allow_missing) for one in val or data]
+    )
     with watched(out, settings.epochs, "pairs", tensorboard) as (show, preparing):
         model = run_training(
             settings, pairs, validation, out,

@@ -1,6 +1,7 @@
 """What a run writes down about itself: settings, surroundings, the log, and a batch that broke it."""
 
 import dataclasses
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -16,9 +17,11 @@ import torch
 
 from geoloc.atomic import cannot_write, write_text
 from geoloc.errors import DataError
+from geoloc.pairs import PairTable
 from geoloc.training.pretrain_recipe import Recipe
 
 CONFIG, ENVIRONMENT, LOG, FAILED = "config.json", "environment.jsonl", "log.jsonl", "failed_batch.json"
+PAIRS = "pairs.json"
 PACKAGES = ("geoloc-crossview", "torch", "torchvision", "timm", "numpy", "safetensors", "pillow")
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,6 +46,27 @@ def refuse_taken(run: Path, config: Recipe, resume: bool) -> None:
         raise DataError(f"{run} holds a run already; go on with --resume or choose another --out.")
     if path.exists() and _filled(_plain(type(config)()), _read(path)) != _plain(config):
         raise DataError(f"{run} was begun with other settings (see {path}); choose another --out.")
+
+
+def refuse_other_pairs(run: Path, tables: dict[str, PairTable]) -> None:
+    """Note which pairs a run is of; raise DataError where it was begun on others.
+
+    Pairs are told by the names of their files, wherever these lie. What an older version began goes on.
+    """
+    path, found = run / PAIRS, {name: _described(table) for name, table in tables.items()}
+    before = _read(path) if path.exists() else found
+    for name, table in found.items():
+        if before.get(name) != table:
+            raise DataError(
+                f"{run} was begun on other pairs ({name}; see {path}); give the same ones or another --out."
+            )
+    write_text(path, json.dumps(found, indent=2) + "\n")
+
+
+def _described(table: PairTable) -> dict[str, Any]:
+    names = "\n".join(f"{pair.street.name} {pair.satellite.name}" for pair in table.pairs)
+    digest = hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
+    return {"name": table.name, "pairs": len(table.pairs), "sha256": digest}
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from geoloc.training.pretrained import first_encoder, with_their_norm
 from geoloc.training.ranks import all_ranks
 from geoloc.training.recipe import TrainConfig
 from geoloc.training.run import PairRun, Preparing, Report
+from geoloc.training.run_folder import refuse_other_pairs
 from geoloc.training.step import both_views, refuse_uneven
 from geoloc.training.validate import seeds_before, thinned, validate
 
@@ -40,14 +41,14 @@ def train(
 ) -> Path:
     """Train twin encoders and return the folder of the best model, RUN/model.
 
-    RUN holds config.json, environment.jsonl, log.jsonl, checkpoint.safetensors and model/, and while it goes
-    on the decoded pairs; keep_decoded holds them in its stead, and for other runs on the same pairs. Best is
-    by recall@1 over the validation pairs cut to 90 degrees at unknown heading, counted after every epoch;
-    the later of equals. With `resume`, goes on from the last checkpoint; on the CPU the weights are then
-    those of an unbroken run. Under torchrun every process takes its share of every batch and the first alone
-    writes and reports; the weights are those of one process, to rounding. Raises DataError for a RUN that
-    exists, or that another config made, and where loss or gradient are no numbers any more; GeolocError when
-    another process is gone.
+    RUN holds config.json, pairs.json, environment.jsonl, log.jsonl, checkpoint.safetensors and model/, and
+    while it goes on the decoded pairs; keep_decoded holds them in its stead, and for other runs on the same
+    pairs. Best is by recall@1 over the validation pairs cut to 90 degrees at unknown heading, counted every
+    validate_every epochs; the later of equals. With `resume`, goes on from the last checkpoint; on the CPU
+    the weights are then those of an unbroken run. Under torchrun every process takes its share of every batch
+    and the first alone writes and reports; the weights are those of one process, to rounding. Raises
+    DataError for a RUN that exists, or that another config or other pairs made, and where loss or gradient
+    are no numbers any more; GeolocError when another process is gone.
     """
     shared = (pairs.seeds | seeds_before(config)) & validation.seeds
     if shared:
@@ -69,6 +70,8 @@ def _train(run: PairRun, resume: bool) -> None:
     stepper, state = take_up(
         run, learner, both_views, resume=resume, layer_decay=config.layer_decay, recompute=config.recompute
     )
+    if ranks.first:
+        refuse_other_pairs(run.folder, {"trained on": run.pairs, "validated on": run.validation})
     if config.compiled:
         compile_blocks(learner.encoder)
     if config.graphs:

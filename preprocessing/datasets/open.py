@@ -22,18 +22,22 @@ READERS: dict[str, Callable[..., PairTable]] = {
 }
 
 
-def open_pairs(data: str, split: str | None = None, labels: str | None = None) -> PairTable:
+def open_pairs(
+    data: str, split: str | None = None, labels: str | None = None, option: str = "--data"
+) -> PairTable:
     """The pairs of `KIND:PATH`; without a split, the one its kind is scored on. labels: of VIGOR alone.
 
-    Raises DataError.
+    option: that `data` was given to. Raises DataError.
     """
     kind, colon, path = data.partition(":")
     if not colon or kind not in READERS:
-        raise DataError(f"--data {data!r} should be KIND:PATH with KIND one of {', '.join(READERS)}.")
+        raise DataError(f"{option} {data!r} should be KIND:PATH with KIND one of {', '.join(READERS)}.")
     if kind == "table" and not Path(path).is_file():
-        raise DataError(f"{path!r} of --data {data!r} is no file; --data table:FILE wants a CSV or Parquet.")
+        raise DataError(
+            f"{path!r} of {option} {data!r} is no file; {option} table:FILE wants a CSV or Parquet."
+        )
     if kind != "table" and not Path(path).is_dir():
-        raise DataError(f"{path!r} of --data {data!r} is no folder; check the path.")
+        raise DataError(f"{path!r} of {option} {data!r} is no folder; check the path.")
     if labels and kind != "vigor":
         raise DataError(f"--labels are VIGOR's; leave them out for {kind}.")
     chosen = {name: value for name, value in (("split", split), ("labels", labels)) if value}

@@ -49,6 +49,7 @@ def test_a_run_folder_is_complete(
     assert "The best model is in" in err
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "checkpoint.safetensors", "config.json", "curves.png", "environment.jsonl", "log.jsonl", "model",
+        "pairs.json",
     ]  # fmt: skip
     with pytest.raises(SystemExit) as stop:
         main([*words, "--out", str(tmp_path / "run")])
@@ -70,6 +71,9 @@ def test_the_best_epoch_is_by_pairs_of_elsewhere(
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [line["recall@1"] for line in lines if "recall@1" in line] == [1.0, 1.0]  # of one tile
     assert "Validated on 1 pairs of" in (tmp_path / "run" / "model" / "README.md").read_text()
+    with pytest.raises(SystemExit):
+        main([*words[:-4], "--val", "table:nowhere.csv", "--out", str(tmp_path / "other")])
+    assert "of --val 'table:nowhere.csv' is no file" in capsys.readouterr().err
 
 
 def test_a_run_that_diverges_leaves_its_curves(

@@ -18,6 +18,7 @@ from geoloc.model import load_encoder, trained_towns
 from geoloc.pairs import PairTable
 from geoloc.score import evaluate_table
 from geoloc.spec import EncoderSpec
+from geoloc.training import decoded
 from geoloc.training.augment import Augmentation
 from geoloc.training.batch_order import batch_order
 from geoloc.training.negatives import Negatives
@@ -294,6 +295,65 @@ def test_every_option_resumes_exactly(
     assert [line["step"] for line in lines] == [3, 4, 6, 8]
     assert lines[0].keys() == {"step", "epoch", "loss", "learning_rate", "gradient_norm"}
     assert not (tmp_path / "whole" / "decoded").exists()
+
+
+def test_other_pairs_are_another_run(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    """Whether they are those trained on or those validated on; the folder is as it was."""
+    train(dataclasses.replace(config, epochs=1), training, validation, tmp_path / "run")
+    before = weights(tmp_path / "run")
+    fewer, less = (dataclasses.replace(table, pairs=table.pairs[:-1]) for table in (training, validation))
+    for pairs, unseen, what in ((fewer, validation, "trained on"), (training, less, "validated on")):
+        with pytest.raises(DataError, match=f"other pairs .{what}"):
+            train(dataclasses.replace(config, epochs=1), pairs, unseen, tmp_path / "run", resume=True)
+    assert weights(tmp_path / "run") == before
+    (tmp_path / "run" / "pairs.json").unlink()  # as an older version left it
+    train(dataclasses.replace(config, epochs=1), training, validation, tmp_path / "run", resume=True)
+
+
+def test_decoded_pairs_are_kept_for_other_runs(
+    config: TrainConfig,
+    training: PairTable,
+    validation: PairTable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept, short = tmp_path / "kept", dataclasses.replace(config, epochs=1)
+    train(short, training, validation, tmp_path / "plain")
+    train(short, training, validation, tmp_path / "first", keep_decoded=kept)
+    monkeypatch.setattr(decoded, "read_pair_street", None)  # whoever decodes again fails
+    train(short, training, validation, tmp_path / "second", keep_decoded=kept)
+    assert same(tmp_path / "plain", tmp_path / "first") and same(tmp_path / "plain", tmp_path / "second")
+    assert len(list(kept.iterdir())) == 2
+    assert not (tmp_path / "second" / "decoded").exists()
+
+
+def test_validated_every_few_epochs_and_at_last(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    """What is learnt is the same."""
+    every = dataclasses.replace(config, epochs=5)
+    train(every, training, validation, tmp_path / "every")
+    train(dataclasses.replace(every, validate_every=2), training, validation, tmp_path / "seldom")
+    steps = [
+        [line["step"] for line in read_log(tmp_path / run) if "recall@1" in line]
+        for run in ("every", "seldom")
+    ]
+    assert steps[1] == [steps[0][1], steps[0][3], steps[0][4]]
+    one, other = (load_file(tmp_path / run / "checkpoint.safetensors") for run in ("every", "seldom"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_graphs_want_a_gpu(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(DataError, match="graphs=false"):
+        train(dataclasses.replace(config, graphs=True), training, validation, tmp_path / "run")
+    with pytest.raises(DataError, match="set one"):
+        dataclasses.replace(config, graphs=True, compiled=True)
 
 
 def test_the_average_is_what_is_validated_and_kept(
