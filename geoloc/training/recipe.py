@@ -67,8 +67,8 @@ class TrainConfig:
     model.mean and model.std follow them. frozen: how many stages of the backbones do not learn, the stem
     first. layer_decay: the learning rate of a layer over that of the next. recompute: gradient
     checkpoints, less memory for a second forward. compiled: by torch.compile, block by block.
-    graphs: as CUDA graphs, for small models on one GPU. validate_every: epochs from a validation to the next;
-    the last is always validated. log_every: steps from a line of log.jsonl to the next.
+    validate_every: epochs from a validation to the next; the last is always validated. log_every: steps from
+    a line of log.jsonl to the next.
     """
 
     model: EncoderSpec = SMALL
@@ -98,7 +98,6 @@ class TrainConfig:
     layer_decay: float = 1.0
     recompute: bool = False
     compiled: bool = False
-    graphs: bool = False
     validate_every: int = 1
     log_every: int = 50
 
@@ -130,8 +129,6 @@ class TrainConfig:
             raise DataError("A run wants 0 <= ema < 1, 0 < layer_decay <= 1 and frozen >= 0.")
         if self.log_every < 1 or self.validate_every < 1:
             raise DataError("A run wants log_every and validate_every of 1 or more.")
-        if self.graphs and (self.compiled or self.recompute):
-            raise DataError("graphs, compiled and recompute each run the encoders their own way; set one.")
         if self.weights and self.start_from:
             raise DataError("weights and start_from both say where to begin; set one of them.")
         how, (low, high) = self.augmentation, self.augmentation.photo_half_deg

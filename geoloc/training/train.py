@@ -14,7 +14,6 @@ from geoloc.training.checkpoint import CHECKPOINT, save_state
 from geoloc.training.compiled import compile_blocks
 from geoloc.training.decoded import Decoded, Taken, at_hand, decode_pairs
 from geoloc.training.epoch import Lesson, Part, rest_of_epoch, take_up
-from geoloc.training.graphs import with_graphs
 from geoloc.training.learner import Learner, checkpointed, freeze
 from geoloc.training.mine import forget, mine
 from geoloc.training.negatives import Negatives
@@ -74,8 +73,6 @@ def _train(run: PairRun, resume: bool) -> None:
         refuse_other_pairs(run.folder, {"trained on": run.pairs, "validated on": run.validation})
     if config.compiled:
         compile_blocks(learner.encoder)
-    if config.graphs:
-        stepper = with_graphs(run, stepper)
     steps_per_epoch = len(batch_order(config, negatives, 0))
     if state.step < config.epochs * steps_per_epoch:
         decoded = _decoded(run, run.pairs, config.augmentation.shift_m)

@@ -54,7 +54,6 @@ def test_settings_that_an_older_version_did_not_know(tmp_path: Path) -> None:
         "layer_decay",
         "recompute",
         "compiled",
-        "graphs",
         "validate_every",
         "log_every",
     ):

@@ -345,17 +345,6 @@ def test_validated_every_few_epochs_and_at_last(
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_graphs_want_a_gpu(
-    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
-) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("there is one")
-    with pytest.raises(DataError, match="graphs=false"):
-        train(dataclasses.replace(config, graphs=True), training, validation, tmp_path / "run")
-    with pytest.raises(DataError, match="set one"):
-        dataclasses.replace(config, graphs=True, compiled=True)
-
-
 def test_the_average_is_what_is_validated_and_kept(
     config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
 ) -> None:
@@ -401,7 +390,6 @@ def test_a_run_of_an_older_version_goes_on(
         "layer_decay",
         "recompute",
         "compiled",
-        "graphs",
         "validate_every",
     ):
         del settings[name]
