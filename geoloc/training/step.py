@@ -121,7 +121,7 @@ class Stepper:
         start = self.ranks.rank * len(street) // self.ranks.world
         for bins in islice(again, chunks):
             here = slice(start, start := start + len(bins[0]))
-            with same_buffers(self.learner.encoder) if self.recompute else nullcontext():
+            with _same_buffers(self.learner.encoder) if self.recompute else nullcontext():
                 torch.autograd.backward(bins, (street.grad[here], satellite.grad[here]))  # type: ignore[index]
         self.ranks.add_gradients(self.learner.parameters())
         return float(loss.detach())
@@ -130,8 +130,7 @@ class Stepper:
         """A chunk's bins; the second time the random numbers are those of the first."""
         torch.manual_seed(seed + (number * self.ranks.world + self.ranks.rank) * SEEDS)
         device = self.device
-        half = self.precision != torch.float32
-        with torch.autocast(device.type, self.precision, enabled=half, cache_enabled=False):
+        with torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32):
             one, other = part.images
             return self.encode(self.learner.encoder, one.to(device), other.to(device))
 
@@ -149,12 +148,12 @@ class Stepper:
 
 @contextmanager
 def _without_graph(encoder: nn.Module) -> Iterator[None]:
-    with torch.no_grad(), same_buffers(encoder):
+    with torch.no_grad(), _same_buffers(encoder):
         yield
 
 
 @contextmanager
-def same_buffers(encoder: nn.Module) -> Iterator[None]:
+def _same_buffers(encoder: nn.Module) -> Iterator[None]:
     """What is computed inside leaves no trace in the running statistics of norms."""
     kept = [value.clone() for value in encoder.buffers()]
     yield
