@@ -1,9 +1,12 @@
 """A table of pairs as bytes on disk, decoded once, so that no epoch waits for a JPEG again."""
 
 import dataclasses
+import fcntl
 import hashlib
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,34 +61,67 @@ def decode_pairs(
 ) -> Decoded:
     """Decode every pair into two .npy files below `folder`, or take those that are there already.
 
-    Any spec whose images have the same sizes and cover the same finds them, whatever its encoders are.
-    The canvases are the spec's at the same resolution with half as much again above and below, where
-    there is that much sky and ground, so that a leaning camera finds something there. The tiles reach
-    spare_m beyond the footprint, or as far as the smallest of their images does. Raises what reading
-    the images raises.
+    Any spec whose images have the same sizes and cover the same finds them, whatever its encoders are. Of
+    several processes one decodes and the others wait; what is damaged is decoded anew. The canvases are the
+    spec's at the same resolution with half as much again above and below, where there is that much sky and
+    ground, so that a leaning camera finds something there. The tiles reach spare_m beyond the footprint, or
+    as far as the smallest of their images does. Raises what reading the images raises.
     """
     dataset = _PairBytes(pairs, taller(spec), spare_m)
     done = folder / _key(dataset)
-    if not done.is_dir():
-        canvas, tile = dataset[0]
-        unfinished = done.with_name(done.name + ".part")
-        shutil.rmtree(unfinished, ignore_errors=True)
+    found = _opened(done, dataset)
+    if found is None:
         try:
-            unfinished.mkdir(parents=True)
-            canvases = _new(unfinished / "canvases.npy", (len(pairs), *canvas.shape))
-            tiles = _new(unfinished / "tiles.npy", (len(pairs), *tile.shape))
-            order = [range(start, min(start + BATCH, len(pairs))) for start in range(0, len(pairs), BATCH)]
-            for rows, (some_canvases, some_tiles) in zip(
-                order, batches(dataset, order, workers), strict=True
-            ):
-                canvases[rows.start : rows.stop], tiles[rows.start : rows.stop] = some_canvases, some_tiles
-                report(rows.stop, len(pairs))
-            canvases.flush()
-            tiles.flush()
-            unfinished.rename(done)
+            folder.mkdir(parents=True, exist_ok=True)
+            with _alone(folder):
+                if _opened(done, dataset) is None:
+                    _decode(dataset, done, workers, report)
         except OSError as cause:
             raise cannot_write(folder, cause) from cause
-    return Decoded(*(np.load(done / f"{name}.npy", mmap_mode="r") for name in ("canvases", "tiles")))
+        found = _opened(done, dataset)
+    assert found is not None
+    return found
+
+
+def _decode(dataset: "_PairBytes", done: Path, workers: int, report: Callable[[int, int], None]) -> None:
+    n, (canvas_shape, tile_shape) = len(dataset), dataset.shapes
+    unfinished = done.with_name(done.name + ".part")
+    for left in (unfinished, done):
+        shutil.rmtree(left, ignore_errors=True)
+    dataset[0]  # an image that cannot be read is an error before room is taken
+    unfinished.mkdir()
+    canvases = _new(unfinished / "canvases.npy", (n, *canvas_shape))
+    tiles = _new(unfinished / "tiles.npy", (n, *tile_shape))
+    order = [range(start, min(start + BATCH, n)) for start in range(0, n, BATCH)]
+    for rows, (some_canvases, some_tiles) in zip(order, batches(dataset, order, workers), strict=True):
+        canvases[rows.start : rows.stop], tiles[rows.start : rows.stop] = some_canvases, some_tiles
+        report(rows.stop, n)
+    canvases.flush()
+    tiles.flush()
+    unfinished.rename(done)
+
+
+def _opened(done: Path, dataset: "_PairBytes") -> Decoded | None:
+    """What is there; None where that is nothing, or not what it should be."""
+    try:
+        arrays = [np.load(done / f"{name}.npy", mmap_mode="r") for name in ("canvases", "tiles")]
+    except (OSError, ValueError, EOFError):
+        return None
+    for array, shape in zip(arrays, dataset.shapes, strict=True):
+        if array.dtype != np.uint8 or array.shape != (len(dataset), *shape):
+            return None
+    return Decoded(*arrays)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process is in here for this folder; one that dies is out of it."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
 
 
 Taken = Callable[[Int64[np.ndarray, " c"]], UInt8[Tensor, "c ..."]]
@@ -171,6 +207,12 @@ class _PairBytes(Dataset[tuple[Tensor, Tensor]]):
         self.pairs, self.spec = pairs, spec
         reach_m = min(pair.footprint_m or spec.footprint_m for pair in pairs)
         self.spare_m = min(spare_m, max(0.0, reach_m - spec.footprint_m) / 2)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Of a canvas and of a tile."""
+        side_px = _with_spare(self.spec, self.spare_m)
+        return (4, *self.spec.street_hw), (side_px, side_px, 3)
 
     def __len__(self) -> int:
         return len(self.pairs)

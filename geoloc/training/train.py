@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from geoloc.atomic import cannot_write
 from geoloc.errors import DataError
 from geoloc.pairs import PairTable
 from geoloc.training.augment import Varied, draw, vary
@@ -55,6 +56,11 @@ def train(
     if len(pairs.pairs) < config.batch:
         raise DataError(f"{len(pairs.pairs)} pairs do not fill a batch of {config.batch}; set batch lower.")
     config = with_their_norm(config)
+    if keep_decoded:
+        try:
+            keep_decoded.mkdir(parents=True, exist_ok=True)
+        except OSError as cause:
+            raise cannot_write(keep_decoded, cause) from cause
     with all_ranks() as ranks:
         refuse_uneven(config, ranks)
         told = PairRun(config, run, ranks, report, preparing, pairs, thinned(validation), keep_decoded)
@@ -66,13 +72,13 @@ def _train(run: PairRun, resume: bool) -> None:
     config, ranks = run.config, run.ranks
     negatives = Negatives.of(run.pairs, config.apart_m)
     learner = _learner(config, negatives, begun=resume and (run.folder / CHECKPOINT).exists())
+    if config.compiled:
+        compile_blocks(learner.encoder)
     stepper, state = take_up(
         run, learner, both_views, resume=resume, layer_decay=config.layer_decay, recompute=config.recompute
     )
     if ranks.first:
         refuse_other_pairs(run.folder, {"trained on": run.pairs, "validated on": run.validation})
-    if config.compiled:
-        compile_blocks(learner.encoder)
     steps_per_epoch = len(batch_order(config, negatives, 0))
     if state.step < config.epochs * steps_per_epoch:
         decoded = _decoded(run, run.pairs, config.augmentation.shift_m)

@@ -1,6 +1,7 @@
 import dataclasses
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,37 @@ def test_what_was_left_unfinished_is_begun_anew(
     assert [path.name for path in folder.iterdir()] == [left.stem]
     assert sorted(path.name for path in (folder / left.stem).iterdir()) == ["canvases.npy", "tiles.npy"]
     assert np.array_equal(made.canvases, decode_pairs(few, tiny_spec, 0.0, tmp_path / "fresh").canvases)
+
+
+@pytest.mark.parametrize("damage", ["garbage", "short", "other", "gone"])
+def test_what_is_damaged_is_decoded_anew(
+    few: list[Pair], tiny_spec: EncoderSpec, tmp_path: Path, damage: str
+) -> None:
+    fresh = np.array(decode_pairs(few, tiny_spec, 0.0, tmp_path).tiles)
+    (kept,) = tmp_path.glob("*/tiles.npy")
+    if damage == "garbage":
+        kept.write_bytes(b"garbage")
+    elif damage == "short":
+        os.truncate(kept, kept.stat().st_size // 2)
+    elif damage == "other":
+        np.save(kept, fresh[:2])
+    else:
+        kept.unlink()
+    assert np.array_equal(decode_pairs(few, tiny_spec, 0.0, tmp_path).tiles, fresh)
+    assert len(list(tmp_path.glob("*/*.npy"))) == 2
+
+
+def test_of_two_at_once_one_decodes(
+    few: list[Pair], tiny_spec: EncoderSpec, tmp_path: Path, reads: list[Pair]
+) -> None:
+    """The other waits in its thread, with a lock of its own as a process has, and takes what is there."""
+    folder = tmp_path / "decoded"
+    decode_pairs(few, tiny_spec, 0.0, tmp_path / "alone")
+    once = len(reads)
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(lambda _: decode_pairs(few, tiny_spec, 0.0, folder), range(2)))
+    assert len(reads) == 2 * once
+    assert np.array_equal(made[0].tiles, made[1].tiles)
 
 
 def test_a_full_disk_is_an_error_at_once(

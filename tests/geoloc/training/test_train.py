@@ -326,6 +326,10 @@ def test_decoded_pairs_are_kept_for_other_runs(
     train(short, training, validation, tmp_path / "second", keep_decoded=kept)
     assert same(tmp_path / "plain", tmp_path / "first") and same(tmp_path / "plain", tmp_path / "second")
     assert len(list(kept.iterdir())) == 2
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(GeolocError, match="file cannot be written"):
+        train(short, training, validation, tmp_path / "third", keep_decoded=tmp_path / "file")
+    assert not (tmp_path / "third").exists()
     assert not (tmp_path / "second" / "decoded").exists()
 
 
