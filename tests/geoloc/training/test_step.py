@@ -190,7 +190,11 @@ def test_every_place_of_a_batch_is_one_processs(batch: int, chunk: int, world: i
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.jit", "ignore:Dynamo detected:UserWarning")
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning:torch.jit",
+    "ignore:Dynamo detected:UserWarning",
+    "ignore:The .grad attribute:UserWarning",  # torch looks at the .grad of what it traces
+)
 def test_compiled_has_the_gradient_of_the_plain(
     tiny_spec: EncoderSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -161,7 +161,7 @@ def test_mining_survives_a_stop(
     train(mining, training, validation, broken, resume=True)
     assert weights(tmp_path / "whole") == weights(broken)
     assert sorted(path.name for path in broken.iterdir()) == [
-        "checkpoint.safetensors", "config.json", "environment.jsonl", "log.jsonl", "model",
+        "checkpoint.safetensors", "config.json", "environment.jsonl", "log.jsonl", "model", "pairs.json",
     ]  # fmt: skip
     train(config, training, validation, tmp_path / "mixed")
     assert weights(tmp_path / "whole") != weights(tmp_path / "mixed")
