@@ -31,6 +31,7 @@ more memory (tests/benchmarks/bench_extract.py). Nothing is timed while scoring,
 prints the same figures.
 """
 AHEAD = 2
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)

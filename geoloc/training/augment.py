@@ -274,7 +274,7 @@ def _moved(
     """Tiles of the spec's size, cut off_px or less off the middle of larger ones."""
     side, spare, device = spec.satellite_px, tiles.shape[1] - spec.satellite_px, tiles.device
     corners = np.clip(np.rint(spare / 2 + off_px), 0, spare).astype(int)
-    across, down = (corners.T[:, :, None] + np.arange(side)).astype(np.int64)
+    across, down = corners.T[:, :, None] + np.arange(side)
     rows, columns = (torch.from_numpy(value).to(device) for value in (down, across))
     each = torch.arange(len(tiles), device=device)[:, None, None]
     return tiles[each, rows[:, :, None], columns[:, None, :]]

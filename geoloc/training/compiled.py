@@ -30,11 +30,10 @@ def compile_blocks(encoder: TwinEncoder) -> None:
 
 def _blocks(module: nn.Module) -> Iterator[nn.Module]:
     """timm's own modules in sequences of them, the innermost: of a stage its blocks."""
+    in_sequence = isinstance(module, nn.Sequential | nn.ModuleList)
     for child in module.children():
         inner = list(_blocks(child))
         if inner:
             yield from inner
-        elif isinstance(module, nn.Sequential | nn.ModuleList) and type(child).__module__.startswith(
-            "timm.models"
-        ):
+        elif in_sequence and type(child).__module__.startswith("timm.models"):
             yield child

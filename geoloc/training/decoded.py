@@ -19,12 +19,12 @@ from torch.utils.data import Dataset
 
 from geoloc.atomic import cannot_write
 from geoloc.batches import batches
+from geoloc.embed import CPU
 from geoloc.pairs import Pair, read_pair_street, read_pair_tile
 from geoloc.spec import EncoderSpec
 from geoloc.street_view import StreetView, read_street_view
 from geoloc.tensors import normalise, street_canvas
 
-CPU = torch.device("cpu")
 BATCH, GPU_BATCH = 64, 512
 HELD_AT_MOST = 0.5
 

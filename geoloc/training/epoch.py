@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
@@ -122,8 +123,7 @@ def beside(make: Callable[[Part], Made], device: torch.device) -> Callable[[Part
     """What makes the same, on a GPU in a stream of its own: neither it nor the step waits for the other."""
     if device.type == "cpu":
         return make
-    own: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    steps = torch.cuda.current_stream(device)
+    own, steps = _stream_beside(device), torch.cuda.current_stream(device)
 
     def made(part: Part) -> Made:
         with torch.cuda.stream(own):
@@ -134,6 +134,12 @@ def beside(make: Callable[[Part], Made], device: torch.device) -> Callable[[Part
         return ready
 
     return made
+
+
+@cache
+def _stream_beside(device: torch.device) -> torch.cuda.Stream:
+    """One for all epochs: torch keeps memory apart for every stream that there was."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def _stop(run: Run, step: int, loss: float, norm: float, batch: list[dict[str, Any]]) -> NoReturn:

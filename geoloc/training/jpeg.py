@@ -6,7 +6,6 @@ K, scaled by quality, and chroma of half the resolution.
 
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
@@ -76,6 +75,6 @@ def _cosines() -> Float[Tensor, "8 8"]:
 
 
 def _tables() -> tuple[Int64[Tensor, "8 8"], Int64[Tensor, "8 8"]]:
-    chroma = np.full((BLOCK, BLOCK), 99)
-    chroma[:4, :4] = CHROMA
-    return torch.tensor(LUMA), torch.from_numpy(chroma)
+    chroma = torch.full((BLOCK, BLOCK), 99)
+    chroma[:4, :4] = torch.tensor(CHROMA)
+    return torch.tensor(LUMA), chroma

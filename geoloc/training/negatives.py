@@ -11,10 +11,10 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from geoloc.embed import CPU
 from geoloc.pairs import PairTable
 from geoloc.places import M_PER_DEG, lonlat_rows
 
-CPU = torch.device("cpu")
 Rows = Int64[np.ndarray, " _"]
 
 

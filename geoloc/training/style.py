@@ -113,9 +113,8 @@ def _grain(
 
 @cache
 def _strip(device: torch.device) -> Float32[Tensor, " n"]:
-    return torch.from_numpy(np.random.default_rng(0).standard_normal(NOISE_LENGTH).astype(np.float32)).to(
-        device
-    )
+    noise = np.random.default_rng(0).standard_normal(NOISE_LENGTH).astype(np.float32)
+    return torch.from_numpy(noise).to(device)
 
 
 def _compressed(

@@ -156,7 +156,6 @@ def theirs(checkout: Path, config: TrainConfig, recompute: bool) -> list[float]:
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
     criterion = loss.InfoNCE(torch.nn.CrossEntropyLoss(label_smoothing=0.1), device="cuda")
     scaler = torch.amp.GradScaler("cuda", init_scale=2.0**10)
-    torch.backends.cudnn.benchmark = True
     ids = torch.arange(config.batch)
     epoch = partial(
         trainer.train,
@@ -168,7 +167,7 @@ def theirs(checkout: Path, config: TrainConfig, recompute: bool) -> list[float]:
         scaler=scaler,
     )
 
-    def step(steps: int = 1) -> None:
+    def step(steps: int) -> None:
         loader: list[tuple[Tensor, Tensor, Tensor]] = [(query, reference, ids)] * steps
         epoch(dataloader=loader)
 

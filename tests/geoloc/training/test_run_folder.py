@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from since import SINCE
 
 from geoloc.errors import DataError, GeolocError
 from geoloc.training.recipe import TrainConfig
@@ -46,17 +47,7 @@ def test_the_revision_is_the_codes_own(tmp_path: Path) -> None:
 def test_settings_that_an_older_version_did_not_know(tmp_path: Path) -> None:
     config = TrainConfig()
     old = dataclasses.asdict(config)
-    for name in (
-        "chunk",
-        "ema",
-        "weights",
-        "frozen",
-        "layer_decay",
-        "recompute",
-        "compiled",
-        "validate_every",
-        "log_every",
-    ):
+    for name in (*SINCE, "log_every"):
         del old[name]
     del old["model"]["street_layout"]
     (tmp_path / "config.json").write_text(json.dumps(old))

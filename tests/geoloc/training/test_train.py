@@ -12,6 +12,7 @@ import timm
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from since import SINCE
 
 from geoloc.errors import DataError, GeolocError, ModelError
 from geoloc.model import load_encoder, trained_towns
@@ -386,16 +387,7 @@ def test_a_run_of_an_older_version_goes_on(
         train(config, training, validation, old, report=killer)
     (old / "environment.jsonl").unlink()
     settings = json.loads((old / "config.json").read_text())
-    for name in (
-        "chunk",
-        "ema",
-        "weights",
-        "frozen",
-        "layer_decay",
-        "recompute",
-        "compiled",
-        "validate_every",
-    ):
+    for name in SINCE:
         del settings[name]
     (old / "config.json").write_text(json.dumps(settings))
     train(config, training, validation, old, resume=True)
