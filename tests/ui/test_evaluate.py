@@ -11,6 +11,7 @@ import torch
 from geoloc.encoder import TwinEncoder
 from geoloc.model import save_encoder
 from geoloc.posterior import Calibration, read_calibration
+from geoloc.score import Asked
 from preprocessing.towns.synth import SynthConfig, synthesize
 from preprocessing.towns.town import TownConfig
 from ui.cli import main
@@ -62,7 +63,8 @@ def test_a_calibrated_model_is_scored_for_certainty(towns, model, capsys):
     assert 0 <= found["calibration_error"] <= 1 and 0 <= found["coverage90"] <= 1
 
 
-def test_calibrate_then_report_on_the_map(towns, model, capsys, tmp_path):
+def test_calibrate_then_report_on_the_map(towns, model, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("ui.calibrate.ASKED", [Asked(360.0, True), Asked(90.0, False)])
     words = ("--data", f"towns:{towns}", "--model", str(model), "--stride-m", "16", "--queries", "10")
     assert run("calibrate", "--split", "all", "--data", f"towns:{towns}", *words) in (0, None)
     fitted = read_calibration(model)

@@ -1,6 +1,7 @@
 """The page without a browser: uploads, corrections, errors. AppTest cannot see the map; test_browser does."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,12 @@ from geoloc.street_view import StreetView
 from indexing.answer import Answer
 from ui import panels
 from ui.controls import seen_through
+
+
+@pytest.fixture(autouse=True)
+def main_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AppTest leaves its script behind as __main__, and processes begun later would run it."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
 def _script(gallery: str, samples: str | None) -> None:
