@@ -219,9 +219,10 @@ class Gallery:
 
         region: in lonlat; only tiles whose centre lies inside. source: a glob; only tiles cut from imagery
         whose path matches. headings_deg: a known heading means that
-        the query lies on its canvas by it: it is searched as it is, and turned by whole azimuth bins up to
-        tolerance_deg either way. Where it is None the query is searched in each of the `a` turns. A tile
-        keeps its best score and that turn as its heading (DSM, Shi 2020), between bins by a parabola.
+        the query lies on its canvas by it: it is searched as it is, and turned by whole azimuth bins until
+        tolerance_deg is reached either way; no answer is further off. Where it is None the query is searched
+        in each of the `a` turns. A tile keeps its best score and that turn as its heading (DSM, Shi 2020),
+        between bins by a parabola.
         What is answered is scored from the stored embeddings, whatever the index left of them. Scores are
         cosines over the azimuths that the query shows. Raises ModelError for queries of another model,
         GalleryError where no tile is left.
@@ -230,7 +231,7 @@ class Gallery:
         self._check_queries(queries, k, known)
         only = self._rows_where(region, source)
         hits = [
-            self._search_one(query, k, self.turns(heading, tolerance_deg), heading, only)
+            self._search_one(query, k, heading, tolerance_deg, only)
             for query, heading in zip(queries, known, strict=True)
         ]
         ids, scores, headings = (
@@ -241,27 +242,41 @@ class Gallery:
         return Hits(ids, scores, headings)
 
     def turns(self, heading_deg: float | None, tolerance_deg: float) -> Int64[np.ndarray, "t"]:
-        """By how many bins to roll a query: every way, or those within the tolerance of a known heading."""
+        """By how many bins to roll a query: every way, or as far as a known heading's tolerance reaches."""
         bins = self.spec.azimuth_bins
-        reach = round(tolerance_deg * bins / 360)
+        reach = math.ceil(tolerance_deg * bins / 360 - 1e-9)
         if heading_deg is None or 2 * reach + 1 >= bins:
             return np.arange(bins)
         return np.arange(-reach, reach + 1) % bins
+
+    def looks_deg(
+        self, turn: Float32[np.ndarray, "n"], heading_deg: float | None, tolerance_deg: float
+    ) -> Float[np.ndarray, "n"]:
+        """Where a query looks that fits `turn` bins on, clockwise from the grid's north.
+
+        Within the tolerance of a known heading.
+        """
+        turned_deg = turn * 360 / self.spec.azimuth_bins
+        if heading_deg is None:
+            return np.asarray(turned_deg % 360)
+        off_deg = np.clip((turned_deg + 180) % 360 - 180, -tolerance_deg, tolerance_deg)
+        return np.asarray((heading_deg + off_deg) % 360)
 
     def _search_one(
         self,
         query: Float32[np.ndarray, "d"],
         k: int,
-        turns: Int64[np.ndarray, "t"],
         heading_deg: float | None,
+        tolerance_deg: float,
         only: Sequence[Ranges],
     ) -> tuple[Int64[np.ndarray, "k"], Float32[np.ndarray, "k"], Float32[np.ndarray, "k"]]:
         """Ids, scores and headings of the k best tiles of all segments over the query's turns."""
+        turns = self.turns(heading_deg, tolerance_deg)
         found = [one.search(query, turns, k, rows) for one, rows in zip(self.segments, only, strict=True)]
         id, score, turn = (np.concatenate(part) for part in zip(*found, strict=True))
         best = np.lexsort((id, -score.round(6)))[:k]
         score = np.minimum.accumulate(score[best])
-        heading = ((heading_deg or 0.0) + turn[best] * 360 / self.spec.azimuth_bins) % 360
+        heading = self.looks_deg(turn[best], heading_deg, tolerance_deg)
         if heading_deg is None and self.spec.azimuth_bins == 1:
             heading = np.full_like(heading, np.nan)
         pad = (0, k - len(best))

@@ -36,7 +36,8 @@ def refine(
 
     Around each hit, crops half a stride apart and up to a stride off are embedded, then crops 2 m
     apart around the best of them; the place is the top of the paraboloid through the scores of that
-    one and its eight neighbours. Best first. Raises ImageryError where the imagery has moved.
+    one and its eight neighbours. Best first; of hits that meet within a stride the best alone is left.
+    Raises ImageryError where the imagery has moved.
     """
     turns = gallery.turns(heading_deg, tolerance_deg)
     found = []
@@ -59,13 +60,16 @@ def refine(
         score, turn = scores(fine)
         top = int(score.argmax())
         at = fine[top] if top != 4 else best + step * paraboloid_top(score.reshape(3, 3))
-        bins = gallery.spec.azimuth_bins
-        heading = ((heading_deg or 0.0) + turn[top] * 360 / bins) % 360
-        known = bins > 1 or heading_deg is not None
+        (heading,) = gallery.looks_deg(turn[[top]], heading_deg, tolerance_deg)
+        known = gallery.spec.azimuth_bins > 1 or heading_deg is not None
         found.append(
             Refined(tile_id, moved(tile, at), float(score[top]), float(heading if known else np.nan))
         )
-    return tuple(sorted(found, key=lambda one: -one.score))
+    apart: list[Refined] = []
+    for one in sorted(found, key=lambda one: -one.score):
+        if all(one.lonlat.distance_m(other.lonlat) >= gallery.manifest.stride_m for other in apart):
+            apart.append(one)
+    return tuple(apart)
 
 
 def lifted(
@@ -76,7 +80,8 @@ def lifted(
 ) -> tuple[Int64[np.ndarray, "n"], Float32[np.ndarray, "n"]]:
     """A search's hits by what `refine` found, best first.
 
-    Tiles up to AROUND cells from a refined one show the same place, and become as much better as it did.
+    Tiles up to AROUND cells from a refined one show the same place: they become as much better as it did, but
+    no better than it is.
     """
     better = scores.copy()
     zones, columns, rows = grid.cells(ids)
@@ -84,7 +89,8 @@ def lifted(
         at = int(np.flatnonzero(ids == one.tile_id)[0])
         apart = np.maximum(abs(columns - columns[at]), abs(rows - rows[at]))
         around = (apart <= AROUND) & (zones == zones[at])
-        better[around] = np.maximum(better[around], scores[around] + one.score - scores[at])
+        raised = np.minimum(scores[around] + one.score - scores[at], one.score)
+        better[around] = np.maximum(better[around], raised)
     order = np.argsort(-better, kind="stable")
     return ids[order], better[order]
 

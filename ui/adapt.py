@@ -97,7 +97,7 @@ def adapt(
 def _labelled(data: str) -> PairTable:
     """All rows of a table, and of other kinds the train split."""
     split = None if data.startswith("table:") else "train"
-    return open_pairs(data, split).complete(allow_missing=False)
+    return open_pairs(data, split, option="--pairs").complete(allow_missing=False)
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def _read(path: Path) -> pd.DataFrame:
     """The rows, their columns in lower case; a GeoParquet's points as lon and lat."""
     try:
         if not path.is_file():
-            raise DataError(f"{path} is no file; --data table:FILE wants a CSV or Parquet.")
+            raise DataError(f"{path} is no file; a table is a CSV or Parquet.")
         if path.stat().st_size > MAX_BYTES:
             raise DataError(f"{path} is over {MAX_BYTES >> 30} GiB; that is no table of photos.")
         if path.suffix.lower() == ".csv":

@@ -1,5 +1,6 @@
 """Moving a hit off the grid: an encoder that reads its place off the imagery's colours."""
 
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,7 @@ def test_the_place_is_found_between_the_tiles(gallery_path: Path, east_m: float,
     assert best.lonlat.distance_m(truth) < 1.5
     assert best.lonlat.distance_m(truth) <= grid_m + 0.5
     assert all(other.score <= best.score for other in others)
+    assert all(a.lonlat.distance_m(b.lonlat) >= 8 for a, b in combinations([best, *others], 2))
     assert best.heading_deg == 0
 
 
@@ -134,12 +136,25 @@ def test_lifted_equals_a_naive_loop() -> None:
     ]
     wanted = {}
     for id, (zone, column, row), score in zip(ids.tolist(), cells, scores.tolist(), strict=True):
-        gains = [0.0]
+        wanted[id] = score
         for at, gain in ((3, 0.2), (8, 0.5)):
             other = cells[at]
             if other[0] == zone and abs(other[1] - column) <= 2 and abs(other[2] - row) <= 2:
-                gains.append(gain)
-        wanted[id] = score + max(gains)
+                wanted[id] = max(wanted[id], min(score, float(scores[at])) + gain)
     found_ids, found = lifted(grid, ids, scores, refined)
     assert (np.diff(found) <= 0).all() and set(found_ids.tolist()) == set(ids.tolist())
     np.testing.assert_allclose(found, [wanted[id] for id in found_ids.tolist()], atol=1e-6)
+
+
+def test_no_tile_is_lifted_above_what_was_found() -> None:
+    """A poor hit that gained much, two cells from a good one that gained little, does not carry it along."""
+    grid = Grid(64.0, 128, 16, ((32, "EPSG:32632"),))
+    ids = np.array([int(grid.ids(32, np.array(column), np.array(0))) for column in range(3)])
+    scores = np.array([0.75, 0.6, 0.4], np.float32)
+    refined = [
+        Refined(int(ids[0]), LonLat(9, 48), 0.77, 0.0),
+        Refined(int(ids[2]), LonLat(9.1, 48), 0.74, 0.0),
+    ]
+    found_ids, found = lifted(grid, ids, scores, refined)
+    assert found_ids.tolist() == ids.tolist()
+    assert found.tolist() == pytest.approx([0.77, 0.74, 0.74])
