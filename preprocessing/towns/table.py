@@ -60,7 +60,7 @@ def read_rows(path: Path) -> list[Row]:
     try:
         rows: list[Row] = pq.read_table(path, schema=SCHEMA).to_pylist()
     except (OSError, ValueError, pa.ArrowException) as cause:
-        raise DataError(f"{path} is no table of street views that `geoloc synth` made; make the towns again.") from cause
+        raise DataError(f"{path} is no table of street views that `geoloc synth` made.") from cause
     return rows
 
 
