@@ -218,11 +218,10 @@ class Gallery:
         """The k best tiles for each query, best first; of equal scores the lower id comes first.
 
         region: in lonlat; only tiles whose centre lies inside. source: a glob; only tiles cut from imagery
-        whose path matches. headings_deg: a known heading means that
-        the query lies on its canvas by it: it is searched as it is, and turned by whole azimuth bins until
-        tolerance_deg is reached either way; no answer is further off. Where it is None the query is searched
-        in each of the `a` turns. A tile keeps its best score and that turn as its heading (DSM, Shi 2020),
-        between bins by a parabola.
+        whose path matches. headings_deg: a known heading means that the query lies on its canvas by it: it is
+        searched as it is, and turned by whole azimuth bins up to tolerance_deg either way, to the nearest bin;
+        no answer is further off. Where it is None the query is searched in each of the `a` turns. A tile keeps
+        its best score and that turn as its heading (DSM, Shi 2020), between bins by a parabola.
         What is answered is scored from the stored embeddings, whatever the index left of them. Scores are
         cosines over the azimuths that the query shows. Raises ModelError for queries of another model,
         GalleryError where no tile is left.
@@ -242,9 +241,9 @@ class Gallery:
         return Hits(ids, scores, headings)
 
     def turns(self, heading_deg: float | None, tolerance_deg: float) -> Int64[np.ndarray, "t"]:
-        """By how many bins to roll a query: every way, or as far as a known heading's tolerance reaches."""
+        """By how many bins to roll a query: every way, or those within the tolerance of a known heading."""
         bins = self.spec.azimuth_bins
-        reach = math.ceil(tolerance_deg * bins / 360 - 1e-9)
+        reach = round(tolerance_deg * bins / 360)
         if heading_deg is None or 2 * reach + 1 >= bins:
             return np.arange(bins)
         return np.arange(-reach, reach + 1) % bins
