@@ -219,9 +219,9 @@ class Gallery:
 
         region: in lonlat; only tiles whose centre lies inside. source: a glob; only tiles cut from imagery
         whose path matches. headings_deg: a known heading means that the query lies on its canvas by it: it is
-        searched as it is, and turned by whole azimuth bins up to tolerance_deg either way, to the nearest bin;
-        no answer is further off. Where it is None the query is searched in each of the `a` turns. A tile keeps
-        its best score and that turn as its heading (DSM, Shi 2020), between bins by a parabola.
+        searched as it is, and turned by whole azimuth bins up to tolerance_deg either way, to the nearest
+        bin; no answer is further off. Where it is None the query is searched in each of the `a` turns. A tile
+        keeps its best score and that turn as its heading (DSM, Shi 2020), between bins by a parabola.
         What is answered is scored from the stored embeddings, whatever the index left of them. Scores are
         cosines over the azimuths that the query shows. Raises ModelError for queries of another model,
         GalleryError where no tile is left.
