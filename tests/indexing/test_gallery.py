@@ -83,9 +83,7 @@ def test_unknown_heading_is_where_the_scores_of_all_rolls_peak(opened):
         np.testing.assert_allclose(off, 0, atol=0.1)
 
 
-@pytest.mark.parametrize(
-    ("tolerance_deg", "turns"), [(0, [0]), (44, [0]), (90, [3, 0, 1]), (180, range(4))]
-)
+@pytest.mark.parametrize(("tolerance_deg", "turns"), [(0, [0]), (44, [0]), (90, [3, 0, 1]), (180, range(4))])
 def test_a_heading_lies_within_its_tolerance(opened, tolerance_deg, turns):
     """The fake encoder has four bins of 90 degrees."""
     spec = opened.spec
