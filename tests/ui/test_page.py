@@ -53,6 +53,14 @@ def test_without_a_street_view_the_page_says_what_to_do(world: World) -> None:
     assert len(app.download_button) == 0
 
 
+@pytest.mark.parametrize("seeds", [frozenset(), frozenset({7})])
+def test_the_page_says_what_the_model_was_trained_on(
+    world: World, monkeypatch: pytest.MonkeyPatch, seeds: frozenset[int]
+) -> None:
+    monkeypatch.setattr("ui.page.trained_towns", lambda _: seeds)
+    assert ("trained on synthetic towns" in html(opened(world.gallery))) == bool(seeds)
+
+
 def test_an_upload_is_answered(world: World) -> None:
     app = upload(opened(world.gallery), "pano.jpg", world.panorama.read_bytes())
     assert not app.exception and not app.error
