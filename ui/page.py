@@ -60,7 +60,7 @@ def page(gallery_path: Path, samples_table: Path | None = None) -> None:
     try:
         here = shelf(str(gallery_path))
         samples = [] if samples_table is None else read_samples(samples_table)
-        origin = " · trained on synthetic towns" if trained_towns(here.gallery.model_dir) else ""
+        origin = " · model trained on synthetic towns" if trained_towns(here.gallery.model_dir) else ""
     except GeolocError as error:
         st.error(str(error))
         st.stop()
