@@ -181,7 +181,7 @@ def score(
     if rolls > 1:
         match = lineup.right.row[_firsts(lineup.right.query)]
         found = headings_deg(queries, gallery[match], rolls)
-        turned_deg = turns(spec, directions_deg(lineup)) * 360 / spec.street_hw[1]
+        turned_deg = columns_turned(spec, directions_deg(lineup)) * 360 / spec.street_hw[1]
         wrong_deg = np.abs((found - turned_deg + 180) % 360 - 180)
         wrong_deg[[view.heading_deg is None for view in lineup.queries]] = np.nan
         correct = wrong_deg[(standing.rank == 0) & np.isfinite(wrong_deg)]
@@ -220,7 +220,7 @@ def headings_deg(
 
 def window_change(spec: EncoderSpec, directions: Float[np.ndarray, " n"], asked: Asked) -> Change:
     """What is done to the canvas of query i before it is embedded, so that it is seen as asked."""
-    columns = turns(spec, directions)
+    columns = columns_turned(spec, directions)
 
     def change(row: int, canvas: Tensor) -> Tensor:
         if asked.hfov_deg < 360:
@@ -232,7 +232,7 @@ def window_change(spec: EncoderSpec, directions: Float[np.ndarray, " n"], asked:
     return change
 
 
-def turns(spec: EncoderSpec, directions: Float[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+def columns_turned(spec: EncoderSpec, directions: Float[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
     """By how many whole columns a canvas is turned to have that direction in its middle: so the true turn."""
     return np.round(directions / 360 * spec.street_hw[1]).astype(np.int64)
 

@@ -15,7 +15,6 @@ import shapely
 import streamlit as st
 
 from geoloc.errors import GeolocError
-from geoloc.model import trained_towns
 from geoloc.places import LonLat
 from indexing.answer import Answer, Match, answer
 from ui import layers, panels
@@ -60,12 +59,12 @@ def page(gallery_path: Path, samples_table: Path | None = None) -> None:
     try:
         here = shelf(str(gallery_path))
         samples = [] if samples_table is None else read_samples(samples_table)
-        origin = " · model trained on synthetic towns" if trained_towns(here.gallery.model_dir) else ""
     except GeolocError as error:
         st.error(str(error))
         st.stop()
     stride_m = here.gallery.manifest.stride_m
     tiles = f"{len(here.gallery):,} tiles · {stride_m:.3g} m apart"
+    origin = " · model trained on synthetic towns" if here.towns else ""
     st.html(panels.masthead(f"{gallery_path.name} · {tiles}{origin}"))
     asking, showing = st.columns([3, 10], gap="medium")
     with asking:

@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import ImageryError
+from geoloc.model import trained_towns
 from indexing.answer import Match, open_gallery
 from indexing.gallery import Gallery
 from preprocessing.imagery import read_overview
@@ -24,17 +25,22 @@ TILE_PX = 512
 
 @dataclass(frozen=True)
 class Shelf:
-    """An open gallery, shared by all visitors; `lock` is held while it is read."""
+    """An open gallery, shared by all visitors; `lock` is held while it is read.
+
+    towns: the synthetic ones that its model was trained on.
+    """
 
     gallery: Gallery
     encoder: TwinEncoder
     lock: Lock
+    towns: frozenset[int]
 
 
 @st.cache_resource(show_spinner="Opening the gallery …", max_entries=4)
 def shelf(path: str) -> Shelf:
     """Open the gallery at `path`, once."""
-    return Shelf(*open_gallery(Path(path)), Lock())
+    gallery, encoder = open_gallery(Path(path))
+    return Shelf(gallery, encoder, Lock(), trained_towns(gallery.model_dir))
 
 
 @st.cache_data(show_spinner="Reading the imagery …", max_entries=64)

@@ -14,6 +14,7 @@ from geoloc.street_view import StreetView
 from indexing.answer import Answer
 from ui import panels
 from ui.controls import seen_through
+from ui.shelf import shelf
 
 
 @pytest.fixture(autouse=True)
@@ -57,8 +58,10 @@ def test_without_a_street_view_the_page_says_what_to_do(world: World) -> None:
 def test_the_page_says_what_the_model_was_trained_on(
     world: World, monkeypatch: pytest.MonkeyPatch, seeds: frozenset[int]
 ) -> None:
-    monkeypatch.setattr("ui.page.trained_towns", lambda _: seeds)
+    monkeypatch.setattr("ui.shelf.trained_towns", lambda _: seeds)
+    shelf.clear()
     assert ("trained on synthetic towns" in html(opened(world.gallery))) == bool(seeds)
+    shelf.clear()
 
 
 def test_an_upload_is_answered(world: World) -> None:
