@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from geoloc.errors import DataError
-from geoloc.posterior import Calibration, Evidence, Weights
+from geoloc.posterior import SPREAD, TAIL, Calibration, Evidence, Weights
 
 PENALTY = 1e-5
 UNLISTED = 256
@@ -25,11 +25,12 @@ class Trial:
     """A query whose place is known.
 
     truth: its tile's index in the evidence, ELSEWHERE for a tile that is not listed, None for a place that is
-    not in the gallery.
+    not in the gallery. off_m: how far from it the refined place around it is, None where there is none.
     """
 
     evidence: Evidence
     truth: int | None
+    off_m: float | None = None
 
 
 def fit_calibration(trials: Sequence[Trial], fitted_on: str) -> Calibration:
@@ -37,8 +38,10 @@ def fit_calibration(trials: Sequence[Trial], fitted_on: str) -> Calibration:
 
     Fitted on every trial twice: as it is, and `thinned` to a gallery of any size down to FEWEST tiles.
     The softmax is fitted on trials whose place is in the gallery, absence on all, either kind weighing
-    half. Raises DataError unless there are ten of either.
+    half, the spread on those as they are that were refined at the right place. Raises DataError unless
+    there are ten of either.
     """
+    spread = _fit_spread(trials)
     there = sum(trial.truth is not None for trial in trials)
     if min(there, len(trials) - there) < 10:
         raise DataError(
@@ -64,7 +67,23 @@ def fit_calibration(trials: Sequence[Trial], fitted_on: str) -> Calibration:
 
     standard, cosine = _least(share_loss, torch.eye(2, 4, dtype=torch.float64) * torch.tensor([[1.0], [0.0]]))
     present_weights = _least(absence_loss, torch.zeros(4, 4, dtype=torch.float64))
-    return Calibration(standard, cosine, tuple(present_weights), fitted_on)  # type: ignore[arg-type]
+    return Calibration(standard, cosine, tuple(present_weights), fitted_on, spread)  # type: ignore[arg-type]
+
+
+def _fit_spread(trials: Sequence[Trial]) -> Weights:
+    """The spread that makes the distances of right refined places likeliest; SPREAD where there are none."""
+    placed = [(trial.evidence.conditions, trial.off_m) for trial in trials if trial.off_m is not None]
+    if not placed:
+        return SPREAD
+    conditions = torch.from_numpy(np.stack([one for one, _ in placed]))
+    off_m = torch.tensor([far for _, far in placed], dtype=torch.float64)
+
+    def loss(weights: Tensor) -> Tensor:
+        logs = conditions @ weights[0]
+        return (2 * logs + (1 + TAIL / 2) * torch.log1p((off_m / logs.exp()).square() / TAIL)).mean()
+
+    (spread,) = _least(loss, torch.tensor([SPREAD], dtype=torch.float64))
+    return spread
 
 
 def thinned(trial: Trial, rng: np.random.Generator) -> Trial | None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,18 @@ from geoloc.errors import ModelError
 FILE = "calibration.json"
 SCHEMA = 2
 REGION_SHARE = 0.9
+TAIL = 2.0
 
 Weights = tuple[float, float, float, float]
+SPREAD: Weights = (math.log(2), 0.0, 0.0, 0.0)
+
+
+def nearness(distance_m: Float[np.ndarray, " n"], spread_m: float) -> Float[np.ndarray, " n"]:
+    """How dense the probability lies at a distance from a refined place, 1 at the place itself.
+
+    Student's t in two dimensions with TAIL degrees of freedom: half of it lies within spread_m * sqrt(2).
+    """
+    return np.asarray((1 + np.square(distance_m / spread_m) / TAIL) ** -(1 + TAIL / 2))
 
 
 @dataclass(frozen=True)
@@ -100,18 +111,24 @@ class Calibration:
     Within the gallery the tiles share by a softmax of ((standard . x) / deviation + cosine . x) s: s the
     score, deviation that of the query's own background, x the conditions of the evidence. That the place
     is in the gallery at all is a logistic regression on x times how the best tile stands: inside, 4 x 4.
-    fitted_on: what it was fitted on, in words.
+    How far a refined place is off, where it is the right one, is spread about exp(spread . x) metres, see
+    `nearness`. fitted_on: what it was fitted on, in words.
     """
 
     standard: Weights
     cosine: Weights
     inside: tuple[Weights, Weights, Weights, Weights]
     fitted_on: str = ""
+    spread: Weights = SPREAD
 
     def in_gallery(self, evidence: Evidence) -> float:
         """The probability that the place is in the gallery."""
         logit = float(evidence.standing @ np.array(self.inside) @ evidence.conditions)
         return 1 / (1 + math.exp(-max(-500.0, min(500.0, logit))))
+
+    def spread_m(self, evidence: Evidence) -> float:
+        """How far off a refined place lies where it is the right one."""
+        return math.exp(max(-10.0, min(10.0, float(evidence.conditions @ np.array(self.spread)))))
 
     def posterior(self, evidence: Evidence) -> Posterior:
         """The probability of every tile listed, of the others together, and of absence."""
@@ -143,14 +160,20 @@ def read_calibration(folder: Path) -> Calibration | None:
         if raw["schema"] != SCHEMA or not isinstance(raw["fitted_on"], str):
             raise ValueError("of another schema")
         a, b, c, d = map(_weights, raw["inside"])
-        return Calibration(_weights(raw["standard"]), _weights(raw["cosine"]), (a, b, c, d), raw["fitted_on"])
+        return Calibration(
+            _weights(raw["standard"]),
+            _weights(raw["cosine"]),
+            (a, b, c, d),
+            raw["fitted_on"],
+            _weights(raw.get("spread", SPREAD)),
+        )
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as cause:
         raise ModelError(
             f"{path} is no calibration ({cause}); make it again with geoloc calibrate."
         ) from cause
 
 
-def _weights(raw: list[float]) -> Weights:
+def _weights(raw: Sequence[float]) -> Weights:
     a, b, c, d = map(float, raw)
     if not all(map(math.isfinite, (a, b, c, d))):
         raise ValueError("weights that are no numbers")

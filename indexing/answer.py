@@ -20,6 +20,7 @@ from geoloc.posterior import Evidence
 from geoloc.street_view import StreetView
 from geoloc.tensors import street_tensor
 from indexing.gallery import Gallery
+from indexing.likely import Likely, likely_ground
 from indexing.milvus import SCHEME, open_served
 from indexing.refine import lifted, refine
 
@@ -41,18 +42,18 @@ class Match:
 class Answer:
     """A street view as it was searched, where it was taken, and the tiles that say so, best first.
 
-    refined: whether the fix was moved off the tiles' grid; not where the imagery is gone. ids, evidence:
-    of all the tiles that were weighed, not only of the matches. region: the ground that holds the place with
+    refined: the best hits moved off the tiles' grid; none where the imagery is gone. ids, evidence:
+    of all the tiles that were weighed, not only of the matches. likely: the ground that holds the place with
     90 %, if it is in the gallery; None without a calibration.
     """
 
     view: StreetView
     fix: Fix
     matches: tuple[Match, ...]
-    refined: bool
+    refined: tuple[Refined, ...]
     ids: Int64[np.ndarray, " n"]
     evidence: Evidence
-    region: shapely.Geometry | None
+    likely: Likely | None
 
 
 def open_gallery(path: Path | str) -> tuple[Gallery, TwinEncoder]:
@@ -125,8 +126,10 @@ def answer(
         map=None if known is None else ProbabilityMap(ids, gallery.lonlats(ids), known.posterior(evidence)),
     )
     matches = (Match(hit, grid.tile(hit.tile_id), gallery.source(hit.tile_id)) for hit in fix.alternatives)
-    likely = None if fix.map is None else gallery.cells(ids[fix.map.posterior.region()])
-    return Answer(views[best], fix, tuple(matches), bool(refined), ids, evidence, likely)
+    likely = None
+    if known and fix.map:
+        likely = likely_ground(grid, fix.map, refined, known.spread_m(evidence))
+    return Answer(views[best], fix, tuple(matches), refined, ids, evidence, likely)
 
 
 def _embed(

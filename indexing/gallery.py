@@ -137,19 +137,6 @@ class Gallery:
             lonlats[here] = np.stack(to_lonlat(grid.crs(zone)).transform(x, y), axis=1)
         return lonlats
 
-    def cells(self, ids: Int64[np.ndarray, "n"]) -> shapely.Geometry:
-        """The ground nearer to these tiles' centres than to any other of the grid: a polygon in lonlat."""
-        grid, half_m = self.manifest.grid, self.manifest.stride_m / 2
-        zones, columns, rows = grid.cells(ids)
-        parts = []
-        for zone in np.unique(zones).tolist():
-            bounds = grid.bounds(columns[zones == zone], rows[zones == zone])
-            x, y = bounds[:, ::2].mean(axis=1), bounds[:, 1::2].mean(axis=1)
-            squares = shapely.union_all(shapely.box(x - half_m, y - half_m, x + half_m, y + half_m))
-            to_degrees = to_lonlat(grid.crs(zone)).transform
-            parts.append(shapely.transform(squares, lambda xy, to=to_degrees: np.stack(to(*xy.T), axis=1)))
-        return shapely.union_all(parts)
-
     @cached_property
     def _centres(self) -> tuple[Int64[np.ndarray, "n"], Float[np.ndarray, "n 2"]]:
         """The ids of all tiles, and their centres."""

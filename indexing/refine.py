@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Float32, Int64, UInt8
+from jaxtyping import Bool, Float, Float32, Int64, UInt8
 
 from geoloc.embed import best_device
 from geoloc.encoder import TwinEncoder
@@ -84,15 +84,19 @@ def lifted(
     no better than it is.
     """
     better = scores.copy()
-    zones, columns, rows = grid.cells(ids)
     for one in refined:
-        at = int(np.flatnonzero(ids == one.tile_id)[0])
-        apart = np.maximum(abs(columns - columns[at]), abs(rows - rows[at]))
-        around = (apart <= AROUND) & (zones == zones[at])
-        raised = np.minimum(scores[around] + one.score - scores[at], one.score)
-        better[around] = np.maximum(better[around], raised)
+        near, (before,) = around(grid, ids, one.tile_id), scores[ids == one.tile_id]
+        raised = np.minimum(scores[near] + one.score - before, one.score)
+        better[near] = np.maximum(better[near], raised)
     order = np.argsort(-better, kind="stable")
     return ids[order], better[order]
+
+
+def around(grid: Grid, ids: Int64[np.ndarray, "n"], tile_id: int) -> Bool[np.ndarray, " n"]:
+    """Which tiles lie up to AROUND cells from a tile, in its zone."""
+    zones, columns, rows = grid.cells(ids)
+    (zone,), (column,), (row,) = grid.cells(np.array([tile_id]))
+    return np.asarray((np.maximum(abs(columns - column), abs(rows - row)) <= AROUND) & (zones == zone))
 
 
 def _px(metres: float, tile: Tile) -> int:

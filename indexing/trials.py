@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import shapely
 
 from geoloc.calibrate import ELSEWHERE, Trial, auroc, calibration_error, reliability
 from geoloc.encoder import TwinEncoder
@@ -15,8 +16,9 @@ from geoloc.figures import position_figures
 from geoloc.places import LonLat
 from geoloc.score import Asked
 from geoloc.street_view import StreetView, looking, read_street_view
-from indexing.answer import answer
+from indexing.answer import Answer, answer
 from indexing.gallery import Gallery
+from indexing.refine import around
 from preprocessing.datasets.table import read_photos
 from preprocessing.towns.table import Row, town_rows
 
@@ -43,7 +45,7 @@ class Result:
 
     heading_error_deg: None where the heading was given. nearby: the probability of what lies within 25 m
     of the fix. covered: whether the truth lies in the 90 % region; holds: the share of what lies in the
-    gallery that the region, made of whole tiles, holds.
+    gallery that the region holds.
     """
 
     trial: Trial
@@ -148,17 +150,30 @@ def _try(case: Case, view: StreetView, gallery: Gallery, encoder: TwinEncoder, a
     turn_deg = None
     if asked.unknown_heading and fix.heading_deg is not None and view.heading_deg is not None:
         turn_deg = abs((fix.heading_deg - view.heading_deg + 180) % 360 - 180)
-    map = fix.map
+    map, likely = fix.map, found.likely
+    off_m = None if truth_id is None else _off_m(case, truth_id, found, gallery)
     return Result(
-        trial=Trial(found.evidence, truth),
+        trial=Trial(found.evidence, truth, off_m),
         error_m=fix.lonlat.distance_m(case.lonlat),
         grid_error_m=gallery.tile(fix.tile_id).center.distance_m(case.lonlat),
         heading_error_deg=turn_deg,
         in_gallery=float("nan") if map is None else map.posterior.in_gallery,
         nearby=float("nan") if map is None else map.within(fix.lonlat, NEAR_M),
-        covered=map is not None and truth is not None and truth in map.posterior.region(),
-        holds=float("nan") if map is None else map.posterior.region_holds,
+        covered=likely is not None
+        and inside
+        and bool(shapely.intersects_xy(likely.ground, case.lonlat.lon, case.lonlat.lat)),
+        holds=float("nan") if likely is None else likely.holds,
     )
+
+
+def _off_m(case: Case, truth_id: int, found: Answer, gallery: Gallery) -> float | None:
+    """How far from a case's place the nearest refined one is that its tile lies around."""
+    near = [
+        one.lonlat.distance_m(case.lonlat)
+        for one in found.refined
+        if around(gallery.manifest.grid, np.array([truth_id]), one.tile_id)[0]
+    ]
+    return min(near, default=None)
 
 
 def figures_of(results: Sequence[Result]) -> dict[str, Any]:

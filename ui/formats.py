@@ -103,16 +103,16 @@ def _fix(answer: Answer) -> dict[str, Any]:
         "score": round(fix.score, 6),
         "tile_id": fix.tile_id,
         "in_gallery": _rounded(fix.in_gallery, 4),
-        "refined": answer.refined,
+        "refined": bool(answer.refined),
         "hfov_deg": round(answer.view.hfov_deg, 2),
     }
 
 
 def _region(answer: Answer) -> dict[str, Any] | None:
     """The 90 % region as a GeoJSON geometry."""
-    if answer.region is None:
+    if answer.likely is None:
         return None
-    rounded = shapely.transform(answer.region, lambda lonlat: lonlat.round(8))
+    rounded = shapely.transform(answer.likely.ground, lambda lonlat: lonlat.round(8))
     geometry: dict[str, Any] = json.loads(shapely.to_geojson(shapely.orient_polygons(rounded)))
     return geometry
 

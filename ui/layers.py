@@ -138,7 +138,7 @@ def certainty_layers(answer: Answer, stride_m: float) -> list[pdk.Layer]:
         "PolygonLayer", cells, id="heat", get_polygon="ring", get_fill_color="color", stroked=False,
         pickable=False,
     )  # fmt: skip
-    parts = [] if answer.region is None else shapely.get_parts(answer.region)
+    parts = [] if answer.likely is None else shapely.get_parts(answer.likely.ground)
     rings = [{"ring": [list(point) for point in part.exterior.coords]} for part in parts]
     return [
         heat,

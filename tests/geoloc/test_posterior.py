@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -9,7 +10,16 @@ from hypothesis import strategies as st
 
 from geoloc.calibrate import ELSEWHERE, Trial, auroc, calibration_error, fit_calibration, reliability, thinned
 from geoloc.errors import DataError, ModelError
-from geoloc.posterior import FILE, Calibration, Evidence, Posterior, read_calibration
+from geoloc.posterior import (
+    FILE,
+    SPREAD,
+    TAIL,
+    Calibration,
+    Evidence,
+    Posterior,
+    nearness,
+    read_calibration,
+)
 
 NONE = (0.0, 0.0, 0.0, 0.0)
 PLAIN = Calibration(
@@ -84,11 +94,14 @@ def test_round_trip_and_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(PLAIN.to_json())
     assert read_calibration(tmp_path) == PLAIN
     good = json.loads(PLAIN.to_json())
+    (tmp_path / FILE).write_text(json.dumps({key: part for key, part in good.items() if key != "spread"}))
+    assert read_calibration(tmp_path) == PLAIN
     wrong = [
         "", "[" * 10**5, "null", "{}", json.dumps(good | {"schema": 9}),
         json.dumps(good | {"standard": [1]}),
         json.dumps(good | {"inside": [[0, 0, 0, 0]] * 3}), json.dumps(good | {"cosine": ["a", 1, 2, 3]}),
-        PLAIN.to_json().replace("3.0", "NaN"), json.dumps(good | {"fitted_on": 3}),
+        PLAIN.to_json().replace("3.0", "NaN"), json.dumps(good | {"spread": None}),
+        json.dumps(good | {"fitted_on": 3}),
     ]  # fmt: skip
     for text in wrong:
         (tmp_path / FILE).write_text(text)
@@ -124,6 +137,30 @@ def test_a_fit_is_calibrated_on_fresh_queries() -> None:
     assert 0.82 <= np.mean(held) <= 0.99
     with pytest.raises(DataError, match="10 queries"):
         fit_calibration(fresh[:15], "too few")
+
+
+def test_the_spread_of_refined_places_is_fitted_by_how_much_is_seen() -> None:
+    """Distances drawn by inverting the distribution that `nearness` is the density of."""
+    rng = np.random.default_rng(4)
+    seen = {360.0: 1.5, 90.0: 6.0}
+    trials = [simulated(rng, number % 2 == 0, 60, 30) for number in range(40)]
+    for seen_deg, spread_m in seen.items():
+        for within in rng.uniform(size=2000):
+            off_m = spread_m * math.sqrt(TAIL * ((1 - within) ** (-2 / TAIL) - 1))
+            far = dataclasses.replace(trials[0].evidence, seen_deg=seen_deg)
+            trials.append(Trial(far, ELSEWHERE, off_m))
+    fitted = fit_calibration(trials, "simulation")
+    for seen_deg, spread_m in seen.items():
+        far = dataclasses.replace(trials[0].evidence, seen_deg=seen_deg)
+        assert fitted.spread_m(far) == pytest.approx(spread_m, rel=0.08)
+    assert fit_calibration(trials[:40], "no place").spread == SPREAD
+
+
+def test_half_of_the_probability_lies_within_root_two_spreads() -> None:
+    line = (np.arange(6000) + 0.5) * 0.05
+    ring = 2 * math.pi * line * nearness(line, 3.0) * 0.05
+    beyond = 2 * math.pi * 9 / (1 + (300 / 3.0) ** 2 / TAIL) ** (TAIL / 2)
+    assert ring[line < 3 * math.sqrt(2)].sum() / (ring.sum() + beyond) == pytest.approx(0.5, abs=0.01)
 
 
 @pytest.mark.parametrize("tiles", [40, 4000])

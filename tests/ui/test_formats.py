@@ -11,6 +11,7 @@ import shapely
 from small_world import CRS, NORTH_M, SIDE_M, WEST_M
 
 from indexing.answer import Answer
+from indexing.likely import Likely
 from ui.formats import to_csv, to_geojson, to_json, to_table
 
 HIT_KEYS = {"rank", "lon", "lat", "score", "heading_deg", "tile_id", "source"}
@@ -67,7 +68,7 @@ def test_certainty_and_region_are_said(answered: Answer) -> None:
     fix = answered.fix
     square = shapely.box(fix.lonlat.lon, fix.lonlat.lat, fix.lonlat.lon + 0.001, fix.lonlat.lat + 0.001)
     unsure = dataclasses.replace(
-        answered, region=square, fix=dataclasses.replace(fix, in_gallery=0.25), refined=False
+        answered, likely=Likely(square, 0.9), fix=dataclasses.replace(fix, in_gallery=0.25), refined=()
     )
     said = json.loads(to_json("town", [unsure]))["queries"][0]["fix"]
     assert (said["in_gallery"], said["refined"], said["hfov_deg"]) == (0.25, False, 360)

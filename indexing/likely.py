@@ -1,0 +1,114 @@
+"""The ground that holds the place with 90 %, finer than the tiles' grid where hits were refined."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from jaxtyping import Bool, Float
+
+from geoloc.hits import ProbabilityMap
+from geoloc.locate import Refined
+from geoloc.places import to_lonlat
+from geoloc.posterior import REGION_SHARE, nearness
+from indexing.refine import FINEST_M, around
+from preprocessing.tiles import Grid
+
+
+@dataclass(frozen=True)
+class Likely:
+    """Ground, polygons in lonlat, and what share of all that lies in the gallery it holds."""
+
+    ground: shapely.Geometry
+    holds: float
+
+
+@dataclass(frozen=True)
+class _Squares:
+    """Squares of one zone, their middles in its metres, each with its probability."""
+
+    zone: int
+    middles: Float[np.ndarray, "n 2"]
+    side_m: float
+    probability: Float[np.ndarray, " n"]
+
+
+def likely_ground(grid: Grid, map: ProbabilityMap, refined: Sequence[Refined], spread_m: float) -> Likely:
+    """The smallest ground that holds 90 % of what lies in the gallery; all that is listed where that is less.
+
+    A listed tile's probability is spread evenly over the ground nearer to its centre than to any other. That
+    of the tiles around a refined hit lies about its place instead, by `nearness`, in squares of about 2 m; a
+    tile around several goes with the nearest.
+    """
+    zones, columns, rows = grid.cells(map.ids)
+    bounds = grid.bounds(columns, rows)
+    middles = (bounds[:, :2] + bounds[:, 2:]) / 2
+    probability = map.posterior.tiles / max(map.posterior.in_gallery, 1e-12)
+    places = [_metres(grid, one) for one in refined]
+    away_m = np.array(
+        [
+            np.where(around(grid, map.ids, one.tile_id), np.hypot(*(middles - place).T), np.inf)
+            for one, place in zip(refined, places, strict=True)
+        ]
+    ).reshape(len(refined), len(map.ids))
+    alone = ~np.isfinite(away_m).any(axis=0)
+    nearest = away_m.argmin(axis=0) if len(refined) else np.zeros(len(alone), int)
+    squares = [
+        _Squares(zone, middles[here], grid.stride_m, probability[here])
+        for zone in np.unique(zones).tolist()
+        if (here := alone & (zones == zone)).any()
+    ]
+    for number, place in enumerate(places):
+        mine = ~alone & (nearest == number)
+        if mine.any():
+            squares.append(
+                _about(place, int(zones[mine][0]), middles[mine], grid, probability[mine].sum(), spread_m)
+            )
+    return _smallest(grid, squares)
+
+
+def _metres(grid: Grid, one: Refined) -> Float[np.ndarray, "2"]:
+    """A refined place in the metres of its tile's zone."""
+    to_degrees = to_lonlat(grid.tile(one.tile_id).crs)
+    return np.array(to_degrees.transform(one.lonlat.lon, one.lonlat.lat, direction="INVERSE"))
+
+
+def _about(
+    place: Float[np.ndarray, "2"],
+    zone: int,
+    middles: Float[np.ndarray, "n 2"],
+    grid: Grid,
+    probability: float,
+    spread_m: float,
+) -> _Squares:
+    """The cells of a refined hit, each cut into squares, with its probability about its place."""
+    parts = max(1, round(grid.stride_m / FINEST_M))
+    side_m = grid.stride_m / parts
+    line = (np.arange(parts) - (parts - 1) / 2) * side_m
+    offsets = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
+    cut = (middles[:, None] + offsets).reshape(-1, 2)
+    weight = nearness(np.hypot(*(cut - place).T), spread_m)
+    return _Squares(zone, cut, side_m, probability * weight / weight.sum())
+
+
+def _smallest(grid: Grid, squares: Sequence[_Squares]) -> Likely:
+    density = np.concatenate([one.probability / one.side_m**2 for one in squares])
+    probability = np.concatenate([one.probability for one in squares])
+    order = np.argsort(-density, kind="stable")
+    held = np.cumsum(probability[order])
+    chosen = np.zeros(len(order), bool)
+    chosen[order[: int(np.searchsorted(held, REGION_SHARE - 1e-9)) + 1]] = True
+    ends = np.cumsum([len(one.probability) for one in squares])[:-1]
+    grounds = [
+        _ground(grid, one, some)
+        for one, some in zip(squares, np.split(chosen, ends), strict=True)
+        if some.any()
+    ]
+    return Likely(shapely.union_all(grounds), float(probability[chosen].sum()))
+
+
+def _ground(grid: Grid, squares: _Squares, some: Bool[np.ndarray, " n"]) -> shapely.Geometry:
+    (x, y), half_m = squares.middles[some].T, squares.side_m / 2
+    joined = shapely.union_all(shapely.box(x - half_m, y - half_m, x + half_m, y + half_m), grid_size=0.001)
+    to_degrees = to_lonlat(grid.crs(squares.zone)).transform
+    return shapely.transform(joined, lambda xy: np.stack(to_degrees(*xy.T), axis=1))
