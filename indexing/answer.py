@@ -31,11 +31,15 @@ USUAL_HFOV_DEG = (55.0, 65.0, 75.0, 90.0)
 
 @dataclass(frozen=True)
 class Match:
-    """A tile that answers a street view: its place in the ranking, its bounds, and its imagery's path."""
+    """A tile that answers a street view: its place in the ranking, its bounds, and its imagery's path.
+
+    probability: that the place lies nearest to this tile's centre; None without a calibration.
+    """
 
     place: Alternative
     tile: Tile
     source: str
+    probability: float | None = None
 
 
 @dataclass(frozen=True)
@@ -125,10 +129,14 @@ def answer(
         refined=refined,
         map=None if known is None else ProbabilityMap(ids, gallery.lonlats(ids), known.posterior(evidence)),
     )
-    matches = (Match(hit, grid.tile(hit.tile_id), gallery.source(hit.tile_id)) for hit in fix.alternatives)
-    likely = None
+    likely, probable = None, dict[int, float]()
     if known and fix.map:
         likely = likely_ground(grid, fix.map, refined, known.spread_m(evidence))
+        probable = dict(zip(ids.tolist(), fix.map.posterior.tiles.tolist(), strict=True))
+    matches = (
+        Match(hit, grid.tile(hit.tile_id), gallery.source(hit.tile_id), probable.get(hit.tile_id))
+        for hit in fix.alternatives
+    )
     return Answer(views[best], fix, tuple(matches), refined, ids, evidence, likely)
 
 

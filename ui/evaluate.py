@@ -119,6 +119,7 @@ def evaluate(
         if towns := sorted(table.seeds & trained_towns(model)):
             print(f"The model was trained on the towns {towns}: this is no fair score.", file=sys.stderr)
         evaluation = _evaluated(encoder, table, asked, dtype, ties, read_calibration(model))
+        _say_narrow(evaluation, asked)
         found = {"data": data, "model": str(model)} | result(
             table, evaluation, encoder.spec, dataset_sha256=seen.fingerprint, ties=ties,
             precision=compute_dtype(dtype, best_device()),
@@ -180,6 +181,18 @@ def _evaluated(
         file=sys.stderr,
     )
     return evaluation
+
+
+def _say_narrow(evaluation: Evaluation, asked: list[Asked]) -> None:
+    """A line for each field of view that some street views do not reach."""
+    for width in (one.hfov_deg for one in asked if one.hfov_deg < 360):
+        views = evaluation.lineup.queries
+        if narrow := sum(view.hfov_deg is not None and view.hfov_deg < width for view in views):
+            print(
+                f"{narrow:,} of {len(views):,} street views are narrower than {width:g} degrees: they are "
+                "asked as they are.",
+                file=sys.stderr,
+            )
 
 
 def _write_report(

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import shapely
@@ -13,11 +13,17 @@ from rich.text import Text
 from geoloc.places import LonLat, Tile
 from indexing.answer import Answer, Match
 
-COLUMNS = ("photo", "rank", "lon", "lat", "score", "heading_deg", "tile_id", "source")
+COLUMNS = (
+    "photo", "rank", "lon", "lat", "score", "probability", "heading_deg", "tile_id", "source",
+    "radius_m", "in_gallery",
+)  # fmt: skip
 
 
-def to_json(gallery: str, answers: Sequence[Answer]) -> str:
-    """One object: the gallery, and for each photo its hits, best first, and its fix with the 90 % region."""
+def to_json(gallery: str, answers: Sequence[Answer], failed: Mapping[str, str] | None = None) -> str:
+    """One object: the gallery, and for each photo its hits, best first, and its fix with the 90 % region.
+
+    failed: what was wrong with the photos that have no answer.
+    """
     queries = [
         {
             "photo": answer.view.source,
@@ -26,7 +32,8 @@ def to_json(gallery: str, answers: Sequence[Answer]) -> str:
         }
         for answer in answers
     ]
-    return _dump({"gallery": gallery, "queries": queries})
+    wrong = [{"photo": photo, "error": error} for photo, error in (failed or {}).items()]
+    return _dump({"gallery": gallery, "queries": queries, "failed": wrong})
 
 
 def to_geojson(answers: Sequence[Answer]) -> str:
@@ -36,26 +43,32 @@ def to_geojson(answers: Sequence[Answer]) -> str:
 
 
 def to_csv(answers: Sequence[Answer]) -> str:
-    """A line for each hit of each photo, after a header."""
+    """A line for each hit of each photo, after a header; radius_m and in_gallery are those of its fix.
+
+    The first hit lies at the fix.
+    """
     text = io.StringIO()
     rows = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     rows.writeheader()
     for answer in answers:
-        rows.writerows({"photo": answer.view.source, **_hit(match)} for match in answer.matches)
+        fix = _fix(answer)
+        same = {"photo": answer.view.source, "radius_m": fix["radius_m"], "in_gallery": fix["in_gallery"]}
+        rows.writerows(same | _hit(match) for match in answer.matches)
     return text.getvalue()
 
 
 def to_table(answer: Answer) -> Table:
     """One photo's hits, for a terminal."""
     table = Table(title=Text(answer.view.source, style="bold"), title_justify="left", caption_justify="left")
-    for name in ("rank", "longitude", "latitude", "score", "heading", "tile"):
+    for name in ("rank", "longitude", "latitude", "score", "probable", "heading", "tile"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("imagery", overflow="fold")
     for match in answer.matches:
         place = match.place
         heading = "-" if place.heading_deg is None else f"{place.heading_deg:.0f}°"
         where = (f"{place.lonlat.lon:.6f}", f"{place.lonlat.lat:.6f}")
-        cells = (str(place.rank), *where, f"{place.score:.3f}", heading, str(place.tile_id))
+        probable = "-" if match.probability is None else percent(match.probability)
+        cells = (str(place.rank), *where, f"{place.score:.3f}", probable, heading, str(place.tile_id))
         table.add_row(*cells, Text(match.source.rsplit("/", 1)[-1]))
     table.caption = Text(caption(answer))
     return table
@@ -74,8 +87,13 @@ def caption(answer: Answer) -> str:
 def certainty(in_gallery: float) -> str:
     """Whether the place is in the gallery, in words."""
     if in_gallery < 0.5:
-        return f"probably not in this gallery ({1 - in_gallery:.0%})"
-    return f"in this gallery with {in_gallery:.0%}"
+        return f"probably not in this gallery ({percent(1 - in_gallery)})"
+    return f"in this gallery with {percent(in_gallery)}"
+
+
+def percent(probability: float) -> str:
+    """A probability in whole percent, but neither none nor all of it."""
+    return "<1%" if probability < 0.005 else ">99%" if probability > 0.995 else f"{probability:.0%}"
 
 
 def _dump(value: dict[str, Any]) -> str:
@@ -88,6 +106,7 @@ def _hit(match: Match) -> dict[str, Any]:
         "rank": place.rank,
         **_lonlat(place.lonlat),
         "score": round(place.score, 6),
+        "probability": _rounded(match.probability, 6),
         "heading_deg": _rounded(place.heading_deg),
         "tile_id": place.tile_id,
         "source": match.source,

@@ -309,7 +309,8 @@ def info(gallery: GalleryPath, as_json: AsJson = False) -> None:
         print(json.dumps(facts))
         return
     for name, value in facts.items():
-        print(f"{name:<16}{', '.join(map(str, value)) if isinstance(value, list) else value}")
+        parts = value if isinstance(value, list) else [value]
+        print(f"{name:<16}{', '.join('exact' if part is None else str(part) for part in parts)}")
 
 
 def _facts(gallery: Path, manifest: Manifest) -> dict[str, Any]:

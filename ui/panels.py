@@ -13,6 +13,7 @@ from PIL import Image
 from geoloc.places import LonLat
 from geoloc.street_view import StreetView
 from indexing.answer import Answer, Match
+from ui.formats import percent
 from ui.layers import SCORE_RAMP, score_rgb
 from ui.strips import Strips
 
@@ -85,7 +86,7 @@ def notice(in_gallery: float | None) -> str:
         return ""
     return (
         '<div class="notice"><b>Probably not in this gallery.</b> '
-        f"The probability that it shows this place at all is {in_gallery:.0%}; what follows is the best "
+        f"The probability that it shows this place at all is {percent(in_gallery)}; what follows is the best "
         "guess if it does.</div>"
     )
 
@@ -123,7 +124,7 @@ def answer_figures(answer: Answer, reference: LonLat | None, reference_name: str
     if fix.in_gallery is None:
         cells.append(("Score", f"{fix.score:.3f}", "cosine similarity"))
     else:
-        cells.insert(2, ("In this gallery", f"{fix.in_gallery:.0%}", "calibrated on synthetic towns"))
+        cells.insert(2, ("In this gallery", percent(fix.in_gallery), "calibrated on synthetic towns"))
     if reference is not None:
         cells.append(("Error", distance_text(fix.lonlat.distance_m(reference)), f"from {reference_name}"))
     body = "".join(

@@ -61,7 +61,8 @@ def query(
     Heading and field of view are read from the file where it says them. Without a heading all are searched,
     and the fix says which way the camera looked; without a field of view the usual ones are tried. Of a
     calibrated model the fix also says how probable it is that the place is in the gallery, and ± is the
-    circle that holds it with 90 %.
+    circle that holds it with 90 %. A photo that cannot be read is said, the others are answered, and the exit
+    code is 2; --format json lists it under "failed".
 
     Example: geoloc query photo.jpg --gallery town.gallery --heading-deg 120 --heading-tolerance-deg 20
     """
@@ -70,29 +71,31 @@ def query(
             raise ImageError(f"{name} {value} is no angle; give degrees.")
     area = None if region is None else read_region(region)
     answers: list[Answer] = []
+    failed: dict[str, str] = {}
     tiles, encoder = open_gallery(gallery)
     with tiles, progress("Locating") as advance:
         for number, photo in enumerate(photos):
             advance(number, len(photos))
             try:
                 view = read_street_view(photo, heading_deg=heading_deg, hfov_deg=hfov_deg)
-            except ImageError as error:
-                complain(str(error).replace("\n", "\\n"))
-            else:
                 found = answer(
                     view, tiles, encoder, k=k, region=area, source=source, tolerance_deg=heading_tolerance_deg
                 )
+            except ImageError as error:
+                failed[str(photo)] = str(error)
+                complain(str(error).replace("\n", "\\n"))
+            else:
                 answers.append(found)
-    if answers:
-        _write(answers, gallery, format)
-    if len(answers) < len(photos):
+    if answers or format is Format.json:
+        _write(answers, failed, gallery, format)
+    if failed:
         raise typer.Exit(2)
 
 
-def _write(answers: Sequence[Answer], gallery: str, format: Format) -> None:
+def _write(answers: Sequence[Answer], failed: dict[str, str], gallery: str, format: Format) -> None:
     match format:
         case Format.json:
-            sys.stdout.write(to_json(gallery, answers))
+            sys.stdout.write(to_json(gallery, answers, failed))
         case Format.geojson:
             sys.stdout.write(to_geojson(answers))
         case Format.csv:

@@ -104,4 +104,5 @@ def synth(
     cores = os.cpu_count() or 1
     with progress("Street views") as report:
         synthesize(config, out, lambda done: report(done, config.views), min(workers or cores, cores))
-    print(f"{towns:,} towns with {config.views:,} street views in {out}", file=sys.stderr)
+    drawn = "1 town" if towns == 1 else f"{towns:,} towns"
+    print(f"{drawn} with {config.views:,} street views in {out}", file=sys.stderr)

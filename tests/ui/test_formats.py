@@ -12,9 +12,9 @@ from small_world import CRS, NORTH_M, SIDE_M, WEST_M
 
 from indexing.answer import Answer
 from indexing.likely import Likely
-from ui.formats import to_csv, to_geojson, to_json, to_table
+from ui.formats import percent, to_csv, to_geojson, to_json, to_table
 
-HIT_KEYS = {"rank", "lon", "lat", "score", "heading_deg", "tile_id", "source"}
+HIT_KEYS = {"rank", "lon", "lat", "score", "probability", "heading_deg", "tile_id", "source"}
 
 
 def test_json_has_the_contract_keys(answered: Answer) -> None:
@@ -30,9 +30,11 @@ def test_json_has_the_contract_keys(answered: Answer) -> None:
 
 
 def test_no_answers_are_still_a_document() -> None:
-    assert json.loads(to_json("town", [])) == {"gallery": "town", "queries": []}
+    assert json.loads(to_json("town", [])) == {"gallery": "town", "queries": [], "failed": []}
     assert json.loads(to_geojson([])) == {"type": "FeatureCollection", "features": []}
-    assert to_csv([]) == "photo,rank,lon,lat,score,heading_deg,tile_id,source\n"
+    assert to_csv([]) == (
+        "photo,rank,lon,lat,score,probability,heading_deg,tile_id,source,radius_m,in_gallery\n"
+    )
 
 
 def test_geojson_opens_at_the_right_place(answered: Answer, tmp_path: Path) -> None:
@@ -86,6 +88,20 @@ def test_csv_reads_back(answered: Answer) -> None:
     rows = list(csv.DictReader(io.StringIO(to_csv([answered]))))
     assert [int(row["tile_id"]) for row in rows] == [match.place.tile_id for match in answered.matches]
     assert float(rows[0]["lon"]) == pytest.approx(answered.fix.lonlat.lon, abs=1e-7)
+    assert {row["radius_m"] for row in rows} == {str(round(answered.fix.radius_m, 2))}
+    assert {(row["in_gallery"], row["probability"]) for row in rows} == {("", "")}
+    likely = dataclasses.replace(answered.matches[0], probability=0.25)
+    sure = dataclasses.replace(
+        answered, matches=(likely,), fix=dataclasses.replace(answered.fix, in_gallery=0.5)
+    )
+    (row,) = csv.DictReader(io.StringIO(to_csv([sure])))
+    assert (row["in_gallery"], row["probability"]) == ("0.5", "0.25")
+
+
+def test_percent_is_neither_none_nor_all() -> None:
+    assert [percent(p) for p in (0.0, 0.004, 0.006, 0.5, 0.994, 0.996, 1.0)] == [
+        "<1%", "<1%", "1%", "50%", "99%", ">99%", ">99%"
+    ]  # fmt: skip
 
 
 def test_table_names_photo_and_hits(answered: Answer) -> None:

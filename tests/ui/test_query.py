@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from small_world import World
 
 from geoloc.errors import ImageError
@@ -50,9 +51,40 @@ def test_a_broken_photo_is_one_line_and_the_others_are_answered(
     broken.write_bytes(world.panorama.read_bytes()[:700])
     code, out, err = run(capsys, broken, world.panorama, "--gallery", world.gallery, "--format", "json")
     assert code == 2
-    assert [query["photo"] for query in json.loads(out)["queries"]] == [str(world.panorama)]
+    answered = json.loads(out)
+    assert [query["photo"] for query in answered["queries"]] == [str(world.panorama)]
+    assert [one["photo"] for one in answered["failed"]] == [str(broken)]
+    assert answered["failed"][0]["error"] in err.replace("\\n", "\n")
     assert next(line for line in err.splitlines() if line.strip()).startswith(f"geoloc: {broken}")
     assert "Traceback" not in err
+
+
+def test_all_photos_broken_is_json_without_answers(
+    world: World, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone.jpg"
+    code, out, _ = run(capsys, gone, "--gallery", world.gallery, "--format", "json")
+    assert code == 2
+    said = json.loads(out)
+    assert said["queries"] == [] and said["failed"][0]["photo"] == str(gone)
+
+
+def test_a_sky_among_photos_does_not_keep_the_others(
+    world: World, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    gpano = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description xmlns:GPano="http://ns.google.com/photos/1.0/panorama/" '
+        b'GPano:ProjectionType="equirectangular" GPano:FullPanoWidthPixels="720" '
+        b'GPano:FullPanoHeightPixels="360" GPano:CroppedAreaImageWidthPixels="720" '
+        b'GPano:CroppedAreaImageHeightPixels="64" GPano:CroppedAreaLeftPixels="0" '
+        b'GPano:CroppedAreaTopPixels="0"/></rdf:RDF></x:xmpmeta>'
+    )
+    sky = tmp_path / "sky.jpg"
+    Image.new("RGB", (720, 64), (120, 160, 220)).save(sky, xmp=gpano)
+    code, out, err = run(capsys, sky, world.panorama, "--gallery", world.gallery, "--format", "csv")
+    assert code == 2 and "shows nothing between" in err
+    assert {line.split(",")[0] for line in out.splitlines()[1:]} == {str(world.panorama)}
 
 
 def test_a_view_of_nothing_but_sky_is_refused(world: World) -> None:

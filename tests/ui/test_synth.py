@@ -19,7 +19,7 @@ def test_the_command_draws_towns_and_keeps_standard_output_clean(app: typer.Type
     result = CliRunner().invoke(app, [str(tmp_path / "towns"), "--towns", "1", "--seed", "8", *size])
     assert result.exit_code == 0, result.output
     assert result.stdout == ""
-    assert "1 towns with 2 street views" in result.stderr.replace("\n", " ")
+    assert "1 town with 2 street views" in result.stderr.replace("\n", " ")
     assert len((tmp_path / "towns/splits/val-19zl.csv").read_text().splitlines()) == 2
 
 
