@@ -108,7 +108,8 @@ def _smallest(grid: Grid, squares: Sequence[_Squares]) -> Likely:
 
 
 def _ground(grid: Grid, squares: _Squares, some: Bool[np.ndarray, " n"]) -> shapely.Geometry:
-    (x, y), half_m = squares.middles[some].T, squares.side_m / 2
-    joined = shapely.union_all(shapely.box(x - half_m, y - half_m, x + half_m, y + half_m), grid_size=0.001)
+    half_m = squares.side_m / 2
+    corners = np.hstack([squares.middles[some] - half_m, squares.middles[some] + half_m])
+    joined = shapely.union_all(shapely.box(*corners.round(3).T))  # whole millimetres, so that sides meet
     to_degrees = to_lonlat(grid.crs(squares.zone)).transform
     return shapely.transform(joined, lambda xy: np.stack(to_degrees(*xy.T), axis=1))
