@@ -15,7 +15,7 @@ from geoloc.errors import ModelError
 FILE = "calibration.json"
 SCHEMA = 2
 REGION_SHARE = 0.9
-TAIL = 2.0
+TAIL = 5.0
 
 Weights = tuple[float, float, float, float]
 SPREAD: Weights = (math.log(2), 0.0, 0.0, 0.0)
@@ -24,7 +24,8 @@ SPREAD: Weights = (math.log(2), 0.0, 0.0, 0.0)
 def nearness(distance_m: Float[np.ndarray, " n"], spread_m: float) -> Float[np.ndarray, " n"]:
     """How dense the probability lies at a distance from a refined place, 1 at the place itself.
 
-    Student's t in two dimensions with TAIL degrees of freedom: half of it lies within spread_m * sqrt(2).
+    Student's t in two dimensions with TAIL degrees of freedom: half of it lies within 1.26 times spread_m,
+    90 % within 2.75 times. Of 2 to 20 degrees 5 made the distances on calibration towns likeliest.
     """
     return np.asarray((1 + np.square(distance_m / spread_m) / TAIL) ** -(1 + TAIL / 2))
 

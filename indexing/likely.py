@@ -11,8 +11,10 @@ from geoloc.hits import ProbabilityMap
 from geoloc.locate import Refined
 from geoloc.places import to_lonlat
 from geoloc.posterior import REGION_SHARE, nearness
-from indexing.refine import FINEST_M, around
+from indexing.refine import around
 from preprocessing.tiles import Grid
+
+FINEST_M = 1.0
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ def likely_ground(grid: Grid, map: ProbabilityMap, refined: Sequence[Refined], s
     """The smallest ground that holds 90 % of what lies in the gallery; all that is listed where that is less.
 
     A listed tile's probability is spread evenly over the ground nearer to its centre than to any other. That
-    of the tiles around a refined hit lies about its place instead, by `nearness`, in squares of about 2 m; a
-    tile around several goes with the nearest.
+    of the tiles around a refined hit lies about its place instead, by `nearness`, in squares of about a
+    metre; a tile around several goes with the nearest.
     """
     zones, columns, rows = grid.cells(map.ids)
     bounds = grid.bounds(columns, rows)

@@ -61,7 +61,12 @@ PARTS: dict[str, dict[str, TrainConfig]] = {
         **{f"head {head}": but(head=head, azimuth_bins=1, channels=512) for head in MAP_HEADS},
     },
     "augmentation": {
-        "no position jitter": but(augmentation=dataclasses.replace(OURS.augmentation, shift_m=0.0)),
+        **{
+            f"tiles shifted by up to {shift_m:g} m": but(
+                augmentation=dataclasses.replace(OURS.augmentation, shift_m=shift_m)
+            )
+            for shift_m in (0.0, 3.0, 6.0)
+        },
         "style 0.5": but(augmentation=dataclasses.replace(OURS.augmentation, style=0.5)),
     },
     "weights": {

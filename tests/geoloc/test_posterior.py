@@ -156,11 +156,11 @@ def test_the_spread_of_refined_places_is_fitted_by_how_much_is_seen() -> None:
     assert fit_calibration(trials[:40], "no place").spread == SPREAD
 
 
-def test_half_of_the_probability_lies_within_root_two_spreads() -> None:
-    line = (np.arange(6000) + 0.5) * 0.05
-    ring = 2 * math.pi * line * nearness(line, 3.0) * 0.05
-    beyond = 2 * math.pi * 9 / (1 + (300 / 3.0) ** 2 / TAIL) ** (TAIL / 2)
-    assert ring[line < 3 * math.sqrt(2)].sum() / (ring.sum() + beyond) == pytest.approx(0.5, abs=0.01)
+@pytest.mark.parametrize(("share", "times"), [(0.5, 1.26), (0.9, 2.75)])
+def test_how_much_lies_within_how_many_spreads(share: float, times: float) -> None:
+    line = (np.arange(40_000) + 0.5) * 0.01
+    ring = line * nearness(line, 3.0)
+    assert ring[line < times * 3].sum() / ring.sum() == pytest.approx(share, abs=0.003)
 
 
 @pytest.mark.parametrize("tiles", [40, 4000])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from geoloc.hits import ProbabilityMap
 from geoloc.locate import Refined
 from geoloc.places import LonLat
-from geoloc.posterior import Posterior, nearness
+from geoloc.posterior import TAIL, Posterior, nearness
 from indexing.likely import likely_ground
 from preprocessing.tiles import Grid
 
@@ -78,16 +78,16 @@ def test_about_refined_hits_it_equals_a_naive_raster(spread_m: float, off: tuple
             continue
         mine = min(around, key=lambda n: np.hypot(*(here - places[n])))
         held[mine] += p
-        for east in (-3, -1, 1, 3):
-            for north in (-3, -1, 1, 3):
+        for east in np.arange(-3.5, 4):
+            for north in np.arange(-3.5, 4):
                 away_m = np.hypot(*(here - places[mine] + [east, north]))
                 weight = float(nearness(np.array([away_m]), spread_m)[0])
-                squares.append([0.0, weight, here[0] + east, here[1] + north, 1.0, mine, 0.0])
+                squares.append([0.0, weight, here[0] + east, here[1] + north, 0.5, mine, 0.0])
     for one in squares:
         if one[5] is not None:
             total = sum(other[1] for other in squares if other[5] == one[5])
             one[6] = held[one[5]] * one[1] / total
-            one[0] = one[6] / 4
+            one[0] = one[6]
     chosen, sum_of = [], 0.0
     for one in sorted(squares, key=lambda one: -one[0]):
         if sum_of >= 0.9:
@@ -107,7 +107,7 @@ def test_it_holds_its_share_of_places_drawn_about_a_refined_hit() -> None:
     likely = likely_ground(GRID, map, [hit], 2.0)
     assert 0.9 <= likely.holds <= 0.92
     assert shapely.intersects_xy(likely.ground, hit.lonlat.lon, hit.lonlat.lat)
-    away_m = 2.0 * np.sqrt(2 * ((1 - rng.uniform(size=20_000)) ** -1.0 - 1))
+    away_m = 2.0 * np.sqrt(TAIL * ((1 - rng.uniform(size=20_000)) ** (-2 / TAIL) - 1))
     turn = rng.uniform(0, 2 * np.pi, len(away_m))
     east, north = 1 + away_m * np.sin(turn), 2 + away_m * np.cos(turn)
     inside = (abs(east) < 20) & (abs(north) < 20)

@@ -1,5 +1,6 @@
 """`geoloc evaluate` on a handful of generated images in every dataset's official layout and sizes."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -161,3 +162,18 @@ def test_a_table_with_headings_and_without(tmp_path, model, capsys):
         "\n".join(["photo,tile,heading,lat", *(f"s{n}.jpg,t{n}.png,{n},50" for n in range(4))])
     )
     assert evaluate(capsys, model, "--data", f"table:{tmp_path / 't.csv'}")["n"] == 4
+
+
+def test_photos_narrower_than_asked_are_counted(tmp_path, model, capsys):
+    for number in range(3):
+        picture(tmp_path / f"s{number}.jpg", (256, 192), number)
+        picture(tmp_path / f"t{number}.png", (64, 64), 9 + number)
+    rows = [f"s{n}.jpg,t{n}.png,{n},{hfov}" for n, hfov in enumerate((60, 100, 60))]
+    (tmp_path / "t.csv").write_text("\n".join(["photo,tile,heading,hfov_deg", *rows]))
+    words = ["evaluate", "--model", str(model), "--data", f"table:{tmp_path / 't.csv'}", "--json"]
+    with contextlib.suppress(SystemExit):
+        main([*words, "--hfov-deg", "90,360"])
+    said = capsys.readouterr()
+    assert json.loads(said.out)["n"] == 3
+    assert said.err.count("2 of 3 street views are narrower than 90 degrees") == 1
+    assert "360 degrees: they" not in said.err
