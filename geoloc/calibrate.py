@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from geoloc.errors import DataError
-from geoloc.posterior import SPREAD, TAIL, Calibration, Evidence, Weights
+from geoloc.posterior import SPREAD, TAIL, Calibration, Evidence, Triple
 
 PENALTY = 1e-5
 UNLISTED = 256
@@ -38,10 +39,10 @@ def fit_calibration(trials: Sequence[Trial], fitted_on: str) -> Calibration:
 
     Fitted on every trial twice: as it is, and `thinned` to a gallery of any size down to FEWEST tiles.
     The softmax is fitted on trials whose place is in the gallery, absence on all, either kind weighing
-    half, the spread on those as they are that were refined at the right place. Raises DataError unless
+    half, the scatter on those as they are that were refined at the right place. Raises DataError unless
     there are ten of either.
     """
-    spread = _fit_spread(trials)
+    spread, tail = _fit_scatter(trials)
     there = sum(trial.truth is not None for trial in trials)
     if min(there, len(trials) - there) < 10:
         raise DataError(
@@ -67,23 +68,23 @@ def fit_calibration(trials: Sequence[Trial], fitted_on: str) -> Calibration:
 
     standard, cosine = _least(share_loss, torch.eye(2, 4, dtype=torch.float64) * torch.tensor([[1.0], [0.0]]))
     present_weights = _least(absence_loss, torch.zeros(4, 4, dtype=torch.float64))
-    return Calibration(standard, cosine, tuple(present_weights), fitted_on, spread)  # type: ignore[arg-type]
+    return Calibration(standard, cosine, tuple(present_weights), fitted_on, spread, tail)
 
 
-def _fit_spread(trials: Sequence[Trial]) -> Weights:
-    """The spread that makes the distances of right refined places likeliest; SPREAD where there are none."""
-    placed = [(trial.evidence.conditions, trial.off_m) for trial in trials if trial.off_m is not None]
+def _fit_scatter(trials: Sequence[Trial]) -> tuple[Triple, Triple]:
+    """Spread and tail that make the distances of right refined places likeliest; without any, the usual."""
+    placed = [(trial.evidence.conditions[:3], trial.off_m) for trial in trials if trial.off_m is not None]
     if not placed:
-        return SPREAD
+        return SPREAD, TAIL
     conditions = torch.from_numpy(np.stack([one for one, _ in placed]))
     off_m = torch.tensor([far for _, far in placed], dtype=torch.float64)
 
     def loss(weights: Tensor) -> Tensor:
-        logs = conditions @ weights[0]
-        return (2 * logs + (1 + TAIL / 2) * torch.log1p((off_m / logs.exp()).square() / TAIL)).mean()
+        spread, tail = conditions @ weights[0], (conditions @ weights[1]).clamp(0, 5).exp()
+        return (2 * spread + (1 + tail / 2) * torch.log1p((off_m / spread.exp()).square() / tail)).mean()
 
-    (spread,) = _least(loss, torch.tensor([SPREAD], dtype=torch.float64))
-    return spread
+    spread, tail = _least(loss, torch.tensor([SPREAD, TAIL], dtype=torch.float64))
+    return spread, tail
 
 
 def thinned(trial: Trial, rng: np.random.Generator) -> Trial | None:
@@ -111,7 +112,7 @@ def thinned(trial: Trial, rng: np.random.Generator) -> Trial | None:
     return Trial(seen, trial.truth if listed is None else int(np.searchsorted(left, listed)))
 
 
-def _least(loss: Callable[[Tensor], Tensor], start: Tensor) -> list[Weights]:
+def _least(loss: Callable[[Tensor], Tensor], start: Tensor) -> list[Any]:
     """The rows of the weights with the least loss, held back a little towards where they start."""
     weights = start.clone().requires_grad_()
     optimizer = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
@@ -123,7 +124,7 @@ def _least(loss: Callable[[Tensor], Tensor], start: Tensor) -> list[Weights]:
         return total
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
-    return [tuple(map(float, row)) for row in weights.detach()]  # type: ignore[misc]
+    return [tuple(map(float, row)) for row in weights.detach()]
 
 
 def _tensors(trials: Sequence[Trial]) -> tuple[Tensor, Tensor, Tensor, Tensor]:

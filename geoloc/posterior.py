@@ -15,19 +15,26 @@ from geoloc.errors import ModelError
 FILE = "calibration.json"
 SCHEMA = 2
 REGION_SHARE = 0.9
-TAIL = 5.0
 
 Weights = tuple[float, float, float, float]
-SPREAD: Weights = (math.log(2), 0.0, 0.0, 0.0)
+Triple = tuple[float, float, float]
+SPREAD: Triple = (0.0, 0.0, 0.0)
+TAIL: Triple = (math.log(5), 0.0, 0.0)
 
 
-def nearness(distance_m: Float[np.ndarray, " n"], spread_m: float) -> Float[np.ndarray, " n"]:
-    """How dense the probability lies at a distance from a refined place, 1 at the place itself.
+@dataclass(frozen=True)
+class Scatter:
+    """How far off a refined place lies: Student's t in two dimensions, of `tail` degrees of freedom.
 
-    Student's t in two dimensions with TAIL degrees of freedom: half of it lies within 1.26 times spread_m,
-    90 % within 2.75 times. Of 2 to 20 degrees 5 made the distances on calibration towns likeliest.
+    spread_m: metres; the fewer degrees, the more lies many of them away.
     """
-    return np.asarray((1 + np.square(distance_m / spread_m) / TAIL) ** -(1 + TAIL / 2))
+
+    spread_m: float
+    tail: float
+
+    def density(self, distance_m: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """The probability per square metre at a distance, of 1 at none."""
+        return np.asarray((1 + np.square(distance_m / self.spread_m) / self.tail) ** -(1 + self.tail / 2))
 
 
 @dataclass(frozen=True)
@@ -112,24 +119,26 @@ class Calibration:
     Within the gallery the tiles share by a softmax of ((standard . x) / deviation + cosine . x) s: s the
     score, deviation that of the query's own background, x the conditions of the evidence. That the place
     is in the gallery at all is a logistic regression on x times how the best tile stands: inside, 4 x 4.
-    How far a refined place is off, where it is the right one, is spread about exp(spread . x) metres, see
-    `nearness`. fitted_on: what it was fitted on, in words.
+    How far a refined place is off, where it is the right one, is a `Scatter` of exp(spread . y) metres and
+    exp(tail . y) degrees, y the first three of x. fitted_on: what it was fitted on, in words.
     """
 
     standard: Weights
     cosine: Weights
     inside: tuple[Weights, Weights, Weights, Weights]
     fitted_on: str = ""
-    spread: Weights = SPREAD
+    spread: Triple = SPREAD
+    tail: Triple = TAIL
 
     def in_gallery(self, evidence: Evidence) -> float:
         """The probability that the place is in the gallery."""
         logit = float(evidence.standing @ np.array(self.inside) @ evidence.conditions)
         return 1 / (1 + math.exp(-max(-500.0, min(500.0, logit))))
 
-    def spread_m(self, evidence: Evidence) -> float:
+    def scatter(self, evidence: Evidence) -> Scatter:
         """How far off a refined place lies where it is the right one."""
-        return math.exp(max(-10.0, min(10.0, float(evidence.conditions @ np.array(self.spread)))))
+        spread, tail = np.array([self.spread, self.tail]) @ evidence.conditions[:3]
+        return Scatter(math.exp(max(-5.0, min(5.0, spread))), math.exp(max(0.0, min(5.0, tail))))
 
     def posterior(self, evidence: Evidence) -> Posterior:
         """The probability of every tile listed, of the others together, and of absence."""
@@ -160,13 +169,14 @@ def read_calibration(folder: Path) -> Calibration | None:
         raw: Any = json.loads(path.read_text(encoding="utf-8")[:65536])
         if raw["schema"] != SCHEMA or not isinstance(raw["fitted_on"], str):
             raise ValueError("of another schema")
-        a, b, c, d = map(_weights, raw["inside"])
+        a, b, c, d = (_numbers(row, 4) for row in raw["inside"])
         return Calibration(
-            _weights(raw["standard"]),
-            _weights(raw["cosine"]),
+            _numbers(raw["standard"], 4),
+            _numbers(raw["cosine"], 4),
             (a, b, c, d),
             raw["fitted_on"],
-            _weights(raw.get("spread", SPREAD)),
+            _numbers(raw.get("spread", SPREAD), 3),
+            _numbers(raw.get("tail", TAIL), 3),
         )
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as cause:
         raise ModelError(
@@ -174,8 +184,8 @@ def read_calibration(folder: Path) -> Calibration | None:
         ) from cause
 
 
-def _weights(raw: Sequence[float]) -> Weights:
-    a, b, c, d = map(float, raw)
-    if not all(map(math.isfinite, (a, b, c, d))):
-        raise ValueError("weights that are no numbers")
-    return a, b, c, d
+def _numbers(raw: Sequence[float], count: int) -> Any:
+    numbers = tuple(map(float, raw))
+    if len(numbers) != count or not all(map(math.isfinite, numbers)):
+        raise ValueError(f"weights that are not {count} numbers")
+    return numbers

@@ -131,7 +131,7 @@ def answer(
     )
     likely, probable = None, dict[int, float]()
     if known and fix.map:
-        likely = likely_ground(grid, fix.map, refined, known.spread_m(evidence))
+        likely = likely_ground(grid, fix.map, refined, known.scatter(evidence))
         probable = dict(zip(ids.tolist(), fix.map.posterior.tiles.tolist(), strict=True))
     matches = (
         Match(hit, grid.tile(hit.tile_id), gallery.source(hit.tile_id), probable.get(hit.tile_id))

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from geoloc.hits import ProbabilityMap
 from geoloc.locate import Refined
 from geoloc.places import to_lonlat
-from geoloc.posterior import REGION_SHARE, nearness
+from geoloc.posterior import REGION_SHARE, Scatter
 from indexing.refine import around
 from preprocessing.tiles import Grid
 
@@ -35,11 +35,11 @@ class _Squares:
     probability: Float[np.ndarray, " n"]
 
 
-def likely_ground(grid: Grid, map: ProbabilityMap, refined: Sequence[Refined], spread_m: float) -> Likely:
+def likely_ground(grid: Grid, map: ProbabilityMap, refined: Sequence[Refined], scatter: Scatter) -> Likely:
     """The smallest ground that holds 90 % of what lies in the gallery; all that is listed where that is less.
 
     A listed tile's probability is spread evenly over the ground nearer to its centre than to any other. That
-    of the tiles around a refined hit lies about its place instead, by `nearness`, in squares of about a
+    of the tiles around a refined hit lies about its place instead, by `scatter`, in squares of about a
     metre; a tile around several goes with the nearest.
     """
     zones, columns, rows = grid.cells(map.ids)
@@ -64,7 +64,7 @@ def likely_ground(grid: Grid, map: ProbabilityMap, refined: Sequence[Refined], s
         mine = ~alone & (nearest == number)
         if mine.any():
             squares.append(
-                _about(place, int(zones[mine][0]), middles[mine], grid, probability[mine].sum(), spread_m)
+                _about(place, int(zones[mine][0]), middles[mine], grid, probability[mine].sum(), scatter)
             )
     return _smallest(grid, squares)
 
@@ -81,7 +81,7 @@ def _about(
     middles: Float[np.ndarray, "n 2"],
     grid: Grid,
     probability: float,
-    spread_m: float,
+    scatter: Scatter,
 ) -> _Squares:
     """The cells of a refined hit, each cut into squares, with its probability about its place."""
     parts = max(1, round(grid.stride_m / FINEST_M))
@@ -89,7 +89,7 @@ def _about(
     line = (np.arange(parts) - (parts - 1) / 2) * side_m
     offsets = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
     cut = (middles[:, None] + offsets).reshape(-1, 2)
-    weight = nearness(np.hypot(*(cut - place).T), spread_m)
+    weight = scatter.density(np.hypot(*(cut - place).T))
     return _Squares(zone, cut, side_m, probability * weight / weight.sum())
 
 

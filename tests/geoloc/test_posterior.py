@@ -12,12 +12,10 @@ from geoloc.calibrate import ELSEWHERE, Trial, auroc, calibration_error, fit_cal
 from geoloc.errors import DataError, ModelError
 from geoloc.posterior import (
     FILE,
-    SPREAD,
-    TAIL,
     Calibration,
     Evidence,
     Posterior,
-    nearness,
+    Scatter,
     read_calibration,
 )
 
@@ -94,14 +92,16 @@ def test_round_trip_and_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(PLAIN.to_json())
     assert read_calibration(tmp_path) == PLAIN
     good = json.loads(PLAIN.to_json())
-    (tmp_path / FILE).write_text(json.dumps({key: part for key, part in good.items() if key != "spread"}))
+    (tmp_path / FILE).write_text(
+        json.dumps({key: good[key] for key in good if key not in ("spread", "tail")})
+    )
     assert read_calibration(tmp_path) == PLAIN
     wrong = [
         "", "[" * 10**5, "null", "{}", json.dumps(good | {"schema": 9}),
         json.dumps(good | {"standard": [1]}),
         json.dumps(good | {"inside": [[0, 0, 0, 0]] * 3}), json.dumps(good | {"cosine": ["a", 1, 2, 3]}),
         PLAIN.to_json().replace("3.0", "NaN"), json.dumps(good | {"spread": None}),
-        json.dumps(good | {"fitted_on": 3}),
+        json.dumps(good | {"tail": [1, 2]}), json.dumps(good | {"fitted_on": 3}),
     ]  # fmt: skip
     for text in wrong:
         (tmp_path / FILE).write_text(text)
@@ -139,27 +139,28 @@ def test_a_fit_is_calibrated_on_fresh_queries() -> None:
         fit_calibration(fresh[:15], "too few")
 
 
-def test_the_spread_of_refined_places_is_fitted_by_how_much_is_seen() -> None:
-    """Distances drawn by inverting the distribution that `nearness` is the density of."""
+def test_the_scatter_of_refined_places_is_fitted_by_how_much_is_seen() -> None:
+    """Distances drawn by inverting the distribution that `Scatter` is the density of."""
     rng = np.random.default_rng(4)
-    seen = {360.0: 1.5, 90.0: 6.0}
+    seen = {360.0: Scatter(1.5, 12.0), 90.0: Scatter(6.0, 3.0)}
     trials = [simulated(rng, number % 2 == 0, 60, 30) for number in range(40)]
-    for seen_deg, spread_m in seen.items():
-        for within in rng.uniform(size=2000):
-            off_m = spread_m * math.sqrt(TAIL * ((1 - within) ** (-2 / TAIL) - 1))
-            far = dataclasses.replace(trials[0].evidence, seen_deg=seen_deg)
-            trials.append(Trial(far, ELSEWHERE, off_m))
+    for seen_deg, true in seen.items():
+        for within in rng.uniform(size=3000):
+            off_m = true.spread_m * math.sqrt(true.tail * ((1 - within) ** (-2 / true.tail) - 1))
+            trials.append(Trial(dataclasses.replace(trials[0].evidence, seen_deg=seen_deg), ELSEWHERE, off_m))
     fitted = fit_calibration(trials, "simulation")
-    for seen_deg, spread_m in seen.items():
-        far = dataclasses.replace(trials[0].evidence, seen_deg=seen_deg)
-        assert fitted.spread_m(far) == pytest.approx(spread_m, rel=0.08)
-    assert fit_calibration(trials[:40], "no place").spread == SPREAD
+    for seen_deg, true in seen.items():
+        found = fitted.scatter(dataclasses.replace(trials[0].evidence, seen_deg=seen_deg))
+        assert found.spread_m == pytest.approx(true.spread_m, rel=0.08)
+        assert found.tail == pytest.approx(true.tail, rel=0.4)
+    usual = fit_calibration(trials[:40], "no place").scatter(trials[0].evidence)
+    assert (usual.spread_m, usual.tail) == pytest.approx((1.0, 5.0))
 
 
 @pytest.mark.parametrize(("share", "times"), [(0.5, 1.26), (0.9, 2.75)])
 def test_how_much_lies_within_how_many_spreads(share: float, times: float) -> None:
     line = (np.arange(40_000) + 0.5) * 0.01
-    ring = line * nearness(line, 3.0)
+    ring = line * Scatter(3.0, 5.0).density(line)
     assert ring[line < times * 3].sum() / ring.sum() == pytest.approx(share, abs=0.003)
 
 

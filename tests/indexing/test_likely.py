@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from geoloc.hits import ProbabilityMap
 from geoloc.locate import Refined
 from geoloc.places import LonLat
-from geoloc.posterior import TAIL, Posterior, nearness
+from geoloc.posterior import Posterior, Scatter
 from indexing.likely import likely_ground
 from preprocessing.tiles import Grid
 
@@ -49,7 +49,7 @@ ROWS = [(32, x, y) for x in range(7) for y in range(7)]
 @given(st.lists(st.floats(0.001, 1), min_size=49, max_size=49), st.floats(0, 0.9))
 def test_without_refined_hits_it_is_the_fewest_whole_cells(tiles: list[float], absent: float) -> None:
     map = listed(ROWS, tiles, absent)
-    likely = likely_ground(GRID, map, (), 2.0)
+    likely = likely_ground(GRID, map, (), Scatter(2.0, 5.0))
     best_first = np.sort(tiles)[::-1] / sum(tiles)
     fewest = int((np.cumsum(best_first) < 0.9 - 1e-6).sum()) + 1
     assert in_metres(likely.ground).area == pytest.approx(fewest * STRIDE_M**2, rel=1e-4, abs=65)
@@ -63,7 +63,7 @@ def test_about_refined_hits_it_equals_a_naive_raster(spread_m: float, off: tuple
     wide = [(32, x, y) for x in range(14) for y in range(7)]
     map = listed(wide, list(rng.uniform(0.5, 1, len(wide)) * [5 if x < 6 else 1 for _, x, _ in wide]))
     hits = [refined(map, wide.index((32, 3, 3)), off), refined(map, wide.index((32, 9, 3)), (-1.0, 1.0))]
-    likely = likely_ground(GRID, map, hits, spread_m)
+    likely = likely_ground(GRID, map, hits, Scatter(spread_m, 3.0))
     share = map.posterior.tiles / map.posterior.in_gallery
     places = [
         np.add(middle(map, wide.index((32, 3, 3))), off),
@@ -81,7 +81,7 @@ def test_about_refined_hits_it_equals_a_naive_raster(spread_m: float, off: tuple
         for east in np.arange(-3.5, 4):
             for north in np.arange(-3.5, 4):
                 away_m = np.hypot(*(here - places[mine] + [east, north]))
-                weight = float(nearness(np.array([away_m]), spread_m)[0])
+                weight = (1 + (away_m / spread_m) ** 2 / 3) ** -2.5
                 squares.append([0.0, weight, here[0] + east, here[1] + north, 0.5, mine, 0.0])
     for one in squares:
         if one[5] is not None:
@@ -104,10 +104,10 @@ def test_it_holds_its_share_of_places_drawn_about_a_refined_hit() -> None:
     map = listed(ROWS, [1.0] * len(ROWS), 0.0)
     hit = refined(map, ROWS.index((32, 3, 3)), (1.0, 2.0))
     map = listed(ROWS, [1.0 if max(abs(x - 3), abs(y - 3)) <= 2 else 0.0 for _, x, y in ROWS], 0.5)
-    likely = likely_ground(GRID, map, [hit], 2.0)
+    likely = likely_ground(GRID, map, [hit], Scatter(2.0, 5.0))
     assert 0.9 <= likely.holds <= 0.92
     assert shapely.intersects_xy(likely.ground, hit.lonlat.lon, hit.lonlat.lat)
-    away_m = 2.0 * np.sqrt(TAIL * ((1 - rng.uniform(size=20_000)) ** (-2 / TAIL) - 1))
+    away_m = 2.0 * np.sqrt(5 * ((1 - rng.uniform(size=20_000)) ** (-2 / 5) - 1))
     turn = rng.uniform(0, 2 * np.pi, len(away_m))
     east, north = 1 + away_m * np.sin(turn), 2 + away_m * np.cos(turn)
     inside = (abs(east) < 20) & (abs(north) < 20)
@@ -118,7 +118,7 @@ def test_it_holds_its_share_of_places_drawn_about_a_refined_hit() -> None:
 
 def test_zones_lie_each_in_its_own_metres() -> None:
     map = listed([(32, 0, 0), (33, 0, 0), (33, 1, 0)], [1.0, 1.0, 1.0])
-    likely = likely_ground(GRID, map, [refined(map, 1, (0.0, 0.0))], 100.0)
+    likely = likely_ground(GRID, map, [refined(map, 1, (0.0, 0.0))], Scatter(100.0, 5.0))
     assert 0.9 <= likely.holds <= 0.93
     for at, zone in enumerate((32, 33)):
         place = GRID.tile(int(map.ids[at])).center
@@ -131,6 +131,6 @@ def test_zones_lie_each_in_its_own_metres() -> None:
 def test_all_that_is_listed_where_that_holds_less() -> None:
     map = listed(ROWS, [1.0] * len(ROWS))
     less = ProbabilityMap(map.ids, map.lonlats, Posterior(map.posterior.tiles / 2, 0.4, 0.2))
-    likely = likely_ground(GRID, less, (), 2.0)
+    likely = likely_ground(GRID, less, (), Scatter(2.0, 5.0))
     assert likely.holds == pytest.approx(0.5)
     assert in_metres(likely.ground).area == pytest.approx(49 * 64, rel=1e-4)
