@@ -71,7 +71,7 @@ def demo_gallery() -> Path:
 def _fingerprint() -> str:
     """Of all that makes the gallery; the imagery's place is part of it, as tiles are read from there."""
     digest = hashlib.sha256(f"{ORTHO} {STRIDE_M}".encode())
-    for path in (ORTHO, MODEL / "weights.safetensors", MODEL / "spec.json"):
+    for path in (ORTHO, *sorted(MODEL.glob("*.json")), MODEL / "weights.safetensors"):
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:12]
 

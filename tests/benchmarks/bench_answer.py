@@ -31,6 +31,7 @@ STEPS = {
     "weigh the evidence": (Gallery, "evidence"),
     "refine three hits": (steps, "refine"),
     "  of it reading their imagery": (Gallery, "read_around"),
+    "draw the 90 % region": (steps, "likely_ground"),
 }
 
 

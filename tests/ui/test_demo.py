@@ -1,4 +1,5 @@
 import dataclasses
+import shutil
 import socket
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from small_world import PLACE, World
 
 from geoloc.errors import DataError, GeolocError
 from geoloc.places import WGS84, LonLat
+from geoloc.posterior import Calibration
 from indexing.gallery import Gallery
 from indexing.verify import verify
 from ui import demo, samples, serve
@@ -63,6 +65,22 @@ def test_gallery_is_built_once_and_again_when_damaged(sample_town: Path) -> None
     stored.write_bytes(damaged)
     assert demo.demo_gallery() == path
     assert verify(path).version == version
+
+
+def test_another_calibration_is_another_gallery(
+    sample_town: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(demo.MODEL, tmp_path / "model")
+    monkeypatch.setattr(demo, "MODEL", tmp_path / "model")
+    before = demo.demo_gallery()
+    none = (0.0, 0.0, 0.0, 0.0)
+    (tmp_path / "model/calibration.json").write_text(
+        Calibration(none, none, (none, none, none, none)).to_json()
+    )
+    after = demo.demo_gallery()
+    assert after != before
+    with Gallery.open(before) as old, Gallery.open(after) as new:
+        assert old.calibration is None and new.calibration is not None
 
 
 def test_check_prints_every_sample_and_exits_1_out_of_bounds(
