@@ -42,12 +42,12 @@ def fit_calibration(trials: Sequence[Trial], fitted_on: str) -> Calibration:
     half, the scatter on those as they are that were refined at the right place. Raises DataError unless
     there are ten of either.
     """
-    spread, tail = _fit_scatter(trials)
     there = sum(trial.truth is not None for trial in trials)
     if min(there, len(trials) - there) < 10:
         raise DataError(
             "A calibration wants 10 queries from inside the gallery and 10 from outside; give more pairs."
         )
+    spread, tail = _fit_scatter(trials)
     rng = np.random.default_rng(0)
     trials = [*trials, *(less for trial in trials if (less := thinned(trial, rng)))]
     inside = [trial for trial in trials if trial.truth is not None]

@@ -26,14 +26,14 @@ TAIL: Triple = (math.log(5), 0.0, 0.0)
 class Scatter:
     """How far off a refined place lies: Student's t in two dimensions, of `tail` degrees of freedom.
 
-    spread_m: metres; the fewer degrees, the more lies many of them away.
+    The fewer degrees, the more of it lies many times spread_m away.
     """
 
     spread_m: float
     tail: float
 
     def density(self, distance_m: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-        """The probability per square metre at a distance, of 1 at none."""
+        """How densely the probability lies at a distance, as a share of how densely at the place itself."""
         return np.asarray((1 + np.square(distance_m / self.spread_m) / self.tail) ** -(1 + self.tail / 2))
 
 

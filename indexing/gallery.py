@@ -128,13 +128,11 @@ class Gallery:
     def lonlats(self, ids: Int64[np.ndarray, "n"]) -> Float[np.ndarray, "n 2"]:
         """The centres of tiles of its grid."""
         grid = self.manifest.grid
-        zones, columns, rows = grid.cells(ids)
-        bounds = grid.bounds(columns, rows)
+        zones, middles = grid.middles(ids)
         lonlats = np.empty((len(ids), 2))
         for zone in np.unique(zones).tolist():
             here = zones == zone
-            x, y = (bounds[here, :2] + bounds[here, 2:]).T / 2
-            lonlats[here] = np.stack(to_lonlat(grid.crs(zone)).transform(x, y), axis=1)
+            lonlats[here] = np.stack(to_lonlat(grid.crs(zone)).transform(*middles[here].T), axis=1)
         return lonlats
 
     @cached_property

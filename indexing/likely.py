@@ -42,9 +42,7 @@ def likely_ground(grid: Grid, map: ProbabilityMap, refined: Sequence[Refined], s
     of the tiles around a refined hit lies about its place instead, by `scatter`, in squares of about a
     metre; a tile around several goes with the nearest.
     """
-    zones, columns, rows = grid.cells(map.ids)
-    bounds = grid.bounds(columns, rows)
-    middles = (bounds[:, :2] + bounds[:, 2:]) / 2
+    zones, middles = grid.middles(map.ids)
     probability = map.posterior.tiles / max(map.posterior.in_gallery, 1e-12)
     places = [_metres(grid, one) for one in refined]
     away_m = np.array(

@@ -37,15 +37,9 @@ def sample_ground(
         here = block.only(kept[cells == number])
         for strip in cut_block(here, grid, imagery) if len(here.rows) else ():
             tiles += [strip.rgb[rows, columns] for rows, columns in strip.squares()]
-            _, columns, rows = grid.cells(strip.ids)
-            bounds = grid.bounds(columns, rows)
             to_place = to_lonlat(grid.crs(block.zone))
-            lonlats += list(zip(*to_place.transform(*_middles(bounds)), strict=True))
+            lonlats += list(zip(*to_place.transform(*grid.middles(strip.ids)[1].T), strict=True))
         report(number + 1, len(chosen))
     if not tiles:
         raise ImageryError("Not one tile of the imagery has pixels enough; give imagery of the region.")
     return np.stack(tiles), np.array(lonlats, np.float64)
-
-
-def _middles(bounds: Float64[np.ndarray, "n 4"]) -> Float64[np.ndarray, "2 n"]:
-    return np.stack([bounds[:, ::2].mean(axis=1), bounds[:, 1::2].mean(axis=1)])

@@ -87,6 +87,14 @@ class Grid:
         left, bottom = columns * self.stride_px * gsd, rows * self.stride_px * gsd
         return np.stack([left, bottom, left + self.footprint_m, bottom + self.footprint_m], axis=-1)
 
+    def middles(
+        self, ids: Int64[np.ndarray, "n"]
+    ) -> tuple[Int64[np.ndarray, "n"], Float64[np.ndarray, "n 2"]]:
+        """Zones of ids, and the centres of their tiles in metres of the zone's CRS."""
+        zones, columns, rows = self.cells(ids)
+        bounds = self.bounds(columns, rows)
+        return zones, np.asarray((bounds[:, :2] + bounds[:, 2:]) / 2)
+
     def tile(self, id: int) -> Tile:
         """The tile of an id. Raises ImageryError for an id of another grid."""
         zone, column, row = (int(part[0]) for part in self.cells(np.array([id])))

@@ -100,9 +100,9 @@ def evaluate(
     least as high as its own: ties count against the model. recall@1% cuts at gallery // 100 (Sample4Geo,
     TransGeo), recall@1%+ one later (CVM-Net). Recalls come with bootstrap 95 % intervals. cvact: recall@k
     is one-to-one, recall@k<5m counts any tile within 5 m. vigor: hit_rate. Of a calibrated model the
-    calibration error, the share of truths inside the 90 % region (coverage90; its whole tiles often hold
-    more: region90_holds) and the AUROC of "in this gallery" are scored as well, with every second query's
-    place taken out of the gallery.
+    calibration error, the share of truths inside the 90 % region (coverage90; whole tiles, as it is
+    of pairs, often hold more: region90_holds) and the AUROC of "in this gallery" are scored as well, with
+    every second query's place taken out of the gallery.
 
     Example: geoloc evaluate --data towns:OUT --model data/model --hfov-deg 360,180,90,70 --unknown-heading
     """

@@ -10,14 +10,7 @@ from hypothesis import strategies as st
 
 from geoloc.calibrate import ELSEWHERE, Trial, auroc, calibration_error, fit_calibration, reliability, thinned
 from geoloc.errors import DataError, ModelError
-from geoloc.posterior import (
-    FILE,
-    Calibration,
-    Evidence,
-    Posterior,
-    Scatter,
-    read_calibration,
-)
+from geoloc.posterior import FILE, Calibration, Evidence, Posterior, Scatter, read_calibration
 
 NONE = (0.0, 0.0, 0.0, 0.0)
 PLAIN = Calibration(
