@@ -13,11 +13,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from geoloc.errors import DataError
-from geoloc.posterior import SPREAD, TAIL, Calibration, Evidence, Triple
+from geoloc.posterior import Calibration, Evidence, Triple
 
 PENALTY = 1e-5
 UNLISTED = 256
 ELSEWHERE = -1
+SCATTER = torch.tensor([[0.0, 0.0, 0.0], [math.log(5), 0.0, 0.0]], dtype=torch.float64)
+"""Where the fit of spread and tail begins: a metre, and five degrees of freedom."""
 FEWEST = 20
 
 
@@ -71,11 +73,11 @@ def fit_calibration(trials: Sequence[Trial], fitted_on: str) -> Calibration:
     return Calibration(standard, cosine, tuple(present_weights), fitted_on, spread, tail)
 
 
-def _fit_scatter(trials: Sequence[Trial]) -> tuple[Triple, Triple]:
-    """Spread and tail that make the distances of right refined places likeliest; without any, the usual."""
+def _fit_scatter(trials: Sequence[Trial]) -> tuple[Triple | None, Triple | None]:
+    """Spread and tail that make the distances of right refined places likeliest; None without any."""
     placed = [(trial.evidence.conditions[:3], trial.off_m) for trial in trials if trial.off_m is not None]
     if not placed:
-        return SPREAD, TAIL
+        return None, None
     conditions = torch.from_numpy(np.stack([one for one, _ in placed]))
     off_m = torch.tensor([far for _, far in placed], dtype=torch.float64)
 
@@ -83,7 +85,7 @@ def _fit_scatter(trials: Sequence[Trial]) -> tuple[Triple, Triple]:
         spread, tail = conditions @ weights[0], (conditions @ weights[1]).clamp(0, 5).exp()
         return (2 * spread + (1 + tail / 2) * torch.log1p((off_m / spread.exp()).square() / tail)).mean()
 
-    spread, tail = _least(loss, torch.tensor([SPREAD, TAIL], dtype=torch.float64))
+    spread, tail = _least(loss, SCATTER)
     return spread, tail
 
 

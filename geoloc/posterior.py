@@ -18,8 +18,6 @@ REGION_SHARE = 0.9
 
 Weights = tuple[float, float, float, float]
 Triple = tuple[float, float, float]
-SPREAD: Triple = (0.0, 0.0, 0.0)
-TAIL: Triple = (math.log(5), 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -117,26 +115,29 @@ class Calibration:
     """How a model's scores become probabilities, fitted on towns that it was not trained on.
 
     Within the gallery the tiles share by a softmax of ((standard . x) / deviation + cosine . x) s: s the
-    score, deviation that of the query's own background, x the conditions of the evidence. That the place
-    is in the gallery at all is a logistic regression on x times how the best tile stands: inside, 4 x 4.
-    How far a refined place is off, where it is the right one, is a `Scatter` of exp(spread . y) metres and
-    exp(tail . y) degrees, y the first three of x. fitted_on: what it was fitted on, in words.
+    score, deviation that of the query's own background, x the conditions of the evidence. That the place is
+    in the gallery at all is a logistic regression on x times how the best tile stands: inside, 4 x 4. How
+    far a refined place is off, where it is the right one, is a `Scatter` of exp(spread . y) metres and
+    exp(tail . y) degrees, y the first three of x; None where it was fitted without such places. fitted_on:
+    what it was fitted on, in words.
     """
 
     standard: Weights
     cosine: Weights
     inside: tuple[Weights, Weights, Weights, Weights]
     fitted_on: str = ""
-    spread: Triple = SPREAD
-    tail: Triple = TAIL
+    spread: Triple | None = None
+    tail: Triple | None = None
 
     def in_gallery(self, evidence: Evidence) -> float:
         """The probability that the place is in the gallery."""
         logit = float(evidence.standing @ np.array(self.inside) @ evidence.conditions)
         return 1 / (1 + math.exp(-max(-500.0, min(500.0, logit))))
 
-    def scatter(self, evidence: Evidence) -> Scatter:
-        """How far off a refined place lies where it is the right one."""
+    def scatter(self, evidence: Evidence) -> Scatter | None:
+        """How far off a refined place lies where it is the right one; None where that is not known."""
+        if self.spread is None or self.tail is None:
+            return None
         spread, tail = np.array([self.spread, self.tail]) @ evidence.conditions[:3]
         return Scatter(math.exp(max(-5.0, min(5.0, spread))), math.exp(max(0.0, min(5.0, tail))))
 
@@ -175,8 +176,7 @@ def read_calibration(folder: Path) -> Calibration | None:
             _numbers(raw["cosine"], 4),
             (a, b, c, d),
             raw["fitted_on"],
-            _numbers(raw.get("spread", SPREAD), 3),
-            _numbers(raw.get("tail", TAIL), 3),
+            *(None if raw.get(name) is None else _numbers(raw[name], 3) for name in ("spread", "tail")),
         )
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as cause:
         raise ModelError(

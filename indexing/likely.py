@@ -35,13 +35,17 @@ class _Squares:
     probability: Float[np.ndarray, " n"]
 
 
-def likely_ground(grid: Grid, map: ProbabilityMap, refined: Sequence[Refined], scatter: Scatter) -> Likely:
+def likely_ground(
+    grid: Grid, map: ProbabilityMap, refined: Sequence[Refined], scatter: Scatter | None
+) -> Likely:
     """The smallest ground that holds 90 % of what lies in the gallery; all that is listed where that is less.
 
     A listed tile's probability is spread evenly over the ground nearer to its centre than to any other. That
     of the tiles around a refined hit lies about its place instead, by `scatter`, in squares of about a
-    metre; a tile around several goes with the nearest.
+    metre; a tile around several goes with the nearest. Where nothing says how far off places are, all the
+    ground is of whole tiles.
     """
+    refined = refined if scatter else ()
     zones, middles = grid.middles(map.ids)
     probability = map.posterior.tiles / max(map.posterior.in_gallery, 1e-12)
     places = [_metres(grid, one) for one in refined]
@@ -60,7 +64,7 @@ def likely_ground(grid: Grid, map: ProbabilityMap, refined: Sequence[Refined], s
     ]
     for number, place in enumerate(places):
         mine = ~alone & (nearest == number)
-        if mine.any():
+        if scatter and mine.any():
             squares.append(
                 _about(place, int(zones[mine][0]), middles[mine], grid, probability[mine].sum(), scatter)
             )

@@ -93,7 +93,7 @@ def test_round_trip_and_files_that_are_none(tmp_path: Path) -> None:
         "", "[" * 10**5, "null", "{}", json.dumps(good | {"schema": 9}),
         json.dumps(good | {"standard": [1]}),
         json.dumps(good | {"inside": [[0, 0, 0, 0]] * 3}), json.dumps(good | {"cosine": ["a", 1, 2, 3]}),
-        PLAIN.to_json().replace("3.0", "NaN"), json.dumps(good | {"spread": None}),
+        PLAIN.to_json().replace("3.0", "NaN"), json.dumps(good | {"spread": [1.0]}),
         json.dumps(good | {"tail": [1, 2]}), json.dumps(good | {"fitted_on": 3}),
     ]  # fmt: skip
     for text in wrong:
@@ -144,10 +144,11 @@ def test_the_scatter_of_refined_places_is_fitted_by_how_much_is_seen() -> None:
     fitted = fit_calibration(trials, "simulation")
     for seen_deg, true in seen.items():
         found = fitted.scatter(dataclasses.replace(trials[0].evidence, seen_deg=seen_deg))
+        assert found
         assert found.spread_m == pytest.approx(true.spread_m, rel=0.08)
         assert found.tail == pytest.approx(true.tail, rel=0.4)
-    usual = fit_calibration(trials[:40], "no place").scatter(trials[0].evidence)
-    assert (usual.spread_m, usual.tail) == pytest.approx((1.0, 5.0))
+    unplaced = fit_calibration(trials[:40], "no place")
+    assert unplaced.scatter(trials[0].evidence) is None
 
 
 @pytest.mark.parametrize(("share", "times"), [(0.5, 1.26), (0.9, 2.75)])

@@ -54,6 +54,7 @@ def test_without_refined_hits_it_is_the_fewest_whole_cells(tiles: list[float], a
     fewest = int((np.cumsum(best_first) < 0.9 - 1e-6).sum()) + 1
     assert in_metres(likely.ground).area == pytest.approx(fewest * STRIDE_M**2, rel=1e-4, abs=65)
     assert 0.9 - 1e-6 <= likely.holds <= 0.9 + best_first[fewest - 1] + 1e-6
+    assert likely_ground(GRID, map, [refined(map, 24, (1.0, 2.0))], None) == likely
 
 
 @pytest.mark.parametrize(("spread_m", "off"), [(1.5, (0.7, -2.1)), (4.0, (7.0, 3.0)), (12.0, (0.0, 0.0))])
