@@ -133,6 +133,7 @@ def answer(
     if known and fix.map:
         likely = likely_ground(grid, fix.map, refined, known.scatter(evidence))
         probable = dict(zip(ids.tolist(), fix.map.posterior.tiles.tolist(), strict=True))
+        fix = dataclasses.replace(fix, radius_m=likely.radius_m)
     matches = (
         Match(hit, grid.tile(hit.tile_id), gallery.source(hit.tile_id), probable.get(hit.tile_id))
         for hit in fix.alternatives

@@ -1,5 +1,6 @@
 """The ground that holds the place with 90 %, finer than the tiles' grid where hits were refined."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from jaxtyping import Bool, Float
 
 from geoloc.hits import ProbabilityMap
 from geoloc.locate import Refined
-from geoloc.places import to_lonlat
+from geoloc.places import WGS84, LonLat, to_lonlat
 from geoloc.posterior import REGION_SHARE, Scatter
 from indexing.refine import around
 from preprocessing.tiles import Grid
@@ -19,10 +20,14 @@ FINEST_M = 1.0
 
 @dataclass(frozen=True)
 class Likely:
-    """Ground, polygons in lonlat, and what share of all that lies in the gallery it holds."""
+    """Ground, polygons in lonlat, and what share of all that lies in the gallery it holds.
+
+    radius_m: of the circle around the best place that holds 90 %, or all that is listed where that is less.
+    """
 
     ground: shapely.Geometry
     holds: float
+    radius_m: float
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ def likely_ground(
     metre; a tile around several goes with the nearest. Where nothing says how far off places are, all the
     ground is of whole tiles.
     """
+    best = refined[0].lonlat if refined else LonLat(*map.lonlats[0].tolist())
     refined = refined if scatter else ()
     zones, middles = grid.middles(map.ids)
     probability = map.posterior.tiles / max(map.posterior.in_gallery, 1e-12)
@@ -68,7 +74,7 @@ def likely_ground(
             squares.append(
                 _about(place, int(zones[mine][0]), middles[mine], grid, probability[mine].sum(), scatter)
             )
-    return _smallest(grid, squares)
+    return _smallest(grid, squares, best)
 
 
 def _metres(grid: Grid, one: Refined) -> Float[np.ndarray, "2"]:
@@ -95,7 +101,7 @@ def _about(
     return _Squares(zone, cut, side_m, probability * weight / weight.sum())
 
 
-def _smallest(grid: Grid, squares: Sequence[_Squares]) -> Likely:
+def _smallest(grid: Grid, squares: Sequence[_Squares], best: LonLat) -> Likely:
     density = np.concatenate([one.probability / one.side_m**2 for one in squares])
     probability = np.concatenate([one.probability for one in squares])
     order = np.argsort(-density, kind="stable")
@@ -108,7 +114,23 @@ def _smallest(grid: Grid, squares: Sequence[_Squares]) -> Likely:
         for one, some in zip(squares, np.split(chosen, ends), strict=True)
         if some.any()
     ]
-    return Likely(shapely.union_all(grounds), float(probability[chosen].sum()))
+    return Likely(
+        shapely.union_all(grounds),
+        float(probability[chosen].sum()),
+        _radius_m(grid, squares, probability, best),
+    )
+
+
+def _radius_m(
+    grid: Grid, squares: Sequence[_Squares], probability: Float[np.ndarray, " n"], best: LonLat
+) -> float:
+    """By the squares' middles, and no less than half the diagonal of the smallest square."""
+    degrees = [to_lonlat(grid.crs(one.zone)).transform(*one.middles.T) for one in squares]
+    lon, lat = np.concatenate(degrees, axis=1)
+    away_m = WGS84.inv(np.full(len(lon), best.lon), np.full(len(lat), best.lat), lon, lat)[2]
+    order = np.argsort(away_m)
+    last = min(int(np.searchsorted(np.cumsum(probability[order]), REGION_SHARE - 1e-9)), len(order) - 1)
+    return max(float(away_m[order[last]]), min(one.side_m for one in squares) / math.sqrt(2))
 
 
 def _ground(grid: Grid, squares: _Squares, some: Bool[np.ndarray, " n"]) -> shapely.Geometry:

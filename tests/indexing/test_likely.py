@@ -54,7 +54,9 @@ def test_without_refined_hits_it_is_the_fewest_whole_cells(tiles: list[float], a
     fewest = int((np.cumsum(best_first) < 0.9 - 1e-6).sum()) + 1
     assert in_metres(likely.ground).area == pytest.approx(fewest * STRIDE_M**2, rel=1e-4, abs=65)
     assert 0.9 - 1e-6 <= likely.holds <= 0.9 + best_first[fewest - 1] + 1e-6
-    assert likely_ground(GRID, map, [refined(map, 24, (1.0, 2.0))], None) == likely
+    assert likely.radius_m == pytest.approx(max(map.radius_m(LonLat(*map.lonlats[0])), STRIDE_M / 2**0.5))
+    unfitted = likely_ground(GRID, map, [refined(map, 24, (1.0, 2.0))], None)
+    assert (unfitted.ground, unfitted.holds) == (likely.ground, likely.holds)
 
 
 @pytest.mark.parametrize(("spread_m", "off"), [(1.5, (0.7, -2.1)), (4.0, (7.0, 3.0)), (12.0, (0.0, 0.0))])
@@ -98,6 +100,8 @@ def test_about_refined_hits_it_equals_a_naive_raster(spread_m: float, off: tuple
     assert likely.holds == pytest.approx(sum_of, abs=1e-9)
     wanted = shapely.union_all(chosen)
     assert in_metres(likely.ground).symmetric_difference(wanted).area < 1e-3 * wanted.area + 5
+    away, of = np.array(sorted([np.hypot(*(one[2:4] - places[0])), one[6]] for one in squares)).T
+    assert likely.radius_m == pytest.approx(away[np.cumsum(of) >= 0.9 - 1e-9][0], abs=0.1)
 
 
 def test_it_holds_its_share_of_places_drawn_about_a_refined_hit() -> None:
@@ -115,6 +119,7 @@ def test_it_holds_its_share_of_places_drawn_about_a_refined_hit() -> None:
     x, y = middle(map, ROWS.index((32, 3, 3)))
     found = shapely.intersects_xy(in_metres(likely.ground), x + east[inside], y + north[inside])
     assert found.mean() == pytest.approx(likely.holds, abs=0.01)
+    assert (away_m[inside] <= likely.radius_m).mean() == pytest.approx(0.9, abs=0.02)
 
 
 def test_zones_lie_each_in_its_own_metres() -> None:
