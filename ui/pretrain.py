@@ -14,7 +14,7 @@ from geoloc.training.pretrain_recipe import PretrainConfig
 from geoloc.training.ranks import writes
 from preprocessing.unlabelled import open_unlabelled
 from ui.hosts import AllowHost
-from ui.watch import watched
+from ui.watch import say_if_new, watched
 
 
 class View(StrEnum):
@@ -63,6 +63,7 @@ def pretrain(
     opened = [
         open_unlabelled(word, settings.view, settings.model, stride_m, allow_host or ()) for word in images
     ]
+    say_if_new(out, resume)
     with watched(out, settings.epochs, "images") as (show, preparing):
         model = run_pretraining(settings, opened, out, resume=resume, report=show, preparing=preparing)
     if writes():

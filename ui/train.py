@@ -12,7 +12,7 @@ from geoloc.training.ranks import writes
 from geoloc.training.recipe import TrainConfig
 from geoloc.training.train import train as run_training
 from preprocessing.datasets.open import open_pairs
-from ui.watch import watched
+from ui.watch import say_if_new, watched
 
 
 def train(
@@ -71,6 +71,7 @@ def train(
     validation = joined(
         [open_pairs(one, "val", option=option).complete(allow_missing) for one in val or data]
     )
+    say_if_new(out, resume)
     with watched(out, settings.epochs, "pairs", tensorboard) as (show, preparing):
         model = run_training(
             settings, pairs, validation, out,

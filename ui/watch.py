@@ -1,5 +1,6 @@
 """A run of training as it is watched: a line that says where it stands, and its curves."""
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -8,6 +9,7 @@ from pathlib import Path
 from geoloc.errors import GeolocError
 from geoloc.training.ranks import writes
 from geoloc.training.run import Preparing, Progress, Report
+from geoloc.training.run_folder import CONFIG
 from ui.board import board
 from ui.learning import draw_learning
 from ui.progress import status_line
@@ -24,7 +26,7 @@ def watched(
     """
     follow = board(out) if tensorboard and writes() else None
     with status_line() as status:
-        first: list[tuple[int, float]] = []
+        first: list[tuple[int, float]] = []  # of this process: a run may have gone on
         drawn = [0]
 
         def draw() -> None:
@@ -33,9 +35,10 @@ def watched(
                 follow()
 
         def show(now: Progress) -> None:
-            first[:] = first or [(now.step - 1, time.monotonic())]
+            first[:] = first or [(now.step, time.monotonic())]
             step, began = first[0]
-            left_s = (time.monotonic() - began) / (now.step - step) * (now.steps - now.step)
+            done = now.step - step
+            left_s = (time.monotonic() - began) / done * (now.steps - now.step) if done else None
             status(progress_line(now, epochs, left_s, things))
             if now.epoch > drawn[0]:
                 drawn[0] = now.epoch
@@ -49,11 +52,18 @@ def watched(
                     draw()
 
 
-def progress_line(now: Progress, epochs: int, left_s: float, things: str) -> str:
-    """One line that says how a run stands."""
+def say_if_new(out: Path, resume: bool) -> None:
+    """What is asked to go on may be a mistyped folder."""
+    if resume and writes() and not (out / CONFIG).exists():
+        print(f"{out} holds no run: this is the beginning of one.", file=sys.stderr)
+
+
+def progress_line(now: Progress, epochs: int, left_s: float | None, things: str) -> str:
+    """One line that says how a run stands; the time left is None where nothing says how long a step takes."""
     recall = "" if now.recall_at_1 is None else f"  val recall@1 {now.recall_at_1:.3f}"
-    minutes, seconds = divmod(round(left_s), 60)
+    minutes, seconds = divmod(round(left_s or 0), 60)
+    left = "" if left_s is None else f"  {minutes}:{seconds:02d} left"
     return (
         f"epoch {now.epoch + 1}/{epochs}  step {now.step:,}/{now.steps:,}  loss {now.loss:.4f}  "
-        f"{now.pairs_per_s:.0f} {things}/s  {minutes}:{seconds:02d} left{recall}"
+        f"{now.pairs_per_s:.0f} {things}/s{left}{recall}"
     )

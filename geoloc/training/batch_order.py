@@ -20,8 +20,8 @@ def batch_order(
 
     Over the pairs that `negatives` are of. Shuffled; with `neighbours` in groups of so many, from one
     neighbourhood of about a kilometre, or, where `confused` is given (see `alike`), a pair and those it is
-    taken for: Sample4Geo's schedule is the one until `mine_every` epochs are done, then the other. Raises
-    DataError where too few pairs lie near each other, or too few places are there.
+    taken for: Sample4Geo's schedule is the one until `mine_every` epochs are done, then the other. What is
+    left of neighbourhoods makes groups with what is left of others. Raises DataError for too few places.
     """
     rng = np.random.default_rng([config.seed, epoch])
     shuffled = rng.permutation(len(negatives.place))
@@ -31,13 +31,9 @@ def batch_order(
         groups = _neighbours(shuffled, negatives.lonlats, config.neighbours)
     else:
         groups = [shuffled]
-    b = config.batch
-    if sum(map(len, groups)) < b:
-        raise DataError(
-            f"No {config.neighbours} pairs lie within a kilometre often enough; set neighbours=0."
-        )
-    order = np.concatenate([groups[i] for i in rng.permutation(len(groups))])
-    return _without_twins(order, negatives.place, b)
+    mixed = [groups[i] for i in rng.permutation(len(groups))]
+    short_last = sorted(mixed, key=lambda group: len(group) < config.neighbours)
+    return _without_twins(np.concatenate(short_last), negatives.place, config.batch)
 
 
 def _without_twins(order: Int64[np.ndarray, " n"], place: Int64[np.ndarray, " m"], b: int) -> Batches:
@@ -71,11 +67,12 @@ def _neighbours(
 ) -> list[Int64[np.ndarray, " _"]]:
     cells = np.floor(np.where(np.isnan(places), 0, places) / CELL_DEG) @ [1.0, 1e6]
     by_cell = shuffled[np.argsort(cells[shuffled], kind="stable")]
-    return [
-        group[start : start + size]
-        for group in np.split(by_cell, np.flatnonzero(np.diff(cells[by_cell])) + 1)
-        for start in range(0, len(group) - size + 1, size)
+    in_cell = np.split(by_cell, np.flatnonzero(np.diff(cells[by_cell])) + 1)
+    whole = [
+        group[start : start + size] for group in in_cell for start in range(0, len(group) - size + 1, size)
     ]
+    rest = np.concatenate([group[len(group) - len(group) % size :] for group in in_cell])
+    return whole + [rest[start : start + size] for start in range(0, len(rest), size)]
 
 
 def _confused(shuffled: Int64[np.ndarray, " n"], confused: Alike, size: int) -> list[Int64[np.ndarray, " _"]]:

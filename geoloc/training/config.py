@@ -16,11 +16,11 @@ Config = TypeVar("Config")
 def read_config(base: Config, file: Path | None, settings: Sequence[str]) -> Config:
     """`base` with a TOML file's values over it, and `a.b=value` settings over both.
 
-    Values are TOML; a bare word is taken for a string. Raises DataError for a file that cannot be
-    read, a key that is not there and a value of the wrong type.
+    Values are TOML; a bare word is taken for a string. Whether they go together is asked once all are known.
+    Raises DataError for a file that cannot be read, a key that is not there, a value of the wrong type, and
+    what the config raises.
     """
-    if file is not None:
-        base = _merge(base, _parse_file(file), "")
+    values = {} if file is None else _parse_file(file)
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
@@ -31,8 +31,18 @@ def read_config(base: Config, file: Path | None, settings: Sequence[str]) -> Con
             value = text
         for part in reversed(key.strip().split(".")):
             value = {part: value}
-        base = _merge(base, value, "")
-    return base
+        values = _over(values, value)
+    return _merge(base, values, "")
+
+
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Both, table by table; where both have a value the one above."""
+    nested = {
+        key: _over(below[key], value)
+        for key, value in above.items()
+        if isinstance(value, dict) and isinstance(below.get(key), dict)
+    }
+    return {**below, **above, **nested}
 
 
 def _parse_file(file: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from jaxtyping import Int64
 
 from geoloc.embed import best_device, compute_dtype
 from geoloc.errors import DataError
-from geoloc.training.checkpoint import RunState, load_state, save_state
+from geoloc.training.checkpoint import CHECKPOINT, RunState, load_state, save_state
 from geoloc.training.learner import Learner, optimizer_of, set_rate
 from geoloc.training.ranks import norms_over_all
 from geoloc.training.read_ahead import Timed, read_ahead
@@ -145,7 +145,10 @@ def _stream_beside(device: torch.device) -> torch.cuda.Stream:
 def _stop(run: Run, step: int, loss: float, norm: float, batch: list[dict[str, Any]]) -> NoReturn:
     path = blame(run.folder, step, loss, norm, batch, run.ranks.first)
     what, value = ("gradient", norm) if math.isfinite(loss) else ("loss", loss)
+    kept = (
+        "the last checkpoint is kept" if (run.folder / CHECKPOINT).exists() else "there is no checkpoint yet"
+    )
     raise DataError(
-        f"The {what} became {value} at step {step}; {path} names the batch, and the last checkpoint is kept. "
+        f"The {what} became {value} at step {step}; {path} names the batch, and {kept}. "
         "Look at what is in it, or start anew with a lower learning_rate, or with precision=float32."
     )

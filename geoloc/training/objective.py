@@ -35,9 +35,8 @@ from geoloc.training.losses_places import (
     sphereface,
 )
 from geoloc.training.negatives import Negatives
-from geoloc.training.recipe import TrainConfig
+from geoloc.training.recipe import LOWEST_TEMPERATURE, TrainConfig
 
-LOWEST_TEMPERATURE = 0.01
 OVER_PAIRS: dict[str, Callable[[Contrast, Contrast], Tensor]] = {
     "multi-similarity": multi_similarity,
     "lifted-structure": lifted_structure,

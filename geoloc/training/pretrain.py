@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -25,13 +24,11 @@ from geoloc.training.pretrain_recipe import PretrainConfig
 from geoloc.training.pretrained import first_encoder, with_their_norm
 from geoloc.training.ranks import all_ranks
 from geoloc.training.run import Preparing, Report, Run
-from geoloc.training.run_folder import log, refuse_taken
+from geoloc.training.run_folder import DECODED, IMAGES, give_up, log, refuse_other_data, refuse_taken
 from geoloc.training.step import Bins, refuse_uneven
 from geoloc.training.two_views import TwoViews, two_views
 from geoloc.training.unlabelled import Unlabelled, stored
 from geoloc.training.validate import seeds_before
-
-DECODED = "decoded"
 
 
 def pretrain(
@@ -56,6 +53,9 @@ def pretrain(
     with all_ranks() as ranks:
         refuse_uneven(config, ranks)
         refuse_taken(run, config, resume)
+        if ranks.first:
+            told = [{"name": one.name, "images": one.planned, "seeds": sorted(one.seeds)} for one in images]
+            refuse_other_data(run / IMAGES, {"trained on": {"seeds": [], "images": told}})
         learner = _learner(config, begun=resume and (run / CHECKPOINT).exists())
         read = partial(
             stored, images, config.view, config.model, run / DECODED, partial(preparing, "decoding")
@@ -64,7 +64,8 @@ def pretrain(
             decoded = ranks.in_turn(read)
             _refuse_few(len(decoded), config.batch)
         except BaseException:
-            _tidy(run)
+            if not (run / CHECKPOINT).exists():
+                give_up(run)
             raise
         _pretrain(Run(config, run, ranks, report, preparing), config, learner, images, decoded, resume)
         if ranks.first:
@@ -77,14 +78,6 @@ def _refuse_few(images: int, batch: int) -> None:
         raise DataError("There are no images to learn from; check the paths.")
     if images < batch:
         raise DataError(f"{images:,} images do not fill a batch of {batch}; set batch lower or add images.")
-
-
-def _tidy(run: Path) -> None:
-    """Leave nothing of a run that did not begin."""
-    if not (run / CHECKPOINT).exists():
-        shutil.rmtree(run / DECODED, ignore_errors=True)
-        with suppress(OSError):
-            run.rmdir()
 
 
 def _pretrain(

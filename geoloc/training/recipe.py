@@ -10,6 +10,9 @@ from geoloc.errors import DataError
 from geoloc.spec import EncoderSpec
 from geoloc.training.augment import LAYOUTS, Augmentation
 
+LOWEST_TEMPERATURE = 0.01
+"""No lower one is begun with or learnt."""
+
 SMALL = EncoderSpec(
     backbone="test_resnet",
     stage=4,
@@ -47,18 +50,18 @@ class TrainConfig:
 
     loss: `infonce` over places and headings, its temperature learnt from the one given, `smoothing` of its
     target spread over all candidates (0.1 in Sample4Geo), or the soft-margin `triplet` of weight loss_weight
-    (10 in SAFA), of which the `hardest` shares are kept one after another (1, 0.1, 0.05, 0.01 in Toker
-    et al. 2021), or another of the field's: `nt-xent`, `multi-similarity` and `lifted-structure` compare the
+    (10 in SAFA), of which the `hardest` shares are kept one after another (1, 0.1, 0.05, 0.01 in Toker et
+    al. 2021), or another of the field's: `nt-xent`, `multi-similarity` and `lifted-structure` compare the
     pairs of a batch at all headings, the others each pair with all places at its true heading; `bnneck` is
     identification and triplet. Their papers and numbers are in losses_pairs.py and losses_places.py.
-    neighbours: how many pairs of a batch come from one neighbourhood of about a kilometre, the hard negatives
-    of a map; 0 mixes all. mine_every: after so many epochs, and every so many again, they are instead those
-    that the encoder takes for each other (from the first epoch where it starts from a trained one); 0 never.
-    apart_m: pairs nearer than that are no negatives of each other (SAFA, 25 m). precision: `auto` is bfloat16
-    where the device computes in it, else float16 on a GPU, else float32. workers: processes that decode.
-    start_from: a model folder to go on from, of the same spec or of smaller model.widths and model.depths,
-    which then grows without forgetting anything (see grow.py). save_every_s: seconds between checkpoints
-    within an epoch.
+    neighbours: how many pairs of a batch come from one neighbourhood of about a kilometre, the hard
+    negatives of a map, as far as there are so many; 0 mixes all. mine_every: after so many epochs, and every
+    so many again, they are instead those that the encoder takes for each other (from the first epoch where
+    it starts from a trained one); 0 never. apart_m: pairs nearer than that are no negatives of each other
+    (SAFA, 25 m). precision: `auto` is bfloat16 where the device computes in it, else float16 on a GPU, else
+    float32. workers: processes that decode. start_from: a model folder to go on from, of the same spec or of
+    smaller model.widths and model.depths, which then grows without forgetting anything (see grow.py).
+    save_every_s: seconds between checkpoints within an epoch.
 
     chunk: so many pairs of a batch at a time through the encoders, which bounds the memory; 0 all at once.
     Batch norms then see a chunk, everything else is the same (see `Stepper`). ema: the share of itself that
@@ -104,7 +107,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch < 2 or not 0 <= self.workers <= 64 or not 0 <= self.warmup < 1:
             raise DataError("A run wants epochs >= 1, batch >= 2, workers in 0..64 and 0 <= warmup < 1.")
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0 and self.loss_weight > 0):
+        if not (0 < self.learning_rate < math.inf and 0 < self.loss_weight < math.inf):
             raise DataError("A run wants a learning_rate and a loss_weight above 0.")
         if not 0 <= self.smoothing < 1 or (self.smoothing and self.loss != "infonce"):
             raise DataError("smoothing lies in 0..1 and is infonce's; set smoothing=0 or loss=infonce.")
@@ -115,8 +118,8 @@ class TrainConfig:
             raise DataError("hardest is of the triplet loss; set hardest=[1.0] or loss=triplet.")
         if not (0 <= self.weight_decay < math.inf and 0 <= self.seed < 2**32 and self.save_every_s >= 0):
             raise DataError("A run wants weight_decay >= 0, 0 <= seed < 2**32 and save_every_s >= 0.")
-        if not (0.001 <= self.temperature <= 10 and 0 <= self.apart_m < math.inf):
-            raise DataError("A run wants a temperature in 0.001..10 and apart_m >= 0.")
+        if not (LOWEST_TEMPERATURE <= self.temperature <= 10 and 0 <= self.apart_m < math.inf):
+            raise DataError(f"A run wants a temperature in {LOWEST_TEMPERATURE}..10 and apart_m >= 0.")
         if self.mine_every < 0 or (self.mine_every and not self.neighbours):
             raise DataError("mine_every wants neighbours above 0: how many that look alike share a batch.")
         if self.neighbours < 0 or (self.neighbours and self.batch % self.neighbours):
@@ -144,5 +147,5 @@ class TrainConfig:
                 "An augmentation wants shift_m >= 0, tilt_deg in 0..45, photo, colour and style in 0..1, "
                 "photo_half_deg rising in 1..90."
             )
-        if min(how.layouts) < 0 or sum(how.layouts) <= 0:
+        if not all(0 <= share < math.inf for share in how.layouts) or not any(how.layouts):
             raise DataError(f"layouts are {len(LAYOUTS)} shares of 0 or more, not all of them 0.")

@@ -6,10 +6,12 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from geoloc.pairs import PairTable
 from geoloc.training.pretrain_recipe import Recipe
 
 CONFIG, ENVIRONMENT, LOG, FAILED = "config.json", "environment.jsonl", "log.jsonl", "failed_batch.json"
-PAIRS = "pairs.json"
+PAIRS, IMAGES, DECODED = "pairs.json", "images.json", "decoded"
 PACKAGES = ("geoloc-crossview", "torch", "torchvision", "timm", "numpy", "safetensors", "pillow")
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -48,25 +50,36 @@ def refuse_taken(run: Path, config: Recipe, resume: bool) -> None:
         raise DataError(f"{run} was begun with other settings (see {path}); choose another --out.")
 
 
-def refuse_other_pairs(run: Path, tables: dict[str, PairTable]) -> None:
-    """Note which pairs a run is of; raise DataError where it was begun on others.
+def refuse_other_data(path: Path, found: dict[str, dict[str, Any]]) -> None:
+    """Note in a run's file what it learns from, by its use. Raises DataError for other data than before.
 
-    Pairs are told by the names of their files, wherever these lie. What an older version began goes on.
+    What an older version began, which did not note the seeds, goes on.
     """
-    path, found = run / PAIRS, {name: _described(table) for name, table in tables.items()}
     before = _read(path) if path.exists() else found
-    for name, table in found.items():
-        if before.get(name) != table:
+    for use, described in found.items():
+        if before.get(use) != described and "seeds" in before.get(use, {"seeds": []}):
             raise DataError(
-                f"{run} was begun on other pairs ({name}; see {path}); give the same ones or another --out."
+                f"{path.parent} was begun on other data ({use}; see {path}); give the same or another --out."
             )
     write_text(path, json.dumps(found, indent=2) + "\n")
 
 
-def _described(table: PairTable) -> dict[str, Any]:
-    names = "\n".join(f"{pair.street.name} {pair.satellite.name}" for pair in table.pairs)
-    digest = hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
-    return {"name": table.name, "pairs": len(table.pairs), "sha256": digest}
+def described(table: PairTable) -> dict[str, Any]:
+    """What tells pairs apart: names of files, wherever these lie, places and headings."""
+    told = "\n".join(
+        f"{pair.street.name} {pair.satellite.name} {pair.lonlat} {pair.heading_deg}" for pair in table.pairs
+    )
+    digest = hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()
+    return {"name": table.name, "pairs": len(table.pairs), "seeds": sorted(table.seeds), "sha256": digest}
+
+
+def give_up(run: Path) -> None:
+    """Leave nothing of a run that could not begin, so that the same command does once its cause is gone."""
+    for name in (CONFIG, ENVIRONMENT, LOG, PAIRS, IMAGES):
+        (run / name).unlink(missing_ok=True)
+    shutil.rmtree(run / DECODED, ignore_errors=True)
+    with suppress(OSError):
+        run.rmdir()
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from geoloc.atomic import cannot_write
-from geoloc.errors import DataError
+from geoloc.errors import DataError, GeolocError
 from geoloc.pairs import PairTable
 from geoloc.training.augment import Varied, draw, vary
 from geoloc.training.batch_order import batch_order
@@ -23,7 +23,7 @@ from geoloc.training.pretrained import first_encoder, with_their_norm
 from geoloc.training.ranks import all_ranks
 from geoloc.training.recipe import TrainConfig
 from geoloc.training.run import PairRun, Preparing, Report
-from geoloc.training.run_folder import refuse_other_pairs
+from geoloc.training.run_folder import DECODED, PAIRS, described, give_up, refuse_other_data
 from geoloc.training.step import both_views, refuse_uneven
 from geoloc.training.validate import seeds_before, thinned, validate
 
@@ -48,7 +48,8 @@ def train(
     the weights are then those of an unbroken run. Under torchrun every process takes its share of every batch
     and the first alone writes and reports; the weights are those of one process, to rounding. Raises
     DataError for a RUN that exists, or that another config or other pairs made, and where loss or gradient
-    are no numbers any more; GeolocError when another process is gone.
+    are no numbers any more; GeolocError when another process is gone; what reading the images raises, and a
+    RUN that had not begun is then not there.
     """
     shared = (pairs.seeds | seeds_before(config)) & validation.seeds
     if shared:
@@ -78,11 +79,17 @@ def _train(run: PairRun, resume: bool) -> None:
         run, learner, both_views, resume=resume, layer_decay=config.layer_decay, recompute=config.recompute
     )
     if ranks.first:
-        refuse_other_pairs(run.folder, {"trained on": run.pairs, "validated on": run.validation})
+        tables = {"trained on": run.pairs, "validated on": run.validation}
+        refuse_other_data(run.folder / PAIRS, {use: described(table) for use, table in tables.items()})
     steps_per_epoch = len(batch_order(config, negatives, 0))
     if state.step < config.epochs * steps_per_epoch:
-        decoded = _decoded(run, run.pairs, config.augmentation.shift_m)
-        unseen = _decoded(run, run.validation, 0.0)
+        try:
+            decoded = _decoded(run, run.pairs, config.augmentation.shift_m)
+            unseen = _decoded(run, run.validation, 0.0)
+        except GeolocError:
+            if ranks.first and not resume:
+                give_up(run.folder)
+            raise
         canvases, tiles = (at_hand(some, stepper.device) for some in (decoded.canvases, decoded.tiles))
     while state.step < config.epochs * steps_per_epoch:
         epoch = state.step // steps_per_epoch
@@ -96,7 +103,7 @@ def _train(run: PairRun, resume: bool) -> None:
             save_state(run.folder, learner, stepper.optimizer, state)
     ranks.wait()
     if ranks.first:
-        shutil.rmtree(run.folder / "decoded", ignore_errors=True)
+        shutil.rmtree(run.folder / DECODED, ignore_errors=True)
         forget(run)
 
 
@@ -122,7 +129,7 @@ def _name(table: PairTable, row: int) -> dict[str, str]:
 def _decoded(run: PairRun, table: PairTable, spare_m: float) -> Decoded:
     return run.ranks.in_turn(
         partial(
-            decode_pairs, table.pairs, run.config.model, spare_m, run.keep_decoded or run.folder / "decoded",
+            decode_pairs, table.pairs, run.config.model, spare_m, run.keep_decoded or run.folder / DECODED,
             workers=run.config.workers, report=partial(run.preparing, "decoding"),
         )
     )  # fmt: skip

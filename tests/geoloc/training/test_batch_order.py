@@ -39,10 +39,20 @@ def test_an_epoch_holds_every_pair_once_at_most(places: list[Pair]) -> None:
     assert len({tuple(sorted(set(row // 8))) for row in order}) > 1
 
 
-def test_no_neighbourhoods_is_an_error_that_says_so(places: list[Pair]) -> None:
-    apart = [dataclasses.replace(pair, lonlat=LonLat(n, 50)) for n, pair in enumerate(places[:32])]
-    with pytest.raises(DataError, match="neighbours=0"):
-        batch_order(TrainConfig(batch=8, neighbours=4), of(PairTable("x", "train", apart)), 0)
+@given(cells=st.lists(st.integers(0, 9), min_size=32, max_size=32), size=st.sampled_from([2, 4, 8]))
+@settings(max_examples=40, deadline=None)
+def test_thin_neighbourhoods_are_learnt_from_too(places: list[Pair], cells: list[int], size: int) -> None:
+    """Every pair once, and of each cell as many whole groups as it has pairs for."""
+    spread = [
+        dataclasses.replace(pair, lonlat=LonLat(cell, 50 + number / 1e4))
+        for number, (pair, cell) in enumerate(zip(places[:32], cells, strict=True))
+    ]
+    config = TrainConfig(batch=8, neighbours=size)
+    order = batch_order(config, of(PairTable("x", "train", spread)), 0)
+    assert sorted(order.ravel().tolist()) == list(range(32))
+    groups = np.array(cells)[order.reshape(-1, size)]
+    alike = groups[(groups == groups[:, :1]).all(axis=1), 0]
+    assert all((alike == cell).sum() >= cells.count(cell) // size for cell in set(cells))
 
 
 def test_the_confused_share_a_batch(places: list[Pair]) -> None:

@@ -46,6 +46,10 @@ def test_file_then_settings(tmp_path: Path) -> None:
         ("precision=float8", "precision"),
         ("epochs=0", "epochs >= 1"),
         ("temperature=0", "temperature"),
+        ("temperature=0.005", "temperature in 0.01"),
+        ("loss_weight=inf", "loss_weight"),
+        ("augmentation.layouts=[nan, 1, 1, 1]", "layouts"),
+        ("augmentation.layouts=[inf, 1, 1, 1]", "layouts"),
         ("apart_m=-1", "apart_m"),
         ("neighbours=7", "neighbours=7 does not divide"),
         ("neighbours=-2", "neighbours"),
@@ -72,6 +76,22 @@ def test_file_then_settings(tmp_path: Path) -> None:
 def test_what_is_wrong_is_named(setting: str, names: str) -> None:
     with pytest.raises(GeolocError, match=names):
         read_config(TrainConfig(), None, [setting])
+
+
+def test_settings_that_want_each_other_may_come_in_any_order(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text('loss = "triplet"\nhardest = [1.0, 0.5]\n')
+    back = read_config(TrainConfig(), file, ["loss=infonce", "hardest=[1.0]"])
+    assert (back.loss, back.hardest) == ("infonce", (1.0,))
+    for settings in (["batch=6", "neighbours=3"], ["neighbours=3", "batch=6"]):
+        found = read_config(TrainConfig(), None, settings)
+        assert (found.batch, found.neighbours) == (6, 3)
+    pooled = ["model.head=token", "model.backbone=test_vit", "model.azimuth_bins=1", "model.polar=false"]
+    assert read_config(TrainConfig(), None, pooled) == read_config(TrainConfig(), None, pooled[::-1])
+    twice = read_config(
+        TrainConfig(), None, ["epochs=3", "model={channels=8, stage=3}", "epochs=4", "model.stage=2"]
+    )
+    assert (twice.epochs, twice.model.channels, twice.model.stage) == (4, 8, 2)
 
 
 def test_unreadable_file(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ config = PretrainConfig(
     spec, epochs=2, batch=8, projection=16, precision="float32", save_every_s=0.0, log_every=2
 )
 tiles = [View(Path(path), footprint_m=48.0) for path in sys.argv[2:]]
-pretrain(config, [image_files(tiles, "satellite", spec, "made")], Path(sys.argv[1]),
+pretrain(config, [image_files(tiles, "satellite", spec, "made", frozenset({5}))], Path(sys.argv[1]),
          report=lambda now: (print(now.step, flush=True), time.sleep(300 if now.step == 5 else 0)))
 """
 
@@ -197,7 +197,7 @@ def test_one_encoder_learns_and_training_goes_on_from_it(
     )
     assert trained_towns(second) == {5}
     assert sorted(path.name for path in (tmp_path / "both").iterdir()) == [
-        "checkpoint.safetensors", "config.json", "environment.jsonl", "log.jsonl", "model",
+        "checkpoint.safetensors", "config.json", "environment.jsonl", "images.json", "log.jsonl", "model",
     ]  # fmt: skip
 
     fine = TrainConfig(
@@ -287,6 +287,8 @@ def test_refusals(config: PretrainConfig, places: list[Pair], tmp_path: Path) ->
         pretrain(config, [tiles], run)
     with pytest.raises(DataError, match="other settings"):
         pretrain(config, [tiles], run, resume=True)
+    with pytest.raises(DataError, match="other data"):
+        pretrain(wild, [dataclasses.replace(tiles, seeds=frozenset({6}))], run, resume=True)
     (run / "checkpoint.safetensors").write_bytes(b"nonsense")
     with pytest.raises(ModelError, match="damaged"):
         pretrain(wild, [tiles], run, resume=True)

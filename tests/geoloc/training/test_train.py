@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from since import SINCE
 
-from geoloc.errors import DataError, GeolocError, ModelError
+from geoloc.errors import DataError, GeolocError, ImageError, ModelError
 from geoloc.model import load_encoder, trained_towns
 from geoloc.pairs import PairTable
 from geoloc.score import evaluate_table
@@ -229,12 +229,33 @@ def test_refusals(config: TrainConfig, training: PairTable, validation: PairTabl
         train(dataclasses.replace(config, epochs=1), training, validation, run, resume=True)
 
 
+def test_what_cannot_begin_leaves_nothing(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    """The last image that is decoded is cut short; once it is whole the same command does."""
+    damaged = tmp_path / "damaged.png"
+    whole = validation.pairs[-1].satellite.read_bytes()
+    damaged.write_bytes(whole[: len(whole) // 2])
+    last = dataclasses.replace(validation.pairs[-1], satellite=damaged)
+    unseen = dataclasses.replace(validation, pairs=[*validation.pairs[:-1], last])
+    short = dataclasses.replace(config, epochs=1)
+    with pytest.raises(ImageError, match=r"damaged\.png"):
+        train(short, training, unseen, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    damaged.write_bytes(whole)
+    assert train(short, training, unseen, tmp_path / "run").is_dir()
+
+
 def test_divergence_stops_and_names_the_batch(
     config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
 ) -> None:
     wild = dataclasses.replace(config, learning_rate=1e30, warmup=0.0)
-    with pytest.raises(DataError, match=r"became (nan|inf) at step 1; .*failed_batch.json"):
+    with pytest.raises(
+        DataError, match=r"became (nan|inf) at step 1; .*failed_batch.json.*last checkpoint is kept"
+    ):
         train(wild, training, validation, tmp_path / "run")
+    with pytest.raises(DataError, match="there is no checkpoint yet"):
+        train(dataclasses.replace(wild, save_every_s=1e6), training, validation, tmp_path / "unkept")
     failed = json.loads((tmp_path / "run" / "failed_batch.json").read_text())
     rows = batch_order(wild, Negatives.of(training, wild.apart_m), 0)[1]
     assert failed["step"] == 1
@@ -305,10 +326,23 @@ def test_other_pairs_are_another_run(
     train(dataclasses.replace(config, epochs=1), training, validation, tmp_path / "run")
     before = weights(tmp_path / "run")
     fewer, less = (dataclasses.replace(table, pairs=table.pairs[:-1]) for table in (training, validation))
-    for pairs, unseen, what in ((fewer, validation, "trained on"), (training, less, "validated on")):
-        with pytest.raises(DataError, match=f"other pairs .{what}"):
+    turned = [dataclasses.replace(pair, heading_deg=1.0) for pair in training.pairs]
+    for pairs, unseen, what in (
+        (fewer, validation, "trained on"),
+        (training, less, "validated on"),
+        (dataclasses.replace(training, pairs=turned), validation, "trained on"),
+        (dataclasses.replace(training, seeds=frozenset({77})), validation, "trained on"),
+    ):
+        with pytest.raises(DataError, match=f"other data .{what}"):
             train(dataclasses.replace(config, epochs=1), pairs, unseen, tmp_path / "run", resume=True)
     assert weights(tmp_path / "run") == before
+    noted = json.loads((tmp_path / "run" / "pairs.json").read_text())
+    older = {
+        use: {k: v for k, v in one.items() if k != "seeds"} | {"sha256": ""} for use, one in noted.items()
+    }
+    (tmp_path / "run" / "pairs.json").write_text(json.dumps(older))
+    train(dataclasses.replace(config, epochs=1), training, validation, tmp_path / "run", resume=True)
+    assert json.loads((tmp_path / "run" / "pairs.json").read_text()) == noted
     (tmp_path / "run" / "pairs.json").unlink()  # as an older version left it
     train(dataclasses.replace(config, epochs=1), training, validation, tmp_path / "run", resume=True)
 
