@@ -44,8 +44,8 @@ def test_a_run_folder_is_complete(
     assert not stop.value.code, err
     assert "decoding images 16/16" in err and f"--set start_from={run / 'model'}" in err
     assert sorted(path.name for path in run.iterdir()) == [
-        "checkpoint.safetensors", "config.json", "curves.png", "environment.jsonl", "images.json", "log.jsonl",
-        "model",
+        "checkpoint.safetensors", "config.json", "curves.png", "environment.jsonl", "images.json",
+        "log.jsonl", "model",
     ]  # fmt: skip
     assert load_encoder(run / "model").spec.backbone == "test_convnext"
     for more, said in (([], "--resume"), (["--resume", "--set", "seed=1"], "other settings")):
