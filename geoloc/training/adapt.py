@@ -31,7 +31,8 @@ LEAST_BATCHES = 6
 FEWEST = 4
 """So many images weigh as much as all that a model was trained on: counted on its own, one can mislead."""
 
-WHOLE = Augmentation(layouts=(1.0, 0.0, 0.0, 0.0))
+VARIED = Augmentation(shift_m=6.0)
+WHOLE = replace(VARIED, layouts=(1.0, 0.0, 0.0, 0.0))
 SEEN = 0.5
 """The share of a canvas's azimuths that training shows, in the median."""
 
@@ -134,11 +135,11 @@ def _see(
     tiles: UInt8[np.ndarray, "c r r 3"],
     rng: np.random.Generator,
 ) -> None:
-    """Show a batch of either view to its norms, as varied as in training."""
+    """Show a batch of either view to its norms, varied as in training."""
     spec, device = encoder.spec, best_device()
     if len(canvases):
         wide = _share(canvases) >= SEEN
-        parts = [(canvases[wide], Augmentation()), (laid_together(canvases[~wide]), WHOLE)]
+        parts = [(canvases[wide], VARIED), (laid_together(canvases[~wide]), WHOLE)]
         shown = [
             vary_street(torch.from_numpy(some).to(device), spec, draw(len(some), spec, how, rng))[0]
             for some, how in parts
@@ -146,7 +147,7 @@ def _see(
         ]
         encoder.street_bins(torch.cat(shown))
     if len(tiles):
-        drawn = draw(len(tiles), spec, Augmentation(), rng)
+        drawn = draw(len(tiles), spec, VARIED, rng)
         encoder.satellite_bins(vary_tiles(torch.from_numpy(tiles).to(device), spec, drawn))
 
 
@@ -203,7 +204,7 @@ def _loss(
     spec, device = encoder.spec, best_device()
     rivals = np.concatenate([rows, rng.choice(len(region.tiles), RIVALS, replace=len(region.tiles) < RIVALS)])
     narrow = (_share(region.canvases[rows]) < SEEN).any()
-    drawn = draw(len(rivals), spec, WHOLE if narrow else Augmentation(), rng)
+    drawn = draw(len(rivals), spec, WHOLE if narrow else VARIED, rng)
     mine = drawn.of(np.arange(len(rows)))
     shown, ground = (
         torch.from_numpy(images).to(device) for images in (region.canvases[rows], region.tiles[rivals])

@@ -26,18 +26,19 @@ PARTS = (2, 4)
 class Augmentation:
     """What is varied on a training pair, drawn for every pair and step.
 
-    shift_m: how far the tile's centre may move from its place, east and north. tilt_deg: up to how far the
-    camera leans, to any side, seldom so far. layouts: the shares of LAYOUTS: panoramas left whole, cut to one
-    wide window, to two of about 90 degrees, to three of about 65; every window is a query of its own, so one
-    pass of an encoder with azimuth bins answers several. photo: the share of the narrow windows whose top and
-    bottom are cut as a lens would, at a half height of photo_half_deg. colour: strength of the jitter of
-    brightness, contrast and tint on either view. style: of what `Style` does to each view on its own: tones,
-    colours, season, light, sharpness, noise, a hole, JPEG. Every canvas is turned to a heading drawn from the
-    full circle: an embedding of one bin learns them all, one of many bins searches them, and neither can
-    learn north from where the canvas ends.
+    shift_m: how far the tile's centre may move from its place, east and north; 3 is better than 6 on maps of
+    tiles 8 m apart (docs/study.md). tilt_deg: up to how far the camera leans, to any side, seldom so far.
+    layouts: the shares of LAYOUTS: panoramas left whole, cut to one wide window, to two of about 90 degrees,
+    to three of about 65; every window is a query of its own, so one pass of an encoder with azimuth bins
+    answers several. photo: the share of the narrow windows whose top and bottom are cut as a lens would, at
+    a half height of photo_half_deg. colour: strength of the jitter of brightness, contrast and tint on
+    either view. style: of what `Style` does to each view on its own: tones, colours, season, light,
+    sharpness, noise, a hole, JPEG. Every canvas is turned to a heading drawn from the full circle: an
+    embedding of one bin learns them all, one of many bins searches them, and neither can learn north from
+    where the canvas ends.
     """
 
-    shift_m: float = 6.0
+    shift_m: float = 3.0
     tilt_deg: float = 10.0
     layouts: tuple[float, float, float, float] = (0.3, 0.15, 0.275, 0.275)
     photo: float = 0.4
