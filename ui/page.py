@@ -195,17 +195,17 @@ def _imagery_layers(here: Shelf, sight: Sight | None) -> list[pdk.Layer]:
 
 
 def _toolbar(here: Shelf, sight: Sight | None) -> tuple[list[LonLat], layers.Bounds]:
-    """The line above the map: the legend, or the tools to draw a region; and which part to show.
+    """What stands above the map: the legend, or the tools to draw a region; and which part to show.
 
     Returns the corners drawn so far, and the bounds to show.
     """
+    if sight is not None and not st.session_state.get("drawing"):
+        name = None if sight.reference is None else sight.question.reference_name
+        st.html(panels.legend(sight.scores, name, heat=_heat(sight)))
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         corners = ask_corners()
         if sight is None:
             return corners, here.gallery.bounds_lonlat
-        if not st.session_state.get("drawing"):
-            name = None if sight.reference is None else sight.question.reference_name
-            st.html(panels.legend(sight.scores, name, heat=_heat(sight)), width="content")
         if sight.found.fix.map is not None:
             st.segmented_control(
                 "Map layer",
