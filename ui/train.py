@@ -60,8 +60,8 @@ def train(
     --set start_from=data/model --set 'model.widths=[32,64,96,192]' --set 'model.depths=[1,2,2,2]'.
 
     Several GPUs, or processes on a CPU: torchrun --nproc-per-node 2 -m ui.cli train --data ... --out run.
-    The batch is divided among them and the weights are those of one process. If one is lost all stop;
-    start them again with --resume, in any number.
+    The batch is divided among them and the weights are those of one process, to rounding. If one is lost
+    all stop; start them again with --resume, in any number.
 
     Example: geoloc synth towns --towns 24 --seed 0, then geoloc train --data towns:towns --out run
     """

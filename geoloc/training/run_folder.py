@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -83,9 +84,10 @@ def give_up(run: Path) -> None:
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Where this process runs, and of which state of the code."""
+    """How this process was called, where it runs, and of which state of the code."""
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": shlex.join(sys.argv),
         "git": git_revision(ROOT),
         "python": sys.version.split()[0],
         "platform": platform.platform(),

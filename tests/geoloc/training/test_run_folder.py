@@ -2,7 +2,9 @@ import dataclasses
 import errno
 import io
 import json
+import shlex
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ def test_a_run_says_where_it_was_made(tmp_path: Path) -> None:
     assert (first["processes"], second["processes"], first["seed"]) == (2, 1, 7)
     assert first["packages"]["torch"] == torch.__version__
     assert first["threads"] == torch.get_num_threads()
+    assert first["command"] == shlex.join(sys.argv)
     assert {"python", "platform", "device", "cores", "git", "started"} <= first.keys()
     assert json.loads((tmp_path / "config.json").read_text())["seed"] == 7
 
