@@ -15,6 +15,7 @@ from geoloc.errors import ModelError
 FILE = "calibration.json"
 SCHEMA = 2
 REGION_SHARE = 0.9
+MOST = 1e6
 
 Weights = tuple[float, float, float, float]
 Triple = tuple[float, float, float]
@@ -180,12 +181,13 @@ def read_calibration(folder: Path) -> Calibration | None:
         )
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as cause:
         raise ModelError(
-            f"{path} is no calibration ({cause}); make it again with geoloc calibrate."
+            f"{path} is no calibration ({cause}); make a model's again with geoloc calibrate, a gallery's by "
+            "building that again."
         ) from cause
 
 
 def _numbers(raw: Sequence[float], count: int) -> Any:
     numbers = tuple(map(float, raw))
-    if len(numbers) != count or not all(map(math.isfinite, numbers)):
-        raise ValueError(f"weights that are not {count} numbers")
+    if len(numbers) != count or not all(abs(number) < MOST for number in numbers):
+        raise ValueError(f"weights that are not {count} numbers below {MOST:g}")
     return numbers

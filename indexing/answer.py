@@ -15,7 +15,7 @@ from geoloc.errors import ImageError, ImageryError
 from geoloc.hits import Alternative, Fix, Hits, ProbabilityMap
 from geoloc.locate import Refined, locate
 from geoloc.model import load_encoder
-from geoloc.places import Tile
+from geoloc.places import LonLat, Tile
 from geoloc.posterior import Evidence
 from geoloc.street_view import StreetView
 from geoloc.tensors import street_tensor
@@ -118,6 +118,7 @@ def answer(
     known, grid = gallery.calibration, gallery.manifest.grid
     with suppress(ImageryError):
         refined = refine(gallery, encoder, query, hits, heading_deg=heading_deg, tolerance_deg=tolerance_deg)
+        refined = refined if region is None else tuple(_within(one, region) for one in refined)
         ids, scores = lifted(grid, ids, hits.scores[0][: len(ids)], refined)
         evidence = dataclasses.replace(
             evidence, scores=scores.astype(np.float64), rival=gallery.rival(ids, scores)
@@ -148,6 +149,15 @@ def _embed(
     canvases = [street_tensor(dataclasses.replace(view, heading_deg=turned), encoder.spec) for view in views]
     with torch.inference_mode():
         return np.asarray(encoder.embed_street(torch.stack(canvases)).numpy())
+
+
+def _within(one: Refined, region: shapely.Geometry) -> Refined:
+    """Moved back into a region (lon, lat) that refining moved it out of."""
+    point = shapely.Point(one.lonlat.lon, one.lonlat.lat)
+    if region.covers(point):
+        return one
+    back = shapely.get_point(shapely.shortest_line(region, point), 0)
+    return dataclasses.replace(one, lonlat=LonLat(back.x, back.y))
 
 
 def _row(hits: Hits, row: int) -> Hits:

@@ -12,10 +12,11 @@ from geoloc.hits import ProbabilityMap
 from geoloc.locate import Refined
 from geoloc.places import WGS84, LonLat, to_lonlat
 from geoloc.posterior import REGION_SHARE, Scatter
-from indexing.refine import around
+from indexing.refine import AROUND, around
 from preprocessing.tiles import Grid
 
 FINEST_M = 1.0
+MOST_PARTS = 16
 
 
 @dataclass(frozen=True)
@@ -47,33 +48,23 @@ def likely_ground(
 
     A listed tile's probability is spread evenly over the ground nearer to its centre than to any other. That
     of the tiles around a refined hit lies about its place instead, by `scatter`, in squares of about a
-    metre; a tile around several goes with the nearest. Where nothing says how far off places are, all the
-    ground is of whole tiles.
+    metre, on all cells there, listed or not; a tile around several goes with the best. Where nothing says
+    how far off places are, all the ground is of whole tiles.
     """
     best = refined[0].lonlat if refined else LonLat(*map.lonlats[0].tolist())
-    refined = refined if scatter else ()
     zones, middles = grid.middles(map.ids)
     probability = map.posterior.tiles / max(map.posterior.in_gallery, 1e-12)
-    places = [_metres(grid, one) for one in refined]
-    away_m = np.array(
-        [
-            np.where(around(grid, map.ids, one.tile_id), np.hypot(*(middles - place).T), np.inf)
-            for one, place in zip(refined, places, strict=True)
-        ]
-    ).reshape(len(refined), len(map.ids))
-    alone = ~np.isfinite(away_m).any(axis=0)
-    nearest = away_m.argmin(axis=0) if len(refined) else np.zeros(len(alone), int)
-    squares = [
+    alone, about = np.ones(len(map.ids), bool), []
+    for one in refined if scatter else ():
+        mine = alone & around(grid, map.ids, one.tile_id)
+        if scatter and mine.any():
+            about.append(_about(grid, one, float(probability[mine].sum()), scatter))
+        alone &= ~mine
+    squares = about + [
         _Squares(zone, middles[here], grid.stride_m, probability[here])
         for zone in np.unique(zones).tolist()
         if (here := alone & (zones == zone)).any()
     ]
-    for number, place in enumerate(places):
-        mine = ~alone & (nearest == number)
-        if scatter and mine.any():
-            squares.append(
-                _about(place, int(zones[mine][0]), middles[mine], grid, probability[mine].sum(), scatter)
-            )
     return _smallest(grid, squares, best)
 
 
@@ -83,22 +74,14 @@ def _metres(grid: Grid, one: Refined) -> Float[np.ndarray, "2"]:
     return np.array(to_degrees.transform(one.lonlat.lon, one.lonlat.lat, direction="INVERSE"))
 
 
-def _about(
-    place: Float[np.ndarray, "2"],
-    zone: int,
-    middles: Float[np.ndarray, "n 2"],
-    grid: Grid,
-    probability: float,
-    scatter: Scatter,
-) -> _Squares:
-    """The cells of a refined hit, each cut into squares, with its probability about its place."""
-    parts = max(1, round(grid.stride_m / FINEST_M))
-    side_m = grid.stride_m / parts
-    line = (np.arange(parts) - (parts - 1) / 2) * side_m
-    offsets = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
-    cut = (middles[:, None] + offsets).reshape(-1, 2)
-    weight = scatter.density(np.hypot(*(cut - place).T))
-    return _Squares(zone, cut, side_m, probability * weight / weight.sum())
+def _about(grid: Grid, one: Refined, probability: float, scatter: Scatter) -> _Squares:
+    """The cells around a refined hit, each cut into squares, with its probability about its place."""
+    (zone,), middle = grid.middles(np.array([one.tile_id]))
+    parts = min(MOST_PARTS, max(1, round(grid.stride_m / FINEST_M)))
+    line = np.arange((2 * AROUND + 1) * parts) - ((2 * AROUND + 1) * parts - 1) / 2
+    cut = middle + np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2) * grid.stride_m / parts
+    weight = scatter.density(np.hypot(*(cut - _metres(grid, one)).T))
+    return _Squares(int(zone), cut, grid.stride_m / parts, probability * weight / weight.sum())
 
 
 def _smallest(grid: Grid, squares: Sequence[_Squares], best: LonLat) -> Likely:
@@ -124,13 +107,14 @@ def _smallest(grid: Grid, squares: Sequence[_Squares], best: LonLat) -> Likely:
 def _radius_m(
     grid: Grid, squares: Sequence[_Squares], probability: Float[np.ndarray, " n"], best: LonLat
 ) -> float:
-    """By the squares' middles, and no less than half the diagonal of the smallest square."""
+    """Of the circle that has squares which hold 90 % wholly inside."""
     degrees = [to_lonlat(grid.crs(one.zone)).transform(*one.middles.T) for one in squares]
     lon, lat = np.concatenate(degrees, axis=1)
     away_m = WGS84.inv(np.full(len(lon), best.lon), np.full(len(lat), best.lat), lon, lat)[2]
+    away_m += np.concatenate([np.full(len(one.middles), one.side_m / math.sqrt(2)) for one in squares])
     order = np.argsort(away_m)
     last = min(int(np.searchsorted(np.cumsum(probability[order]), REGION_SHARE - 1e-9)), len(order) - 1)
-    return max(float(away_m[order[last]]), min(one.side_m for one in squares) / math.sqrt(2))
+    return float(away_m[order[last]])
 
 
 def _ground(grid: Grid, squares: _Squares, some: Bool[np.ndarray, " n"]) -> shapely.Geometry:

@@ -85,7 +85,8 @@ def town_cases(root: Path, split: str, queries: int) -> Cases:
     seeds = sorted({row["town_seed"] for row in rows})
     if len(seeds) < 2:
         raise DataError(
-            f"{root} ({split}) has {len(seeds)} towns; one inside the gallery and one outside are wanted."
+            f"{root} ({split}) has {len(seeds)} towns; one inside the gallery and one outside are wanted. "
+            "Take another --split (train, val or all), or make more towns."
         )
     inside = frozenset(seeds[: (len(seeds) + 1) // 2])
     imagery = sorted({root / row["ortho"] for row in rows if row["town_seed"] in inside})

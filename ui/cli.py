@@ -1,10 +1,12 @@
 """The command line: `geoloc COMMAND`, and what becomes of its errors."""
 
+import atexit
 import errno
 import io
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import NoReturn
 
@@ -86,6 +88,24 @@ def main(words: Sequence[str] | None = None) -> None:
         raise
 
 
+def run() -> NoReturn:
+    """`main` as a program of its own.
+
+    Once everything is written it ends without unloading libraries: a thread that one of them left behind
+    aborts the process then, now and then, and a good answer had the exit code 134.
+    """
+    code: str | int | None = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code if isinstance(code, int) else bool(code))
+
+
 def complain(message: str) -> None:
     """Say on standard error what is wrong, with what a terminal would obey shown as escapes."""
     shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in message)
@@ -98,4 +118,4 @@ def _fail(message: str, code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main()
+    run()

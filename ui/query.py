@@ -86,6 +86,11 @@ def query(
                 complain(str(error).replace("\n", "\\n"))
             else:
                 answers.append(found)
+    if any(not one.refined for one in answers):
+        complain(
+            f"The imagery of {gallery} has moved or changed, so places are centres of tiles; put it back, or "
+            "build the gallery again."
+        )
     if answers or format is Format.json:
         _write(answers, failed, gallery, format)
     if failed:

@@ -54,7 +54,7 @@ def test_without_refined_hits_it_is_the_fewest_whole_cells(tiles: list[float], a
     fewest = int((np.cumsum(best_first) < 0.9 - 1e-6).sum()) + 1
     assert in_metres(likely.ground).area == pytest.approx(fewest * STRIDE_M**2, rel=1e-4, abs=65)
     assert 0.9 - 1e-6 <= likely.holds <= 0.9 + best_first[fewest - 1] + 1e-6
-    assert likely.radius_m == pytest.approx(max(map.radius_m(LonLat(*map.lonlats[0])), STRIDE_M / 2**0.5))
+    assert likely.radius_m == pytest.approx(map.radius_m(LonLat(*map.lonlats[0])) + STRIDE_M / 2**0.5)
     unfitted = likely_ground(GRID, map, [refined(map, 24, (1.0, 2.0))], None)
     assert (unfitted.ground, unfitted.holds) == (likely.ground, likely.holds)
 
@@ -100,7 +100,9 @@ def test_about_refined_hits_it_equals_a_naive_raster(spread_m: float, off: tuple
     assert likely.holds == pytest.approx(sum_of, abs=1e-9)
     wanted = shapely.union_all(chosen)
     assert in_metres(likely.ground).symmetric_difference(wanted).area < 1e-3 * wanted.area + 5
-    away, of = np.array(sorted([np.hypot(*(one[2:4] - places[0])), one[6]] for one in squares)).T
+    away, of = np.array(
+        sorted([np.hypot(*(one[2:4] - places[0])) + one[4] * 2**0.5, one[6]] for one in squares)
+    ).T
     assert likely.radius_m == pytest.approx(away[np.cumsum(of) >= 0.9 - 1e-9][0], abs=0.1)
 
 
@@ -119,7 +121,7 @@ def test_it_holds_its_share_of_places_drawn_about_a_refined_hit() -> None:
     x, y = middle(map, ROWS.index((32, 3, 3)))
     found = shapely.intersects_xy(in_metres(likely.ground), x + east[inside], y + north[inside])
     assert found.mean() == pytest.approx(likely.holds, abs=0.01)
-    assert (away_m[inside] <= likely.radius_m).mean() == pytest.approx(0.9, abs=0.02)
+    assert 0.9 <= (away_m[inside] <= likely.radius_m).mean() <= 0.96
 
 
 def test_zones_lie_each_in_its_own_metres() -> None:
@@ -131,7 +133,7 @@ def test_zones_lie_each_in_its_own_metres() -> None:
         assert shapely.intersects_xy(likely.ground, place.lon, place.lat)
         x, y = middle(map, at)
         near = shapely.clip_by_rect(in_metres(likely.ground, zone), x - 20, y - 20, x + 20, y + 20)
-        assert near.area == pytest.approx((64, 112)[at], abs=17)
+        assert near.area == pytest.approx((64, 1360)[at], abs=25)
 
 
 def test_all_that_is_listed_where_that_holds_less() -> None:
@@ -140,3 +142,23 @@ def test_all_that_is_listed_where_that_holds_less() -> None:
     likely = likely_ground(GRID, less, (), Scatter(2.0, 5.0))
     assert likely.holds == pytest.approx(0.5)
     assert in_metres(likely.ground).area == pytest.approx(49 * 64, rel=1e-4)
+
+
+def test_a_hit_at_the_edge_of_what_is_listed_lies_in_its_own_ground() -> None:
+    """Of two cells alone, moved past the outer side of one; a weaker hit that came nearer takes nothing."""
+    map = listed([(32, 0, 0), (32, 1, 0)], [9.0, 1.0])
+    hit = refined(map, 0, (-9.0, 3.0))
+    weaker = refined(map, 1, (-8.0, 0.0))
+    likely = likely_ground(GRID, map, [hit, weaker], Scatter(1.5, 5.0))
+    assert shapely.intersects_xy(likely.ground, hit.lonlat.lon, hit.lonlat.lat)
+    assert not shapely.intersects_xy(likely.ground, weaker.lonlat.lon, weaker.lonlat.lat)
+    assert 0.9 <= likely.holds < 0.93 and likely.radius_m < 6
+
+
+def test_a_coarse_grid_is_cut_into_no_more_squares() -> None:
+    grid = Grid(64.0, 128, 800, tuple(ZONES.items()))
+    ids = np.array([int(grid.ids(32, np.array(2000), np.array(14_000)))])
+    place = grid.tile(int(ids[0])).center
+    map = ProbabilityMap(ids, np.array([[place.lon, place.lat]]), Posterior(np.array([1.0]), 0.0, 0.0))
+    likely = likely_ground(grid, map, [Refined(int(ids[0]), place, 0.9, 0.0)], Scatter(50.0, 5.0))
+    assert 120 < likely.radius_m < 200 and likely.holds >= 0.9

@@ -1,5 +1,7 @@
 import errno
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -142,3 +144,21 @@ def test_evaluate_cvusa(
     assert len(listing.read_text().splitlines()) == 2 * 44_398
     code, out, _ = run(capsys, *words, "--allow-missing")
     assert out.startswith("N = 18 queries, 18 tiles")
+
+
+@pytest.mark.parametrize(
+    ("words", "code"), [("['--help']", 0), ("['query', 'absent.jpg', '--gallery', 'absent']", 2)]
+)
+def test_a_library_that_aborts_on_leaving_spoils_no_exit_code(words: str, code: int) -> None:
+    """What is registered with libc is what libraries' own destructors are."""
+    program = f"""
+import ctypes, sys
+from ui.cli import run
+libc = ctypes.CDLL(None)
+libc.__cxa_atexit(ctypes.cast(libc.abort, ctypes.c_void_p), None, None)
+sys.argv[1:] = {words}
+run()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.returncode == code
+    assert done.stdout if code == 0 else "absent" in done.stderr

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from small_world import World
 
-from geoloc.errors import ImageError
+from geoloc.errors import ImageError, ImageryError
 from geoloc.street_view import StreetView
 from indexing.answer import answer, open_gallery
 from ui.cli import main
@@ -137,7 +137,22 @@ def test_region_keeps_hits_inside(world: World, capsys: pytest.CaptureFixture[st
         capsys, world.panorama, "--gallery", world.gallery, "--format", "json", "--region", region
     )
     assert code == 0
-    assert [hit["tile_id"] for hit in json.loads(out)["queries"][0]["hits"]] == [hits[-1]["tile_id"]]
+    (found,) = json.loads(out)["queries"]
+    assert [hit["tile_id"] for hit in found["hits"]] == [hits[-1]["tile_id"]]
+    for place in (*found["hits"], found["fix"]):
+        assert abs(place["lon"] - lon) <= 1e-4 + 1e-8 and abs(place["lat"] - lat) <= 1e-4 + 1e-8
+
+
+def test_imagery_that_has_moved_is_said(
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def moved(*_: object, **__: object) -> None:
+        raise ImageryError("gone")
+
+    monkeypatch.setattr("indexing.answer.refine", moved)
+    code, out, err = run(capsys, world.panorama, "--gallery", world.gallery, "--format", "csv")
+    assert code == 0 and len(out.splitlines()) == 11
+    assert "has moved or changed" in err and len(err.splitlines()) == 1
 
 
 @pytest.mark.parametrize("option", ["--gallery", "--region"])
