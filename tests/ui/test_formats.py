@@ -70,7 +70,7 @@ def test_certainty_and_region_are_said(answered: Answer) -> None:
     fix = answered.fix
     square = shapely.box(fix.lonlat.lon, fix.lonlat.lat, fix.lonlat.lon + 0.001, fix.lonlat.lat + 0.001)
     unsure = dataclasses.replace(
-        answered, likely=Likely(square, 0.9), fix=dataclasses.replace(fix, in_gallery=0.25), refined=()
+        answered, likely=Likely(square, 0.9, 8.0), fix=dataclasses.replace(fix, in_gallery=0.25), refined=()
     )
     said = json.loads(to_json("town", [unsure]))["queries"][0]["fix"]
     assert (said["in_gallery"], said["refined"], said["hfov_deg"]) == (0.25, False, 360)
