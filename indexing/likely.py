@@ -55,11 +55,12 @@ def likely_ground(
     zones, middles = grid.middles(map.ids)
     probability = map.posterior.tiles / max(map.posterior.in_gallery, 1e-12)
     alone, about = np.ones(len(map.ids), bool), []
-    for one in refined if scatter else ():
-        mine = alone & around(grid, map.ids, one.tile_id)
-        if scatter and mine.any():
-            about.append(_about(grid, one, float(probability[mine].sum()), scatter))
-        alone &= ~mine
+    if scatter:
+        for one in refined:
+            mine = alone & around(grid, map.ids, one.tile_id)
+            if mine.any():
+                about.append(_about(grid, one, float(probability[mine].sum()), scatter))
+            alone &= ~mine
     squares = about + [
         _Squares(zone, middles[here], grid.stride_m, probability[here])
         for zone in np.unique(zones).tolist()

@@ -68,23 +68,28 @@ def _neighbours(
     cells = np.floor(np.where(np.isnan(places), 0, places) / CELL_DEG) @ [1.0, 1e6]
     by_cell = shuffled[np.argsort(cells[shuffled], kind="stable")]
     in_cell = np.split(by_cell, np.flatnonzero(np.diff(cells[by_cell])) + 1)
-    whole = [
-        group[start : start + size] for group in in_cell for start in range(0, len(group) - size + 1, size)
-    ]
-    rest = np.concatenate([group[len(group) - len(group) % size :] for group in in_cell])
-    return whole + [rest[start : start + size] for start in range(0, len(rest), size)]
+    return _short_joined([group for pairs in in_cell for group in _cut(pairs, size)], size)
 
 
 def _confused(shuffled: Int64[np.ndarray, " n"], confused: Alike, size: int) -> list[Int64[np.ndarray, " _"]]:
-    """Each pair not yet taken with the likest that are not; groups left short are joined to whole ones."""
+    """Each pair not yet taken with the likest that are not."""
     free = np.ones(len(shuffled), bool)
-    groups: list[Int64[np.ndarray, " _"]] = []
-    short: list[Int64[np.ndarray, " _"]] = []
+    groups = []
     for first in shuffled:
         if free[first]:
             likest = confused[first][free[confused[first]]]
             group = np.concatenate([[first], likest[: size - 1]])
             free[group] = False
-            (groups if len(group) == size else short).append(group)
-    rest = np.concatenate([*short, shuffled[:0]])
-    return groups + [rest[start : start + size] for start in range(0, len(rest), size)]
+            groups.append(group)
+    return _short_joined(groups, size)
+
+
+def _short_joined(groups: list[Int64[np.ndarray, " _"]], size: int) -> list[Int64[np.ndarray, " _"]]:
+    """Whole groups as they are, and what is in shorter ones in groups together."""
+    short = [group for group in groups if len(group) < size]
+    whole = [group for group in groups if len(group) == size]
+    return whole + (_cut(np.concatenate(short), size) if short else [])
+
+
+def _cut(pairs: Int64[np.ndarray, " n"], size: int) -> list[Int64[np.ndarray, " _"]]:
+    return [pairs[start : start + size] for start in range(0, len(pairs), size)]

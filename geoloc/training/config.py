@@ -31,14 +31,14 @@ def read_config(base: Config, file: Path | None, settings: Sequence[str]) -> Con
             value = text
         for part in reversed(key.strip().split(".")):
             value = {part: value}
-        values = _over(values, value)
+        values = over(values, value)
     return _merge(base, values, "")
 
 
-def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+def over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """Both, table by table; where both have a value the one above."""
     nested = {
-        key: _over(below[key], value)
+        key: over(below[key], value)
         for key, value in above.items()
         if isinstance(value, dict) and isinstance(below.get(key), dict)
     }

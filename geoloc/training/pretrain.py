@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,8 +55,7 @@ def pretrain(
         refuse_uneven(config, ranks)
         refuse_taken(run, config, resume)
         if ranks.first:
-            told = [{"name": one.name, "images": one.planned, "seeds": sorted(one.seeds)} for one in images]
-            refuse_other_data(run / IMAGES, {"trained on": {"seeds": [], "images": told}})
+            refuse_other_data(run / IMAGES, {"trained on": _described(images)})
         learner = _learner(config, begun=resume and (run / CHECKPOINT).exists())
         read = partial(
             stored, images, config.view, config.model, run / DECODED, partial(preparing, "decoding")
@@ -71,6 +71,11 @@ def pretrain(
         if ranks.first:
             shutil.rmtree(run / DECODED, ignore_errors=True)
     return run / "model"
+
+
+def _described(images: Sequence[Unlabelled]) -> dict[str, Any]:
+    seeds = sorted(frozenset().union(*(one.seeds for one in images)))
+    return {"name": [one.name for one in images], "images": [one.planned for one in images], "seeds": seeds}
 
 
 def _refuse_few(images: int, batch: int) -> None:

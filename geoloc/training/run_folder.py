@@ -21,6 +21,7 @@ import torch
 from geoloc.atomic import cannot_write, write_text
 from geoloc.errors import DataError
 from geoloc.pairs import PairTable
+from geoloc.training.config import over
 from geoloc.training.pretrain_recipe import Recipe
 
 CONFIG, ENVIRONMENT, LOG, FAILED = "config.json", "environment.jsonl", "log.jsonl", "failed_batch.json"
@@ -47,7 +48,7 @@ def refuse_taken(run: Path, config: Recipe, resume: bool) -> None:
     path = run / CONFIG
     if path.exists() and not resume:
         raise DataError(f"{run} holds a run already; go on with --resume or choose another --out.")
-    if path.exists() and _filled(_plain(type(config)()), _read(path)) != _plain(config):
+    if path.exists() and over(_plain(type(config)()), _read(path)) != _plain(config):
         raise DataError(f"{run} was begun with other settings (see {path}); choose another --out.")
 
 
@@ -166,16 +167,6 @@ def _read(path: Path) -> dict[str, Any]:
     if found is None:
         raise DataError(f"{path} is no run's settings; choose another --out.")
     return found
-
-
-def _filled(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """What is given over the defaults, table by table."""
-    nested = {
-        name: _filled(value, given[name])
-        for name, value in defaults.items()
-        if isinstance(value, dict) and isinstance(given.get(name), dict)
-    }
-    return {**defaults, **given, **nested}
 
 
 def _version(name: str) -> str:
