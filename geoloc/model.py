@@ -113,16 +113,14 @@ def save_encoder(
     """Write a model folder and return its spec with the weights' sha256.
 
     town_seeds: of the synthetic towns it was trained on; they go into the weights' header. dtype: of the
-    weights on disk.
+    weights on disk, where it holds them; a norm's variance can be beyond float16, and stays as it is.
+    Raises ModelError for weights that are no numbers, and nothing is written.
 
     Each file is replaced atomically, the spec last: a folder caught between two models refuses to
     load rather than mixing them, and a new one that was not finished is not there.
     """
     new = not folder.exists()
-    weights = {
-        name: (value.to(dtype) if value.is_floating_point() else value).contiguous().cpu()
-        for name, value in _own_tensors(encoder).items()
-    }
+    weights = {name: _stored(name, value, dtype) for name, value in _own_tensors(encoder).items()}
     blob = save_tensors(weights, {TOWN_SEEDS: json.dumps(sorted(town_seeds))})
     spec = dataclasses.replace(encoder.spec, weights_sha256=hashlib.sha256(blob).hexdigest())
     try:
@@ -141,6 +139,16 @@ def refuse_taken(out: Path) -> None:
     """Raise ModelError unless `out`, where a model is to go, is new or empty."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ModelError(f"{out} exists already; choose another --out.")
+
+
+def _stored(name: str, value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """A tensor as it is written. Raises ModelError where it holds what is no number."""
+    if not value.isfinite().all():
+        raise ModelError(
+            f"The weights {name} are no numbers any more; train anew with a lower learning_rate."
+        )
+    small = value.to(dtype) if value.is_floating_point() else value
+    return (small if small.isfinite().all() else value).contiguous().cpu()
 
 
 def _own_tensors(encoder: TwinEncoder) -> dict[str, torch.Tensor]:

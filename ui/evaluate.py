@@ -27,9 +27,12 @@ from ui.evaluate_map import MapSetting, evaluate_map
 from ui.progress import progress, stages
 
 AUDIT = Path("geoloc-audit.csv")
+OF_THE_MAP = ("imagery", "stride_m", "queries")
+OF_PAIRS = ("labels", "ties", "dtype", "allow", "allow_missing", "missing_list", "audit_file")
 
 
 def evaluate(
+    context: typer.Context,
     data: Annotated[
         str,
         typer.Option(
@@ -108,6 +111,7 @@ def evaluate(
     """
     asked = [Asked(width, unknown_heading) for width in _widths(hfov_deg)]
     allowed = _allowed(allow) | ({"missing"} if allow_missing else set())
+    _refuse_unheard(context, dense, data)
     encoder = load_encoder(model).to(best_device())
     if dense:
         setting = MapSetting(tuple(imagery or ()), stride_m, queries)
@@ -219,6 +223,21 @@ def _widths(text: str) -> list[float]:
     if not widths or not all(1 <= width <= 360 for width in widths):
         raise DataError(f"--hfov-deg {text!r} should be degrees from 1 to 360, such as 90 or 360,180,90,70.")
     return widths
+
+
+def _refuse_unheard(context: typer.Context, dense: bool, data: str) -> None:
+    """Raise DataError for an option that would have no say."""
+    if dense:
+        unheard = dict.fromkeys(OF_PAIRS, "has no say with --map")
+    else:
+        unheard = dict.fromkeys(OF_THE_MAP, "goes with --map alone")
+    if dense and data.startswith("table:"):
+        unheard["queries"] = "has no say where a table's photos are asked, all of them"
+    for name, why in unheard.items():
+        given = context.get_parameter_source(name)
+        if given is not None and given.name != "DEFAULT":
+            option = next(one.opts[0] for one in context.command.params if one.name == name)
+            raise DataError(f"{option} {why}; leave it out.")
 
 
 def _allowed(text: str) -> set[str]:

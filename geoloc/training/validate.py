@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 from geoloc.encoder import TwinEncoder
+from geoloc.errors import DataError
 from geoloc.model import save_encoder, trained_towns
 from geoloc.pairs import PairTable
 from geoloc.score import Asked, score_pairs
@@ -16,6 +17,8 @@ from geoloc.training.run_folder import log
 
 VALIDATION_PAIRS = 2000
 VALIDATION = Asked(hfov_deg=90.0, unknown_heading=True)
+FORGOT, SURE = 0.1, 20
+"""A run has diverged where less than this share of the most pairs found is found, if those were so many."""
 
 
 def thinned(table: PairTable) -> PairTable:
@@ -25,7 +28,11 @@ def thinned(table: PairTable) -> PairTable:
 
 
 def validate(run: PairRun, unseen: Decoded, encoder: TwinEncoder, state: RunState) -> RunState:
-    """Score the epoch just ended, keep the model if it is the best so far, and log the line."""
+    """Score the epoch just ended, keep the model if it is the best so far, and log the line.
+
+    Raises DataError where almost nothing of what an earlier epoch found is found any more: the losses are
+    of unit vectors and bounded, so a run that diverges seldom ends in what is no number.
+    """
     config = run.config
     encoder.eval()
     scores = score_pairs(encoder, run.validation, VALIDATION, unseen.tensors(config.model)).values
@@ -36,7 +43,19 @@ def validate(run: PairRun, unseen: Decoded, encoder: TwinEncoder, state: RunStat
         card = model_card(config, table, run.validation, scores, state.log)
         save_encoder(encoder, run.folder / "model", card, seeds)
     log(run.folder, state.log[-1])
+    _refuse_forgotten(run, state)
     return state
+
+
+def _refuse_forgotten(run: PairRun, state: RunState) -> None:
+    best = max(state.log, key=lambda line: line["recall@1"])
+    now, most = state.log[-1]["recall@1"], best["recall@1"]
+    if now < FORGOT * most and most * len(run.validation.pairs) >= SURE:
+        raise DataError(
+            f"The run has diverged: at step {state.step} it finds {now:.1%} of the validation pairs, at step "
+            f"{best['step']} it found {most:.1%}. {run.folder / 'model'} is the model of then; start anew "
+            "with a lower learning_rate, from that model if you like (start_from)."
+        )
 
 
 def seeds_before(config: Recipe) -> frozenset[int]:

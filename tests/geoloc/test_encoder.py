@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from geoloc.encoder import WRAP, Encoder, TwinEncoder, seen_bins
 from geoloc.errors import ModelError
@@ -215,6 +216,21 @@ def test_model_folder_round_trip(tiny_spec: EncoderSpec, tmp_path: Path, shared:
         cosine = (back.embed_satellite(tiles) * encoder.embed_satellite(tiles)).sum(dim=1)
     assert (cosine > 0.9999).all()  # weights are stored in float16
     assert not [path for path in (tmp_path / "model").iterdir() if path.name.startswith(".")]
+
+
+def test_what_float16_does_not_hold_is_kept_and_what_is_no_number_is_not(
+    tiny_encoder: TwinEncoder, tmp_path: Path
+) -> None:
+    """The variance that a norm has seen can be beyond 65,504."""
+    norm = next(one for one in tiny_encoder.modules() if isinstance(one, nn.BatchNorm2d))
+    norm.running_var[0] = 1e6
+    save_encoder(tiny_encoder, tmp_path / "model", "card")
+    again = load_encoder(tmp_path / "model").state_dict()
+    assert max(float(value.max()) for name, value in again.items() if name.endswith("running_var")) == 1e6
+    norm.running_var[0] = torch.nan
+    with pytest.raises(ModelError, match="running_var is no number any more"):
+        save_encoder(tiny_encoder, tmp_path / "other", "card")
+    assert not (tmp_path / "other").exists()
 
 
 def test_damaged_model_folders(tiny_encoder: TwinEncoder, tmp_path: Path) -> None:

@@ -185,3 +185,23 @@ def test_a_tables_photos_are_asked_of_an_orthophoto(towns, model, capsys, tmp_pa
     )
     assert run(*words, *orthos) == 2
     assert "Not one street view was taken on the imagery" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["--map", "--ties", "optimistic"], "--ties has no say with --map"),
+        (["--map", "--allow-missing"], "--allow-missing has no say with --map"),
+        (["--queries", "20"], "--queries goes with --map alone"),
+        (["--stride-m", "16"], "--stride-m goes with --map alone"),
+    ],
+)
+def test_an_option_without_a_say_is_refused(towns, model, capsys, words, option):
+    assert run("evaluate", "--data", f"towns:{towns}", "--model", str(model), *words) == 2
+    assert option in capsys.readouterr().err
+
+
+def test_a_table_takes_no_number_of_queries(model, capsys, tmp_path):
+    words = ["--map", "--data", f"table:{tmp_path / 'photos.csv'}", "--imagery", "ortho.tif"]
+    assert run("evaluate", "--model", str(model), *words, "--queries", "5") == 2
+    assert "--queries has no say where a table's photos are asked" in capsys.readouterr().err

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,11 +16,12 @@ from safetensors.torch import load_file, save_file
 from since import SINCE
 
 from geoloc.errors import DataError, GeolocError, ImageError, ModelError
+from geoloc.figures import Figures
 from geoloc.model import load_encoder, trained_towns
 from geoloc.pairs import PairTable
 from geoloc.score import evaluate_table
 from geoloc.spec import EncoderSpec
-from geoloc.training import decoded
+from geoloc.training import decoded, validate
 from geoloc.training.augment import Augmentation
 from geoloc.training.batch_order import batch_order
 from geoloc.training.negatives import Negatives
@@ -262,6 +264,36 @@ def test_divergence_stops_and_names_the_batch(
     assert [pair["street"] for pair in failed["batch"]] == [str(training.pairs[row].street) for row in rows]
     with safe_open(tmp_path / "run" / "checkpoint.safetensors", "pt") as kept:
         assert json.loads(kept.metadata()["state"])["step"] == 1
+
+
+@pytest.mark.parametrize("sure", [1, 20])
+def test_a_run_that_forgets_stops_and_keeps_its_best_model(
+    config: TrainConfig,
+    training: PairTable,
+    validation: PairTable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sure: int,
+) -> None:
+    """Unless so few were ever found that it may be chance."""
+    recalls, scored = iter([0.9, 0.5, 0.0]), validate.score_pairs
+
+    def told(*words: Any) -> Figures:
+        return Figures({**scored(*words).values, "recall@1": next(recalls)}, {})
+
+    monkeypatch.setattr(validate, "score_pairs", told)
+    monkeypatch.setattr(validate, "SURE", sure)
+    if sure == 1:
+        with pytest.raises(DataError, match=r"it finds 0\.0% .* it found 90\.0%\. .*lower learning_rate"):
+            train(config, training, validation, tmp_path / "run")
+        assert [line["recall@1"] for line in read_log(tmp_path / "run") if "recall@1" in line] == [
+            0.9,
+            0.5,
+            0,
+        ]
+    else:
+        train(config, training, validation, tmp_path / "run")
+    load_encoder(tmp_path / "run" / "model")
 
 
 def test_a_full_disk_stops_cleanly_and_the_run_goes_on(
