@@ -168,13 +168,10 @@ def _try(case: Case, view: StreetView, gallery: Gallery, encoder: TwinEncoder, a
 
 
 def _off_m(case: Case, truth_id: int, found: Answer, gallery: Gallery) -> float | None:
-    """How far from a case's place the nearest refined one is that its tile lies around."""
-    near = [
-        one.lonlat.distance_m(case.lonlat)
-        for one in found.refined
-        if around(gallery.manifest.grid, np.array([truth_id]), one.tile_id)[0]
-    ]
-    return min(near, default=None)
+    """How far from a case's place the refined one is that its tile goes with: the best that it lies around."""
+    here, grid = np.array([truth_id]), gallery.manifest.grid
+    mine = (one for one in found.refined if around(grid, here, one.tile_id)[0])
+    return next((one.lonlat.distance_m(case.lonlat) for one in mine), None)
 
 
 def figures_of(results: Sequence[Result]) -> dict[str, Any]:

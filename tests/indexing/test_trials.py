@@ -1,5 +1,7 @@
 """The map setting on two small towns, and the figures made of its answers by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,13 @@ import torch
 from geoloc.calibrate import ELSEWHERE, Trial, fit_calibration
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError
+from geoloc.locate import Refined
 from geoloc.model import load_encoder, save_encoder
+from geoloc.places import M_PER_DEG, LonLat
 from geoloc.posterior import Calibration, Evidence
 from geoloc.score import Asked
+from indexing import trials
+from indexing.answer import answer
 from indexing.build import build_gallery
 from indexing.gallery import Gallery
 from indexing.trials import Result, figures_of, town_cases, try_cases
@@ -63,6 +69,36 @@ def test_answers_of_a_dense_gallery(towns, tiny_spec, tmp_path):
     assert {"recall@1<25m", "median_error_m", "calibration_error", "coverage90"} <= set(figures)
     with pytest.raises(DataError, match="10 queries"):
         fit_calibration([result.trial for result in results], "too few")
+
+
+def test_how_far_off_is_told_of_the_best_hit_around_a_place_not_of_the_nearest(
+    towns, tiny_spec, tmp_path, monkeypatch
+):
+    """The region lies about the best."""
+    save_encoder(TwinEncoder(tiny_spec), tmp_path / "model", "untrained")
+    chosen = town_cases(towns, "all", 3)
+    build_gallery(chosen.imagery, tmp_path / "model", tmp_path / "gallery", stride_m=16.0)
+
+    def answered(*words, **more):
+        found = answer(*words, **more)
+        here = gallery.tile(gallery.nearest(case.lonlat))
+        elsewhere = gallery.tile(next(id for id in found.ids.tolist() if away(id, here.id) > 2))
+        hits = [
+            Refined(tile.id, LonLat(case.lonlat.lon, case.lonlat.lat + north_m / M_PER_DEG), score, 0.0)
+            for tile, north_m, score in ((elsewhere, 1, 0.9), (here, 12, 0.8), (here, 3, 0.7))
+        ]
+        return dataclasses.replace(found, refined=tuple(hits))
+
+    def away(one, other):
+        (_, columns, rows) = gallery.manifest.grid.cells(np.array([one, other]))
+        return max(abs(columns[0] - columns[1]), abs(rows[0] - rows[1]))
+
+    monkeypatch.setattr(trials, "answer", answered)
+    case = chosen.cases[0]
+    with Gallery.open(tmp_path / "gallery") as gallery:
+        encoder = load_encoder(tmp_path / "model")
+        (result,) = try_cases([case], gallery, encoder, Asked(90.0, True), lambda *_: None)
+    assert result.trial.off_m == pytest.approx(12, abs=0.1)
 
 
 def made(error_m, truth, *, nearby=0.5, in_gallery=0.5, covered=False, turn=None):
