@@ -31,7 +31,7 @@ class Scatter:
     spread_m: float
     tail: float
 
-    def density(self, distance_m: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    def density(self, distance_m: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
         """How densely the probability lies at a distance, as a share of how densely at the place itself."""
         return np.asarray((1 + np.square(distance_m / self.spread_m) / self.tail) ** -(1 + self.tail / 2))
 

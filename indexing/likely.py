@@ -17,6 +17,9 @@ from preprocessing.tiles import Grid
 
 FINEST_M = 1.0
 MOST_PARTS = 16
+POINTS = 4
+"""On a side of a square, its probability the mean over all of them: where places scatter by less than a metre
+the middle alone says too much of the best squares."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,17 @@ def _about(grid: Grid, one: Refined, probability: float, scatter: Scatter) -> _S
     (zone,), middle = grid.middles(np.array([one.tile_id]))
     parts = min(MOST_PARTS, max(1, round(grid.stride_m / FINEST_M)))
     line = np.arange((2 * AROUND + 1) * parts) - ((2 * AROUND + 1) * parts - 1) / 2
-    cut = middle + np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2) * grid.stride_m / parts
-    weight = scatter.density(np.hypot(*(cut - _metres(grid, one)).T))
-    return _Squares(int(zone), cut, grid.stride_m / parts, probability * weight / weight.sum())
+    side_m = grid.stride_m / parts
+    cut = middle + side_m * _lattice(line)
+    points = side_m * _lattice((np.arange(POINTS) - (POINTS - 1) / 2) / POINTS)
+    off = cut[:, None] + points - _metres(grid, one)
+    weight = scatter.density(np.hypot(off[..., 0], off[..., 1])).mean(axis=1)
+    return _Squares(int(zone), cut, side_m, probability * weight / weight.sum())
+
+
+def _lattice(line: Float[np.ndarray, " n"]) -> Float[np.ndarray, "nn 2"]:
+    """All pairs of a line's numbers."""
+    return np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
 
 
 def _smallest(grid: Grid, squares: Sequence[_Squares], best: LonLat) -> Likely:

@@ -168,7 +168,7 @@ def _try(case: Case, view: StreetView, gallery: Gallery, encoder: TwinEncoder, a
 
 
 def _off_m(case: Case, truth_id: int, found: Answer, gallery: Gallery) -> float | None:
-    """How far from a case's place the refined one is that its tile goes with: the best that it lies around."""
+    """How far from a case's place the refined one is that its tile goes with: the best of those near."""
     here, grid = np.array([truth_id]), gallery.manifest.grid
     mine = (one for one in found.refined if around(grid, here, one.tile_id)[0])
     return next((one.lonlat.distance_m(case.lonlat) for one in mine), None)
