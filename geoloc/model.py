@@ -145,7 +145,7 @@ def _stored(name: str, value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """A tensor as it is written. Raises ModelError where it holds what is no number."""
     if not value.isfinite().all():
         raise ModelError(
-            f"The weights {name} are no numbers any more; train anew with a lower learning_rate."
+            f"The weights {name} are no numbers; take them again, or train anew with a lower learning_rate."
         )
     small = value.to(dtype) if value.is_floating_point() else value
     return (small if small.isfinite().all() else value).contiguous().cpu()

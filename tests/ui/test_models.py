@@ -1,11 +1,13 @@
 import dataclasses
 import errno
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 import timm
 import torch
+from safetensors.torch import save
 
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import ModelError
@@ -65,8 +67,14 @@ def test_what_cannot_be_imported_leaves_nothing(weights, tmp_path, capsys):
 
 def test_weights_that_are_no_numbers_are_refused(tiny_spec, tmp_path):
     encoder = TwinEncoder(tiny_spec)
+    spec = save_encoder(encoder, tmp_path / "m", "# A model")
     next(encoder.parameters()).data[0] = float("nan")
-    save_encoder(encoder, tmp_path / "m", "# A model")
+    with pytest.raises(ModelError, match="no numbers"):
+        save_encoder(encoder, tmp_path / "other", "# A model")
+    blob = save(encoder.state_dict())
+    (tmp_path / "m" / "weights.safetensors").write_bytes(blob)
+    of_blob = dataclasses.replace(spec, weights_sha256=hashlib.sha256(blob).hexdigest())
+    (tmp_path / "m" / "spec.json").write_text(of_blob.to_json())
     with pytest.raises(ModelError, match="no numbers"):
         load_encoder(tmp_path / "m")
 
