@@ -12,7 +12,7 @@ from geoloc.hits import ProbabilityMap
 from geoloc.locate import Refined
 from geoloc.places import WGS84, LonLat, to_lonlat
 from geoloc.posterior import REGION_SHARE, Scatter
-from indexing.refine import AROUND, around
+from indexing.refine import AROUND, around, lattice
 from preprocessing.tiles import Grid
 
 FINEST_M = 1.0
@@ -84,16 +84,11 @@ def _about(grid: Grid, one: Refined, probability: float, scatter: Scatter) -> _S
     parts = min(MOST_PARTS, max(1, round(grid.stride_m / FINEST_M)))
     line = np.arange((2 * AROUND + 1) * parts) - ((2 * AROUND + 1) * parts - 1) / 2
     side_m = grid.stride_m / parts
-    cut = middle + side_m * _lattice(line)
-    points = side_m * _lattice((np.arange(POINTS) - (POINTS - 1) / 2) / POINTS)
+    cut = middle + side_m * lattice(line)
+    points = side_m * lattice((np.arange(POINTS) - (POINTS - 1) / 2) / POINTS)
     off = cut[:, None] + points - _metres(grid, one)
     weight = scatter.density(np.hypot(off[..., 0], off[..., 1])).mean(axis=1)
     return _Squares(int(zone), cut, side_m, probability * weight / weight.sum())
-
-
-def _lattice(line: Float[np.ndarray, " n"]) -> Float[np.ndarray, "nn 2"]:
-    """All pairs of a line's numbers."""
-    return np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
 
 
 def _smallest(grid: Grid, squares: Sequence[_Squares], best: LonLat) -> Likely:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int64, UInt8
+from jaxtyping import Bool, Float, Float32, Int64, Shaped, UInt8
 
 from geoloc.embed import best_device
 from geoloc.encoder import TwinEncoder
@@ -53,10 +53,10 @@ def refine(
             embeddings = embed_tiles(crops, encoder, best_device()).astype(np.float32)
             return best_turns(query, embeddings, gallery.spec, turns)
 
-        coarse = _lattice(max(1, reach // 2), 2)
+        coarse = lattice(np.arange(-2, 3) * max(1, reach // 2))
         best = coarse[scores(coarse)[0].argmax()]
         step = _px(FINEST_M, tile)
-        fine = best + _lattice(step, 1)
+        fine = best + lattice(np.arange(-1, 2) * step)
         score, turn = scores(fine)
         top = int(score.argmax())
         at = fine[top] if top != 4 else best + step * paraboloid_top(score.reshape(3, 3))
@@ -120,9 +120,8 @@ def _separate(gallery: Gallery, ids: Int64[np.ndarray, "k"]) -> list[int]:
     return [tile.id for tile in kept]
 
 
-def _lattice(step: int, reach: int) -> Int64[np.ndarray, "n 2"]:
-    """Offsets (east, north) of a square lattice around 0, row by row from the south."""
-    line = np.arange(-reach, reach + 1) * step
+def lattice(line: Shaped[np.ndarray, " n"]) -> Shaped[np.ndarray, "nn 2"]:
+    """The offsets (east, north) of a square lattice, from those along a side; row by row from the south."""
     return np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
 
 

@@ -229,10 +229,10 @@ def _refuse_unheard(context: typer.Context, dense: bool, data: str) -> None:
     """Raise DataError for an option that would have no say."""
     if dense:
         unheard = dict.fromkeys(OF_PAIRS, "has no say with --map")
+        if data.startswith("table:"):
+            unheard["queries"] = "has no say where a table's photos are asked, all of them"
     else:
         unheard = dict.fromkeys(OF_THE_MAP, "goes with --map alone")
-    if dense and data.startswith("table:"):
-        unheard["queries"] = "has no say where a table's photos are asked, all of them"
     for name, why in unheard.items():
         given = context.get_parameter_source(name)
         if given is not None and given.name != "DEFAULT":

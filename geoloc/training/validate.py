@@ -48,7 +48,7 @@ def validate(run: PairRun, unseen: Decoded, encoder: TwinEncoder, state: RunStat
 
 
 def _refuse_forgotten(run: PairRun, state: RunState) -> None:
-    best = max(state.log, key=lambda line: line["recall@1"])
+    best = max(reversed(state.log), key=lambda line: line["recall@1"])
     now, most = state.log[-1]["recall@1"], best["recall@1"]
     if now < FORGOT * most and most * len(run.validation.pairs) >= SURE:
         raise DataError(

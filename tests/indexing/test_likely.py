@@ -109,16 +109,24 @@ def test_about_refined_hits_it_equals_a_naive_raster(spread_m: float, off: tuple
     assert likely.radius_m == pytest.approx(away[np.cumsum(of) >= 0.9 - 1e-9][0], abs=0.1)
 
 
-@pytest.mark.parametrize(("spread_m", "off"), [(2.0, (1.0, 2.0)), (0.9, (0.0, 0.0)), (0.6, (0.3, 0.4))])
+@pytest.mark.parametrize(
+    ("spread_m", "off", "most", "widest"),
+    [
+        (2.0, (1.0, 2.0), 0.92, 0.96),
+        (0.9, (0.0, 0.0), 0.95, 0.99),
+        (0.6, (0.3, 0.4), 0.99, 0.99),
+    ],
+)
 def test_it_holds_its_share_of_places_drawn_about_a_refined_hit(
-    spread_m: float, off: tuple[float, float]
+    spread_m: float, off: tuple[float, float], most: float, widest: float
 ) -> None:
+    """The fewer squares, the more they hold beyond 90 %; the circle has them wholly inside."""
     rng = np.random.default_rng(1)
     map = listed(ROWS, [1.0] * len(ROWS), 0.0)
     hit = refined(map, ROWS.index((32, 3, 3)), off)
     map = listed(ROWS, [1.0 if max(abs(x - 3), abs(y - 3)) <= 2 else 0.0 for _, x, y in ROWS], 0.5)
     likely = likely_ground(GRID, map, [hit], Scatter(spread_m, 5.0))
-    assert 0.9 <= likely.holds <= 0.9 + 0.1 / spread_m**2
+    assert 0.9 <= likely.holds <= most
     assert shapely.intersects_xy(likely.ground, hit.lonlat.lon, hit.lonlat.lat)
     away_m = spread_m * np.sqrt(5 * ((1 - rng.uniform(size=20_000)) ** (-2 / 5) - 1))
     turn = rng.uniform(0, 2 * np.pi, len(away_m))
@@ -127,7 +135,7 @@ def test_it_holds_its_share_of_places_drawn_about_a_refined_hit(
     x, y = middle(map, ROWS.index((32, 3, 3)))
     found = shapely.intersects_xy(in_metres(likely.ground), x + east[inside], y + north[inside])
     assert found.mean() == pytest.approx(likely.holds, abs=0.01)
-    assert 0.9 <= (away_m[inside] <= likely.radius_m).mean() <= 0.99
+    assert 0.9 <= (away_m[inside] <= likely.radius_m).mean() <= widest
 
 
 def test_zones_lie_each_in_its_own_metres() -> None:
