@@ -40,7 +40,7 @@ def learning_curves(lines: Lines) -> Figure:
     _draw(loss, "Loss", steps, "loss", COLOURS[4], "of a step", width=0.8)
     _draw(loss, "Loss", epochs, "loss", COLOURS[0], "mean of an epoch")
     for name, colour in zip(RECALLS, COLOURS, strict=False):
-        _draw(recall, "Validation, 90°, heading unknown", scored, name, colour, name)
+        _draw(recall, "Validation pairs found", scored, name, colour, name)
     recall.set_ylim(0, 1.02)
     recall.yaxis.set_major_formatter(PercentFormatter(1))
     _draw(rate, "Learning rate", steps, "learning_rate", COLOURS[0])

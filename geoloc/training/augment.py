@@ -45,6 +45,9 @@ class Augmentation:
     photo_half_deg: tuple[float, float] = (20.0, 45.0)
     colour: float = 0.3
     style: float = 0.0
+    turn_deg: float = 180.0
+    rotate: float = 0.0
+    mirror: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,9 @@ class Varied(Queries):
 class Drawn:
     """What chance decides for a batch, before a pixel is touched: any part of it can be varied on its own.
 
-    Every array's rows are the batch's. Windows are those that a canvas is cut to, as many as counts says;
-    parts: the first bins of the half and of the quarter that whole panoramas are asked for as well.
+    Every array's rows are the batch's. quarters: by how many both views are rotated clockwise; mirror: -1
+    where both are mirrored first, else 1. Windows are those that a canvas is cut to, as many as counts
+    says; parts: the first bins of the half and of the quarter that whole panoramas are asked for as well.
     """
 
     turn: Float[np.ndarray, " b"]
@@ -93,6 +97,8 @@ class Drawn:
     street_tint: Float[np.ndarray, "b 2 3"]
     satellite_tint: Float[np.ndarray, "b 2 3"]
     off_px: Float[np.ndarray, "b 2"]
+    quarters: Int64[np.ndarray, " b"]
+    mirror: Float[np.ndarray, " b"]
     parts: tuple[int, ...]
     street_style: Style | None
     satellite_style: Style | None
@@ -110,7 +116,7 @@ class Drawn:
 def draw(b: int, spec: EncoderSpec, how: Augmentation, rng: np.random.Generator) -> Drawn:
     """All that chance decides for a batch of b pairs."""
     bins = spec.azimuth_bins
-    turn = rng.uniform(0, bins, b)
+    turn = rng.uniform(-1, 1, b) * how.turn_deg * bins / 360
     lean_rad = np.radians(rng.uniform(0, 1, b) ** 2 * how.tilt_deg)
     towards_rad = rng.uniform(-math.pi, math.pi, b)
     layout = rng.choice(len(LAYOUTS), b, p=np.array(how.layouts) / sum(how.layouts))
@@ -142,6 +148,8 @@ def draw(b: int, spec: EncoderSpec, how: Augmentation, rng: np.random.Generator)
         satellite_tint=_tint(b, how.colour, 1.0, rng),
         street_style=draw_style(b, how.style, rng) if how.style else None,
         satellite_style=draw_style(b, how.style, rng) if how.style else None,
+        quarters=np.where(rng.uniform(size=b) < how.rotate, rng.integers(1, 4, b), 0),
+        mirror=np.where(rng.uniform(size=b) < how.mirror, -1.0, 1.0),
     )
 
 
@@ -170,7 +178,7 @@ def vary(
 
 def vary_tiles(tiles: UInt8[Tensor, "b r r 3"], spec: EncoderSpec, drawn: Drawn) -> Float[Tensor, "b 3 s s"]:
     """The tiles of `vary` alone."""
-    moved = _moved(tiles, spec, drawn.off_px).permute(0, 3, 1, 2) / 255
+    moved = _rotated(_moved(tiles, spec, drawn.off_px), drawn).permute(0, 3, 1, 2) / 255
     return coloured(moved, spec, drawn.satellite_style, drawn.satellite_tint)
 
 
@@ -200,20 +208,23 @@ def coloured(
 
 
 def _tilted(canvases: UInt8[Tensor, "b 4 t w"], spec: EncoderSpec, drawn: Drawn) -> Float[Tensor, "b 4 h w"]:
-    """The canvases as a camera sees them that is turned and leans towards any azimuth."""
+    """The canvases as a camera sees them that is turned and leans towards any azimuth.
+
+    Of a place that is mirrored and rotated: azimuths are those of the tile beside it.
+    """
     (b, _, tall, w), device = canvases.shape, canvases.device
     h = spec.street_hw[0]
-    turn_deg = drawn.turn * 360 / spec.azimuth_bins
-    lean, towards, turned = (
-        torch.from_numpy(angle).float().to(device)[:, None, None]
-        for angle in (drawn.lean_rad, drawn.towards_rad, np.radians(turn_deg))
+    turn_deg = drawn.turn * 360 / spec.azimuth_bins + drawn.quarters * 90
+    lean, towards, turned, mirror = (
+        torch.from_numpy(value).float().to(device)[:, None, None]
+        for value in (drawn.lean_rad, drawn.towards_rad, np.radians(turn_deg), drawn.mirror)
     )
     up = torch.deg2rad(elevations_deg(spec)).float().to(device)[None, :, None]
     across = torch.deg2rad(azimuths_deg(spec)).float().to(device)[None, None, :] - towards
     ahead, side, top = up.cos() * across.cos(), up.cos() * across.sin(), up.sin().expand(1, h, w)
     source_up = torch.asin((top * lean.cos() - ahead * lean.sin()).clamp(-1, 1))
     source_across = torch.atan2(side.expand(b, h, w), ahead * lean.cos() + top * lean.sin())
-    x_px = torch.remainder((source_across + towards - turned) / (2 * math.pi) + 0.5, 1) * w
+    x_px = torch.remainder(mirror * (source_across + towards - turned) / (2 * math.pi) + 0.5, 1) * w
     rows_per_rad = h / math.radians(spec.street_elevation_deg[1] - spec.street_elevation_deg[0])
     middle = math.radians(sum(spec.street_elevation_deg) / 2)
     y = (middle - source_up) * rows_per_rad / tall * 2
@@ -279,6 +290,17 @@ def _moved(
     rows, columns = (torch.from_numpy(value).to(device) for value in (down, across))
     each = torch.arange(len(tiles), device=device)[:, None, None]
     return tiles[each, rows[:, :, None], columns[:, None, :]]
+
+
+def _rotated(tiles: UInt8[Tensor, "b s s 3"], drawn: Drawn) -> UInt8[Tensor, "b s s 3"]:
+    """The same tiles, mirrored and then rotated in place as drawn."""
+    for quarters, mirrored in np.unique(np.stack([drawn.quarters, drawn.mirror], axis=1), axis=0):
+        if (quarters, mirrored) != (0, 1):
+            alike = (drawn.quarters == quarters) & (drawn.mirror == mirrored)
+            here = torch.from_numpy(np.flatnonzero(alike)).to(tiles.device)
+            some = tiles[here].flip(2) if mirrored < 0 else tiles[here]
+            tiles[here] = torch.rot90(some, -int(quarters), dims=(1, 2))
+    return tiles
 
 
 def _tinted(images: Float[Tensor, "b 3 h w"], tint: Float[np.ndarray, "b 2 3"]) -> Float[Tensor, "b 3 h w"]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from geoloc.pairs import PairTable
+from geoloc.score import Asked
 from geoloc.training.pretrain_recipe import PretrainConfig, Recipe
 from geoloc.training.recipe import TrainConfig
 
@@ -18,6 +19,7 @@ def model_card(
     config: TrainConfig,
     pairs: PairTable,
     validation: PairTable,
+    asked: Asked,
     scores: dict[str, float | int],
     log: Sequence[dict[str, float]],
 ) -> str:
@@ -36,7 +38,8 @@ Trained on {len(pairs.pairs):,} pairs of {pairs.name} ({pairs.split}), {len(log)
 Town seeds trained on: {towns}.
 
 Validated on {len(validation.pairs):,} pairs of {validation.name} ({validation.split}), none of them
-trained on, cut to 90 degrees and at unknown heading, ties counted against the model:
+trained on, {"whole" if asked.hfov_deg == 360 else f"cut to {asked.hfov_deg:g} degrees"} and at \
+{"unknown" if asked.unknown_heading else "known"} heading, ties counted against the model:
 
 | figure | value |
 | --- | --- |

@@ -138,14 +138,13 @@ class TrainConfig:
         if not (
             0 <= how.shift_m < math.inf
             and 0 <= how.tilt_deg <= 45
-            and 0 <= how.photo <= 1
             and 1 <= low <= high <= 90
-            and 0 <= how.colour <= 1
-            and 0 <= how.style <= 1
+            and 0 <= how.turn_deg <= 180
+            and all(0 <= share <= 1 for share in (how.photo, how.colour, how.style, how.rotate, how.mirror))
         ):
             raise DataError(
-                "An augmentation wants shift_m >= 0, tilt_deg in 0..45, photo, colour and style in 0..1, "
-                "photo_half_deg rising in 1..90."
+                "An augmentation wants shift_m >= 0, tilt_deg in 0..45, turn_deg in 0..180, photo, colour, "
+                "style, rotate and mirror in 0..1, photo_half_deg rising in 1..90."
             )
         if not all(0 <= share < math.inf for share in how.layouts) or not any(how.layouts):
             raise DataError(f"layouts are {len(LAYOUTS)} shares of 0 or more, not all of them 0.")

@@ -43,13 +43,14 @@ def train(
 
     RUN holds config.json, pairs.json, environment.jsonl, log.jsonl, checkpoint.safetensors and model/, and
     while it goes on the decoded pairs; keep_decoded holds them in its stead, and for other runs on the same
-    pairs. Best is by recall@1 over the validation pairs cut to 90 degrees at unknown heading, counted every
-    validate_every epochs; the later of equals. With `resume`, goes on from the last checkpoint; on the CPU
-    the weights are then those of an unbroken run. Under torchrun every process takes its share of every batch
-    and the first alone writes and reports; the weights are those of one process, to rounding. Raises
-    DataError for a RUN that exists, or that another config or other pairs made, where loss or gradient are
-    no numbers any more, and where it has forgotten what it found; GeolocError when another process is gone;
-    what reading the images raises, and a RUN that had not begun is then not there.
+    pairs. Best is by recall@1 over the validation pairs, asked as is trained (`asked_as_trained`: by default
+    cut to 90 degrees at unknown heading), counted every validate_every epochs; the later of equals. With
+    `resume`, goes on from the last checkpoint; on the CPU the weights are then those of an unbroken run.
+    Under torchrun every process takes its share of every batch and the first alone writes and reports; the
+    weights are those of one process, to rounding. Raises DataError for a RUN that exists, or that another
+    config or other pairs made, where loss or gradient are no numbers any more, and where it has forgotten
+    what it found; GeolocError when another process is gone; what reading the images raises, and a RUN that
+    had not begun is then not there.
     """
     shared = (pairs.seeds | seeds_before(config)) & validation.seeds
     if shared:

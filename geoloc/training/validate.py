@@ -8,6 +8,7 @@ from geoloc.errors import DataError
 from geoloc.model import save_encoder, trained_towns
 from geoloc.pairs import PairTable
 from geoloc.score import Asked, score_pairs
+from geoloc.training.augment import Augmentation
 from geoloc.training.card import model_card
 from geoloc.training.checkpoint import RunState
 from geoloc.training.decoded import Decoded
@@ -16,7 +17,8 @@ from geoloc.training.run import PairRun
 from geoloc.training.run_folder import log
 
 VALIDATION_PAIRS = 2000
-VALIDATION = Asked(hfov_deg=90.0, unknown_heading=True)
+ASKED_DEG = (360.0, 180.0, 90.0, 90.0)
+"""Of validation pairs, by the narrowest of LAYOUTS that is trained."""
 FORGOT, SURE = 0.1, 20
 """A run has diverged where less than this share of the most pairs found is found, if those were so many."""
 
@@ -27,6 +29,14 @@ def thinned(table: PairTable) -> PairTable:
     return dataclasses.replace(table, pairs=table.pairs[::step])
 
 
+def asked_as_trained(how: Augmentation) -> Asked:
+    """How validation pairs are asked: cut as narrow as is trained, 90 degrees at the least, and at unknown
+    heading where canvases are turned to any.
+    """
+    narrowest = max(layout for layout, share in enumerate(how.layouts) if share)
+    return Asked(ASKED_DEG[narrowest], unknown_heading=how.turn_deg == 180)
+
+
 def validate(run: PairRun, unseen: Decoded, encoder: TwinEncoder, state: RunState) -> RunState:
     """Score the epoch just ended, keep the model if it is the best so far, and log the line.
 
@@ -35,12 +45,13 @@ def validate(run: PairRun, unseen: Decoded, encoder: TwinEncoder, state: RunStat
     """
     config = run.config
     encoder.eval()
-    scores = score_pairs(encoder, run.validation, VALIDATION, unseen.tensors(config.model)).values
+    asked = asked_as_trained(config.augmentation)
+    scores = score_pairs(encoder, run.validation, asked, unseen.tensors(config.model)).values
     state = state.validated({"step": state.step, "loss": state.mean_loss, **scores})
     if state.best:
         seeds = run.pairs.seeds | seeds_before(config)
         table = dataclasses.replace(run.pairs, seeds=seeds)
-        card = model_card(config, table, run.validation, scores, state.log)
+        card = model_card(config, table, run.validation, asked, scores, state.log)
         save_encoder(encoder, run.folder / "model", card, seeds)
     log(run.folder, state.log[-1])
     _refuse_forgotten(run, state)

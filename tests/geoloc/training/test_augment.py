@@ -56,6 +56,45 @@ def test_the_turn_undoes_what_was_turned(plain: EncoderSpec) -> None:
     assert (batch.street[:, 3] == 1).all()
 
 
+@pytest.mark.parametrize("most_deg", [0.0, 30.0])
+def test_a_canvas_is_turned_no_farther_than_told(plain: EncoderSpec, most_deg: float) -> None:
+    batch = varied(signals(plain, 40), plain, dataclasses.replace(STILL, turn_deg=most_deg), 0)
+    turned_deg = np.abs(batch.turn.numpy()) * 360 / plain.azimuth_bins
+    assert turned_deg.max() <= most_deg and turned_deg.max() >= 0.8 * most_deg
+    off = (
+        azimuth_of(batch.street)
+        - azimuths_deg(plain).numpy()
+        - batch.turn.numpy()[:, None, None] * 360 / plain.azimuth_bins
+        + 180
+    ) % 360
+    assert np.abs(off - 180).max() < 1.5
+
+
+@pytest.mark.parametrize("turn_deg", [0.0, 180.0])
+def test_both_views_are_mirrored_and_rotated_alike(plain: EncoderSpec, turn_deg: float) -> None:
+    """The azimuth that a pixel of the tile comes from is the one that the canvas shows where it lies now."""
+    how = dataclasses.replace(STILL, turn_deg=turn_deg, rotate=0.7, mirror=0.5)
+    canvases, tiles = signals(plain, 40)
+    batch = varied((canvases, tiles), plain, how, 0)
+    middle = (tiles.shape[1] - 1) / 2
+    east, south = (batch.satellite[:, axis].numpy() * 255 - middle for axis in (0, 1))
+    side = plain.satellite_px
+    found = set()
+    for row in range(40):
+        shown = {}
+        for name, (x, y) in {"n": (side // 2, 0), "e": (side - 1, side // 2)}.items():
+            shown[name] = np.degrees(np.arctan2(east[row, y, x], -south[row, y, x]))
+        found.add(tuple(round(angle / 90) * 90 % 360 for angle in shown.values()))
+        turned_deg = batch.turn[row].item() * 360 / plain.azimuth_bins
+        for name, true_deg in (("n", 0.0), ("e", 90.0)):
+            column = np.abs((azimuths_deg(plain).numpy() + turned_deg - true_deg + 180) % 360 - 180).argmin()
+            off = (
+                azimuth_of(batch.street)[row, plain.street_hw[0] // 2, column] - shown[name] + 180
+            ) % 360 - 180
+            assert abs(off) < 360 / plain.street_hw[1] + 5
+    assert found == {(turn, (turn + way) % 360) for turn in (0, 90, 180, 270) for way in (90, -90)}
+
+
 def test_the_tilt_is_a_rotation_of_the_sphere(plain: EncoderSpec) -> None:
     """The horizon's elevation follows a cosine of azimuth whose height is the lean, as on a sphere."""
     lean = dataclasses.replace(STILL, tilt_deg=20.0)

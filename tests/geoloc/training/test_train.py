@@ -19,7 +19,7 @@ from geoloc.errors import DataError, GeolocError, ImageError, ModelError
 from geoloc.figures import Figures
 from geoloc.model import load_encoder, trained_towns
 from geoloc.pairs import PairTable
-from geoloc.score import evaluate_table
+from geoloc.score import Asked, evaluate_table
 from geoloc.spec import EncoderSpec
 from geoloc.training import decoded, validate
 from geoloc.training.augment import Augmentation
@@ -30,7 +30,7 @@ from geoloc.training.recipe import TrainConfig
 from geoloc.training.run import Progress
 from geoloc.training.run_folder import read_log
 from geoloc.training.train import train
-from geoloc.training.validate import VALIDATION
+from geoloc.training.validate import asked_as_trained
 
 CHILD = """
 import json, sys, time
@@ -106,7 +106,11 @@ def test_learns_and_keeps_the_best(
     assert len(log) == 12
     assert log[-1]["loss"] < log[0]["loss"] / 2
     assert [now.step for now in seen] == list(range(1, 49))
-    scores = evaluate_table(load_encoder(model), validation, [VALIDATION]).scored[0].figures.values
+    scores = (
+        evaluate_table(load_encoder(model), validation, [asked_as_trained(config.augmentation)])
+        .scored[0]
+        .figures.values
+    )
     assert scores["n"] == scores["gallery"] == 16
     assert scores["recall@1"] == pytest.approx(max(line["recall@1"] for line in log), abs=1 / 16)
     assert scores["recall@1"] >= 0.5
@@ -413,6 +417,35 @@ def test_validated_every_few_epochs_and_at_last(
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_whole_panoramas_of_known_heading_are_validated_so(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    """The published protocol: SAFA's heads, which know where north lies, on canvases never turned."""
+    how = dataclasses.replace(config.augmentation, turn_deg=0.0, layouts=(1.0, 0.0, 0.0, 0.0))
+    safa = dataclasses.replace(config.model, head="safa", azimuth_bins=1)
+    north = dataclasses.replace(config, model=safa, loss="triplet", neighbours=0, augmentation=how, epochs=1)
+    model = train(north, training, validation, tmp_path / "run")
+    (line,) = [line for line in read_log(tmp_path / "run") if "recall@1" in line]
+    scores = evaluate_table(load_encoder(model), validation, [Asked()]).scored[0].figures.values
+    assert scores["recall@1"] == pytest.approx(line["recall@1"], abs=1 / 16)
+    assert "trained on, whole and at known heading" in (model / "README.md").read_text().replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("layouts", "turn_deg", "asked"),
+    [
+        ((0.3, 0.1, 0.0, 0.1), 180.0, Asked(90.0, unknown_heading=True)),
+        ((0.0, 0.1, 0.0, 0.0), 180.0, Asked(180.0, unknown_heading=True)),
+        ((1.0, 0.0, 1.0, 0.0), 0.0, Asked(90.0)),
+        ((1.0, 0.0, 0.0, 0.0), 20.0, Asked(360.0)),
+    ],
+)
+def test_validation_asks_what_is_trained(
+    layouts: tuple[float, float, float, float], turn_deg: float, asked: Asked
+) -> None:
+    assert asked_as_trained(Augmentation(layouts=layouts, turn_deg=turn_deg)) == asked
+
+
 def test_the_average_is_what_is_validated_and_kept(
     config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
 ) -> None:
@@ -425,7 +458,9 @@ def test_the_average_is_what_is_validated_and_kept(
         moved += float((value.float() - state[f"model.encoder.{name}"].float()).abs().sum())
     assert moved > 1
     (line,) = [line for line in read_log(tmp_path / "run") if "recall@1" in line]
-    scores = evaluate_table(kept, validation, [VALIDATION]).scored[0].figures.values
+    scores = (
+        evaluate_table(kept, validation, [asked_as_trained(config.augmentation)]).scored[0].figures.values
+    )
     assert scores["recall@1"] == pytest.approx(line["recall@1"], abs=1 / 16)
     train(dataclasses.replace(averaged, ema=0.0), training, validation, tmp_path / "plain")
     plain = load_file(tmp_path / "plain" / "checkpoint.safetensors")
