@@ -27,10 +27,9 @@ from geoloc.atomic import write_text
 from geoloc.embed import best_device
 from geoloc.model import load_encoder
 from geoloc.pairs import joined
-from geoloc.score import Asked, score_pairs
+from geoloc.score import Asked, evaluate_table
 from geoloc.spec import MAP_HEADS
 from geoloc.training.augment import Augmentation
-from geoloc.training.decoded import decode_pairs
 from geoloc.training.recipe import SMALL, Loss, TrainConfig
 from geoloc.training.train import train
 from preprocessing.datasets.towns import read_towns
@@ -141,24 +140,28 @@ def results(kept: Path) -> list[dict[str, Any]]:
 
 def learnt(config: TrainConfig, roots: list[Path], unseen: Path, work: Path) -> dict[str, Any]:
     """Train, and score: at either heading recall@1 at each width, and its interval."""
-    run, decoded = work / f"run-{time.time_ns()}", work / "decoded"
+    run = work / f"run-{time.time_ns()}"
     pairs, validation = (joined([read_towns(root, split) for root in roots]) for split in ("train", "val"))
     began = time.monotonic()
-    model = train(config, pairs, validation, run, keep_decoded=decoded)
+    model = train(config, pairs, validation, run, keep_decoded=work / "decoded")
     took_s = time.monotonic() - began
-    encoder, table = load_encoder(model).to(best_device()), read_towns(unseen)
-    asked_of = decode_pairs(table.pairs, encoder.spec, 0.0, decoded)
-    at_heading = {}
-    for heading in HEADINGS:
-        figures = [
-            score_pairs(encoder, table, Asked(width, heading == "unknown"), asked_of.tensors(encoder.spec))
-            for width in WIDTHS_DEG
-        ]
-        at_heading[heading] = {
-            "recall@1": [one.values["recall@1"] for one in figures],
-            "interval": [one.intervals["recall@1"] for one in figures],
-        }
-    return {"minutes": took_s / 60, **at_heading}
+    asked = [Asked(width, heading == "unknown") for heading in HEADINGS for width in WIDTHS_DEG]
+    encoder = load_encoder(model).to(best_device())
+    scored = evaluate_table(encoder, read_towns(unseen), asked, precision="auto").scored
+    figures = {
+        heading: [one.figures for one in scored if one.asked.unknown_heading == (heading == "unknown")]
+        for heading in HEADINGS
+    }
+    return {
+        "minutes": took_s / 60,
+        **{
+            heading: {
+                "recall@1": [one.values["recall@1"] for one in each],
+                "interval": [one.intervals["recall@1"] for one in each],
+            }
+            for heading, each in figures.items()
+        },
+    }
 
 
 def row(name: str, found: list[dict[str, Any]], heading: str) -> str:
