@@ -25,7 +25,7 @@ from geoloc.training.pretrain_recipe import PretrainConfig
 from geoloc.training.pretrained import first_encoder, with_their_norm
 from geoloc.training.ranks import all_ranks
 from geoloc.training.run import Preparing, Report, Run
-from geoloc.training.run_folder import DECODED, IMAGES, give_up, log, refuse_other_data, refuse_taken
+from geoloc.training.run_folder import DECODED, IMAGES, alone, give_up, log, refuse_other_data, refuse_taken
 from geoloc.training.step import Bins, refuse_uneven
 from geoloc.training.two_views import TwoViews, two_views
 from geoloc.training.unlabelled import Unlabelled, stored
@@ -46,12 +46,13 @@ def pretrain(
     The model has both encoders, the other one as it began; `train` goes on from it with start_from. RUN is as
     `train` leaves it, the model is the last epoch's. With `resume`, goes on from the last checkpoint; on the
     CPU the weights are then those of an unbroken run. Under torchrun every process takes its share of every
-    batch. Raises DataError for too few images, for a RUN that exists, or that another config made, and where
-    the loss is no number any more; what reading the images raises, and then RUN is not there.
+    batch. Raises DataError for too few images, for a RUN that exists, that another process trains in, or that
+    another config made, and where the loss is no number any more; what reading the images raises, and then
+    RUN is not there.
     """
     _refuse_few(sum(one.planned for one in images), config.batch)
     config = with_their_norm(config)
-    with all_ranks() as ranks:
+    with all_ranks() as ranks, alone(run, ranks.first):
         refuse_uneven(config, ranks)
         refuse_taken(run, config, resume)
         if ranks.first:

@@ -1,6 +1,7 @@
 """What a run writes down about itself: settings, surroundings, the log, and a batch that broke it."""
 
 import dataclasses
+import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -11,8 +12,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,40 @@ CONFIG, ENVIRONMENT, LOG, FAILED = "config.json", "environment.jsonl", "log.json
 PAIRS, IMAGES, DECODED = "pairs.json", "images.json", "decoded"
 PACKAGES = ("geoloc-crossview", "torch", "torchvision", "timm", "numpy", "safetensors", "pillow")
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@contextmanager
+def alone(run: Path, first: bool) -> Iterator[None]:
+    """Hold a run's folder for its first process; the system lets it go when that ends, however it ends.
+
+    Makes the folder, and removes it on leaving where nothing was written. Raises DataError where another
+    process trains there, GeolocError for a folder that cannot be made.
+    """
+    held = _locked(run) if first else None
+    try:
+        yield
+    finally:
+        if held is not None:
+            with suppress(OSError):
+                run.rmdir()
+            os.close(held)
+
+
+def _locked(run: Path) -> int:
+    """The folder, open: its lock goes with it."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        held = os.open(run, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as cause:
+        raise cannot_write(run, cause) from cause
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as cause:
+        os.close(held)
+        raise DataError(
+            f"Another process trains in {run}; wait for it, stop it or choose another --out."
+        ) from cause
+    return held
 
 
 def claim(run: Path, config: Recipe, resume: bool, world: int, device: torch.device) -> None:

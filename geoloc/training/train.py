@@ -23,7 +23,7 @@ from geoloc.training.pretrained import first_encoder, with_their_norm
 from geoloc.training.ranks import all_ranks
 from geoloc.training.recipe import TrainConfig
 from geoloc.training.run import PairRun, Preparing, Report
-from geoloc.training.run_folder import DECODED, PAIRS, described, give_up, refuse_other_data
+from geoloc.training.run_folder import DECODED, PAIRS, alone, described, give_up, refuse_other_data
 from geoloc.training.step import both_views, refuse_uneven
 from geoloc.training.validate import seeds_before, thinned, validate
 
@@ -47,10 +47,10 @@ def train(
     cut to 90 degrees at unknown heading), counted every validate_every epochs; the later of equals. With
     `resume`, goes on from the last checkpoint; on the CPU the weights are then those of an unbroken run.
     Under torchrun every process takes its share of every batch and the first alone writes and reports; the
-    weights are those of one process, to rounding. Raises DataError for a RUN that exists, or that another
-    config or other pairs made, where loss or gradient are no numbers any more, and where it has forgotten
-    what it found; GeolocError when another process is gone; what reading the images raises, and a RUN that
-    had not begun is then not there.
+    weights are those of one process, to rounding. Raises DataError for a RUN that exists, that another
+    process trains in, or that another config or other pairs made, where loss or gradient are no numbers any
+    more, and where it has forgotten what it found; GeolocError when another process is gone; what reading the
+    images raises, and a RUN that had not begun is then not there.
     """
     shared = (pairs.seeds | seeds_before(config)) & validation.seeds
     if shared:
@@ -63,7 +63,7 @@ def train(
             keep_decoded.mkdir(parents=True, exist_ok=True)
         except OSError as cause:
             raise cannot_write(keep_decoded, cause) from cause
-    with all_ranks() as ranks:
+    with all_ranks() as ranks, alone(run, ranks.first):
         refuse_uneven(config, ranks)
         told = PairRun(config, run, ranks, report, preparing, pairs, thinned(validation), keep_decoded)
         _train(told, resume)

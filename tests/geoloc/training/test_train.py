@@ -1,6 +1,8 @@
 import dataclasses
 import errno
+import fcntl
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -415,6 +417,20 @@ def test_validated_every_few_epochs_and_at_last(
     assert steps[1] == [steps[0][1], steps[0][3], steps[0][4]]
     one, other = (load_file(tmp_path / run / "checkpoint.safetensors") for run in ("every", "seldom"))
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    other = os.open(run, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    with pytest.raises(DataError, match="Another process trains in"):
+        train(config, training, validation, run, resume=True)
+    os.close(other)
+    assert not any(run.iterdir())
+    train(dataclasses.replace(config, epochs=1), training, validation, run)
 
 
 def test_whole_panoramas_of_known_heading_are_validated_so(
