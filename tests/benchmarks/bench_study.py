@@ -60,6 +60,7 @@ PARTS: dict[str, dict[str, TrainConfig]] = {
     },
     "heads": {
         "32 bins": OURS,
+        "64 bins of 16, wide canvas": but(azimuth_bins=64, channels=16, street_hw=(64, 512)),
         "16 bins": but(azimuth_bins=16),
         "8 bins": but(azimuth_bins=8),
         "no polar form, 1 bin": dataclasses.replace(OURS, model=POOLED),
