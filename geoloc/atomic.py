@@ -1,6 +1,7 @@
 """Writing a file so that a killed process leaves the old one or the new one, never half."""
 
 import errno
+import fcntl
 import os
 import uuid
 from collections.abc import Iterator
@@ -44,6 +45,28 @@ def atomic_path(path: Path) -> Iterator[Path]:
             yield temporary
     except OSError as cause:
         raise cannot_write(path, cause) from cause
+
+
+@contextmanager
+def holding(folder: Path, *, wait: bool) -> Iterator[None]:
+    """Hold a folder against other processes; the system lets it go when this one ends, however it ends.
+
+    Where a disk knows no locks nothing is held. Raises BlockingIOError where another process holds it and
+    `wait` is false, GeolocError for what is no folder.
+    """
+    try:
+        held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as cause:
+        raise cannot_write(folder, cause) from cause
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError as cause:
+            if cause.errno == errno.EWOULDBLOCK:
+                raise
+        yield
+    finally:
+        os.close(held)
 
 
 def write_text(path: Path, text: str) -> None:

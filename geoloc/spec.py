@@ -65,6 +65,7 @@ class EncoderSpec:
         low, high = self.street_elevation_deg
         problems = {
             "azimuth_bins and channels must be 1 or more": min(self.azimuth_bins, self.channels) < 1,
+            "stage must be 0 or more": self.stage < 0,
             "azimuth_bins must divide the canvas width": self.street_hw[1] % max(1, self.azimuth_bins) != 0,
             "sizes must lie between 8 and 4096 px": not all(
                 8 <= side <= 4096 for side in (*self.street_hw, self.satellite_px)

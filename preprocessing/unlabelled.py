@@ -88,8 +88,9 @@ def _imagery(
     grid = make_grid(imagery, reach_m, side, spec.footprint_m / 2 if stride_m is None else stride_m)
     blocks = plan_blocks(imagery, grid)
     key = f"{grid} {[(one.address, one.state.stamp) for one in imagery]}"
+    contents = f"{grid} {[Path(one.address).name for one in imagery]}"
     planned = sum(len(block.columns) for block in blocks)
-    return Unlabelled(name, planned, key, partial(_cut, blocks, grid, imagery), seeds)
+    return Unlabelled(name, planned, key, contents, partial(_cut, blocks, grid, imagery), seeds)
 
 
 def _cut(blocks: Sequence[Block], grid: Grid, imagery: Sequence[Imagery]) -> Iterator[Images]:

@@ -37,7 +37,7 @@ def board(run: Path) -> Callable[[], None]:
         if lines and writer is None:
             writer = SummaryWriter(str(run / FOLDER), purge_step=0)
         for line in lines[told:]:
-            of = "epoch" if "recall@1" in line else "step"
+            of = "step" if "learning_rate" in line else "epoch"
             for name, value in line.items():
                 if name != "step" and isinstance(value, int | float):
                     writer.add_scalar(f"{of}/{name}", value, line["step"])  # type: ignore

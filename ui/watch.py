@@ -47,7 +47,7 @@ def watched(
         try:
             yield show, lambda what, done, total: status(f"{what} {things} {done:,}/{total:,}")
         finally:
-            if writes():
+            if first and writes():
                 with suppress(GeolocError):  # what stopped the run says more
                     draw()
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from geoloc.embed import best_device
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError, ModelError
+from geoloc.spec import EncoderSpec
 from geoloc.training.augment import Augmentation, Queries, draw, vary_street, vary_tiles
 from geoloc.training.learner import freeze
 from geoloc.training.losses import heading_infonce
@@ -33,6 +34,8 @@ FEWEST = 4
 
 VARIED = Augmentation(shift_m=6.0)
 WHOLE = replace(VARIED, layouts=(1.0, 0.0, 0.0, 0.0))
+NORTH = replace(WHOLE, turn_deg=0.0)
+"""A model of one bin is shown views as the field trains it: it may know where north lies."""
 SEEN = 0.5
 """The share of a canvas's azimuths that training shows, in the median."""
 
@@ -139,7 +142,7 @@ def _see(
     spec, device = encoder.spec, best_device()
     if len(canvases):
         wide = _share(canvases) >= SEEN
-        parts = [(canvases[wide], VARIED), (laid_together(canvases[~wide]), WHOLE)]
+        parts = [(canvases[wide], _how(spec, VARIED)), (laid_together(canvases[~wide]), _how(spec, WHOLE))]
         shown = [
             vary_street(torch.from_numpy(some).to(device), spec, draw(len(some), spec, how, rng))[0]
             for some, how in parts
@@ -147,8 +150,12 @@ def _see(
         ]
         encoder.street_bins(torch.cat(shown))
     if len(tiles):
-        drawn = draw(len(tiles), spec, VARIED, rng)
+        drawn = draw(len(tiles), spec, _how(spec, VARIED), rng)
         encoder.satellite_bins(vary_tiles(torch.from_numpy(tiles).to(device), spec, drawn))
+
+
+def _how(spec: EncoderSpec, varied: Augmentation) -> Augmentation:
+    return varied if spec.azimuth_bins > 1 else NORTH
 
 
 def laid_together(canvases: UInt8[np.ndarray, "b 4 t w"]) -> UInt8[np.ndarray, "b 4 t w"]:
@@ -204,7 +211,7 @@ def _loss(
     spec, device = encoder.spec, best_device()
     rivals = np.concatenate([rows, rng.choice(len(region.tiles), RIVALS, replace=len(region.tiles) < RIVALS)])
     narrow = (_share(region.canvases[rows]) < SEEN).any()
-    drawn = draw(len(rivals), spec, WHOLE if narrow else VARIED, rng)
+    drawn = draw(len(rivals), spec, _how(spec, WHOLE if narrow else VARIED), rng)
     mine = drawn.of(np.arange(len(rows)))
     shown, ground = (
         torch.from_numpy(images).to(device) for images in (region.canvases[rows], region.tiles[rivals])

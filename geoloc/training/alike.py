@@ -29,8 +29,9 @@ def alike(
     """The k pairs whose tiles answer each pair's street view best, of those that are its negatives.
 
     loaded: the pairs' canvases and tiles, by batches. Asked is a window of 90 degrees in a direction drawn
-    from the seed, at unknown heading: what is hard to tell apart in a whole panorama is hard anywhere. The
-    similarity sampling of Sample4Geo (Deuser et al. 2023), over the whole set in blocks of 512 rows.
+    from the seed, at unknown heading: what is hard to tell apart in a whole panorama is hard anywhere; of a
+    model of one bin all of the view, as it lies. The similarity sampling of Sample4Geo (Deuser et al. 2023),
+    over the whole set in blocks of 512 rows.
     """
     n, bins = len(negatives.place), encoder.spec.azimuth_bins
     width = max(1, bins // WINDOW)

@@ -33,9 +33,11 @@ class Augmentation:
     answers several. photo: the share of the narrow windows whose top and bottom are cut as a lens would, at
     a half height of photo_half_deg. colour: strength of the jitter of brightness, contrast and tint on
     either view. style: of what `Style` does to each view on its own: tones, colours, season, light,
-    sharpness, noise, a hole, JPEG. Every canvas is turned to a heading drawn from the full circle: an
-    embedding of one bin learns them all, one of many bins searches them, and neither can learn north from
-    where the canvas ends.
+    sharpness, noise, a hole, JPEG. turn_deg: how far a canvas may be turned from north, either way: by
+    default to any heading, which an embedding of one bin learns and one of many bins searches; 0 leaves
+    north in the middle, as the field trains what it scores with headings known. rotate, mirror: the shares
+    of pairs whose tile and canvas are rotated by one to three quarters, and mirrored east to west, both
+    alike (Sample4Geo: 0.75 and 0.5).
     """
 
     shift_m: float = 3.0

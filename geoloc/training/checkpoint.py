@@ -22,7 +22,7 @@ class RunState:
     """What a run must remember besides weights and the optimizer's moments.
 
     step: batches done in all. loss_sum, loss_steps: of the epoch so far. log: a line for every
-    epoch done. loss_scale: float16's.
+    epoch done, with scores where it was validated. loss_scale: float16's.
     """
 
     step: int = 0
@@ -37,14 +37,19 @@ class RunState:
         return self.loss_sum / max(1, self.loss_steps)
 
     @property
+    def scored(self) -> list[dict[str, float]]:
+        """The lines of the epochs that were validated."""
+        return [line for line in self.log if "recall@1" in line]
+
+    @property
     def recall_at_1(self) -> float | None:
-        """Of the last epoch done; None where none is measured."""
-        return self.log[-1].get("recall@1") if self.log else None
+        """Of the last epoch validated; None where none is."""
+        return self.scored[-1]["recall@1"] if self.scored else None
 
     @property
     def best(self) -> bool:
-        """Whether the last epoch is as good as any before it."""
-        return self.log[-1]["recall@1"] >= max(line["recall@1"] for line in self.log)
+        """Whether the last epoch validated is as good as any before it."""
+        return self.scored[-1]["recall@1"] >= max(line["recall@1"] for line in self.scored)
 
     def stepped(self, loss: float, loss_scale: float) -> "RunState":
         """After one more batch."""
@@ -56,8 +61,9 @@ class RunState:
             loss_scale=loss_scale,
         )
 
-    def validated(self, line: dict[str, float]) -> "RunState":
-        """After an epoch's end."""
+    def ended(self, **scores: float) -> "RunState":
+        """After an epoch's end, with what it scored."""
+        line = {"step": self.step, "loss": self.mean_loss, **scores}
         return dataclasses.replace(self, log=(*self.log, line), loss_sum=0.0, loss_steps=0)
 
 

@@ -1,29 +1,26 @@
 """A table of pairs as bytes on disk, decoded once, so that no epoch waits for a JPEG again."""
 
 import dataclasses
-import fcntl
 import hashlib
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from geoloc.atomic import cannot_write
+from geoloc.atomic import cannot_write, holding
 from geoloc.batches import batches
 from geoloc.embed import CPU
+from geoloc.errors import DataError
 from geoloc.pairs import Pair, read_pair_street, read_pair_tile
 from geoloc.spec import EncoderSpec
 from geoloc.street_view import StreetView, read_street_view
-from geoloc.tensors import normalise, street_canvas
+from geoloc.tensors import normalise, resized, street_canvas
 
 BATCH, GPU_BATCH = 64, 512
 HELD_AT_MOST = 0.5
@@ -56,6 +53,7 @@ def decode_pairs(
     spare_m: float,
     folder: Path,
     *,
+    headings: bool = False,
     workers: int = 0,
     report: Callable[[int, int], None] = lambda *_: None,
 ) -> Decoded:
@@ -65,15 +63,16 @@ def decode_pairs(
     several processes one decodes and the others wait; what is damaged is decoded anew. The canvases are the
     spec's at the same resolution with half as much again above and below, where there is that much sky and
     ground, so that a leaning camera finds something there. The tiles reach spare_m beyond the footprint, or
-    as far as the smallest of their images does. Raises what reading the images raises.
+    as far as the smallest of their images does. Raises what reading the images raises, and with `headings`
+    DataError for a street view of which neither the pairs nor its file say where it looks.
     """
-    dataset = _PairBytes(pairs, taller(spec), spare_m)
+    dataset = _PairBytes(pairs, taller(spec), spare_m, headings)
     done = folder / _key(dataset)
     found = _opened(done, dataset)
     if found is None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with _alone(folder):
+            with holding(folder, wait=True):
                 if _opened(done, dataset) is None:
                     _decode(dataset, done, workers, report)
         except OSError as cause:
@@ -111,17 +110,6 @@ def _opened(done: Path, dataset: "_PairBytes") -> Decoded | None:
         if array.dtype != np.uint8 or array.shape != (len(dataset), *shape):
             return None
     return Decoded(*arrays)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process is in here for this folder; one that dies is out of it."""
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(held)
 
 
 Taken = Callable[[Int64[np.ndarray, " c"]], UInt8[Tensor, "c ..."]]
@@ -193,7 +181,10 @@ def _with_spare(spec: EncoderSpec, spare_m: float) -> int:
 
 def _key(dataset: "_PairBytes") -> str:
     spec = dataset.spec
-    what = (spec.street_hw, spec.street_elevation_deg, spec.satellite_px, spec.footprint_m, dataset.spare_m)
+    what = (
+        spec.street_hw, spec.street_elevation_deg, spec.satellite_px, spec.footprint_m, spec.interpolation,
+        dataset.spare_m, dataset.asks_files,
+    )  # fmt: skip
     digest = hashlib.sha256(repr(what).encode())
     for pair in dataset.pairs:
         digest.update(f"{pair.heading_deg} {pair.hfov_deg} {pair.footprint_m}".encode())
@@ -203,8 +194,9 @@ def _key(dataset: "_PairBytes") -> str:
 
 
 class _PairBytes(Dataset[tuple[Tensor, Tensor]]):
-    def __init__(self, pairs: Sequence[Pair], spec: EncoderSpec, spare_m: float) -> None:
+    def __init__(self, pairs: Sequence[Pair], spec: EncoderSpec, spare_m: float, headings: bool) -> None:
         self.pairs, self.spec = pairs, spec
+        self.asks_files = headings and any(pair.heading_deg is None for pair in pairs)
         reach_m = min(pair.footprint_m or spec.footprint_m for pair in pairs)
         self.spare_m = min(spare_m, max(0.0, reach_m - spec.footprint_m) / 2)
 
@@ -219,8 +211,12 @@ class _PairBytes(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         pair, spec = self.pairs[index], self.spec
-        canvas = canvas_bytes(read_pair_street(pair), spec)
-        tile = Image.fromarray(read_pair_tile(pair, spec.footprint_m, self.spare_m))
+        view = read_pair_street(pair)
+        if self.asks_files and view.heading_deg is None:
+            raise DataError(
+                f"{pair.street} has no heading, so nothing says which part of its tile it shows; give "
+                "heading_deg, or train a model that knows none: --set model.azimuth_bins=1."
+            )
         side_px = _with_spare(spec, self.spare_m)
-        tile = tile.resize((side_px, side_px), Image.Resampling.BILINEAR)
-        return canvas, torch.from_numpy(np.array(tile))
+        tile = resized(read_pair_tile(pair, spec.footprint_m, self.spare_m), (side_px, side_px), spec)
+        return canvas_bytes(view, spec), torch.from_numpy(np.array(tile))

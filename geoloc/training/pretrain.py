@@ -1,5 +1,6 @@
 """Pre-training on images that belong to no pair: the encoder of one view learns to know an image again."""
 
+import hashlib
 import shutil
 from collections.abc import Sequence
 from functools import partial
@@ -55,9 +56,9 @@ def pretrain(
     with all_ranks() as ranks, alone(run, ranks.first):
         refuse_uneven(config, ranks)
         refuse_taken(run, config, resume)
+        learner = _learner(config, begun=resume and (run / CHECKPOINT).exists())
         if ranks.first:
             refuse_other_data(run / IMAGES, {"trained on": _described(images)})
-        learner = _learner(config, begun=resume and (run / CHECKPOINT).exists())
         read = partial(
             stored, images, config.view, config.model, run / DECODED, partial(preparing, "decoding")
         )
@@ -76,7 +77,13 @@ def pretrain(
 
 def _described(images: Sequence[Unlabelled]) -> dict[str, Any]:
     seeds = sorted(frozenset().union(*(one.seeds for one in images)))
-    return {"name": [one.name for one in images], "images": [one.planned for one in images], "seeds": seeds}
+    contents = "".join(one.contents for one in images).encode("utf-8", "surrogateescape")
+    return {
+        "name": [one.name for one in images],
+        "images": [one.planned for one in images],
+        "seeds": seeds,
+        "sha256": hashlib.sha256(contents).hexdigest(),
+    }
 
 
 def _refuse_few(images: int, batch: int) -> None:
@@ -102,7 +109,7 @@ def _pretrain(
         order = rng.permutation(len(decoded))[: per_epoch * config.batch].reshape(per_epoch, config.batch)
         lesson = Lesson(order, partial(_vary, config, images_at_hand), lambda row: {"image": row})
         state = rest_of_epoch(run, lesson, stepper, state)
-        state = state.validated({"step": state.step, "loss": state.mean_loss})
+        state = state.ended()
         if run.ranks.first:
             card = pretrained_card(config, [one.name for one in images], len(decoded), seeds, state.log)
             save_encoder(learner.encoder, run.folder / "model", card, seeds)

@@ -132,6 +132,11 @@ class TrainConfig:
             raise DataError("A run wants 0 <= ema < 1, 0 < layer_decay <= 1 and frozen >= 0.")
         if self.log_every < 1 or self.validate_every < 1:
             raise DataError("A run wants log_every and validate_every of 1 or more.")
+        if self.model.street_layout != "canvas":
+            raise DataError(
+                "Training lays street views on a canvas; leave model.street_layout, and set model.street_hw "
+                "and model.street_elevation_deg to what the panoramas span."
+            )
         if self.weights and self.start_from:
             raise DataError("weights and start_from both say where to begin; set one of them.")
         how, (low, high) = self.augmentation, self.augmentation.photo_half_deg

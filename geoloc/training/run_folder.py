@@ -1,7 +1,6 @@
 """What a run writes down about itself: settings, surroundings, the log, and a batch that broke it."""
 
 import dataclasses
-import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -13,19 +12,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from geoloc.atomic import cannot_write, write_text
+from geoloc.atomic import cannot_write, holding, write_text
 from geoloc.errors import DataError
 from geoloc.pairs import PairTable
 from geoloc.training.config import over
 from geoloc.training.pretrain_recipe import Recipe
 
 CONFIG, ENVIRONMENT, LOG, FAILED = "config.json", "environment.jsonl", "log.jsonl", "failed_batch.json"
+OF_NO_WEIGHT = {"workers", "save_every_s", "log_every"}
 PAIRS, IMAGES, DECODED = "pairs.json", "images.json", "decoded"
 PACKAGES = ("geoloc-crossview", "torch", "torchvision", "timm", "numpy", "safetensors", "pillow")
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,31 +38,25 @@ def alone(run: Path, first: bool) -> Iterator[None]:
     Makes the folder, and removes it on leaving where nothing was written. Raises DataError where another
     process trains there, GeolocError for a folder that cannot be made.
     """
-    held = _locked(run) if first else None
-    try:
+    if not first:
         yield
-    finally:
-        if held is not None:
-            with suppress(OSError):
-                run.rmdir()
-            os.close(held)
-
-
-def _locked(run: Path) -> int:
-    """The folder, open: its lock goes with it."""
+        return
     try:
         run.mkdir(parents=True, exist_ok=True)
-        held = os.open(run, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as cause:
         raise cannot_write(run, cause) from cause
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as cause:
-        os.close(held)
-        raise DataError(
-            f"Another process trains in {run}; wait for it, stop it or choose another --out."
-        ) from cause
-    return held
+    with ExitStack() as held:
+        try:
+            held.enter_context(holding(run, wait=False))
+        except BlockingIOError as cause:
+            raise DataError(
+                f"Another process trains in {run}; wait for it, stop it or choose another --out."
+            ) from cause
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                run.rmdir()
 
 
 def claim(run: Path, config: Recipe, resume: bool, world: int, device: torch.device) -> None:
@@ -78,23 +72,38 @@ def claim(run: Path, config: Recipe, resume: bool, world: int, device: torch.dev
 def refuse_taken(run: Path, config: Recipe, resume: bool) -> None:
     """Raise DataError for a folder that another config made, or any run's where `resume` is not asked for.
 
-    Settings that an older version did not know count as their defaults.
+    Settings that an older version did not know count as their defaults; those that decide no weight may
+    differ.
     """
     path = run / CONFIG
     if path.exists() and not resume:
         raise DataError(f"{run} holds a run already; go on with --resume or choose another --out.")
-    if path.exists() and over(_plain(type(config)()), _read(path)) != _plain(config):
-        raise DataError(f"{run} was begun with other settings (see {path}); choose another --out.")
+    if not path.exists():
+        return
+    before, now = _flat(over(_plain(type(config)()), _read(path))), _flat(_plain(config))
+    named = {**before, **now}.keys() - OF_NO_WEIGHT
+    if differ := sorted(name for name in named if before.get(name) != now.get(name)):
+        told = ", ".join(f"{name} was {before.get(name)}" for name in differ)
+        raise DataError(f"{run} was begun with other settings ({told}; see {path}); choose another --out.")
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A table of tables as one, its names as --set writes them."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
 
 
 def refuse_other_data(path: Path, found: dict[str, dict[str, Any]]) -> None:
     """Note in a run's file what it learns from, by its use. Raises DataError for other data than before.
 
-    What an older version began, which did not note the seeds, goes on.
+    What an older version began, which did not note the seeds, goes on; what it noted is compared.
     """
     before = _read(path) if path.exists() else found
     for use, described in found.items():
-        if before.get(use) != described and "seeds" in before.get(use, {"seeds": []}):
+        noted = before.get(use, {"seeds": None})
+        if "seeds" in noted and any(described.get(name) != value for name, value in noted.items()):
             raise DataError(
                 f"{path.parent} was begun on other data ({use}; see {path}); give the same or another --out."
             )

@@ -23,9 +23,17 @@ from geoloc.training.pretrained import first_encoder, with_their_norm
 from geoloc.training.ranks import all_ranks
 from geoloc.training.recipe import TrainConfig
 from geoloc.training.run import PairRun, Preparing, Report
-from geoloc.training.run_folder import DECODED, PAIRS, alone, described, give_up, refuse_other_data
+from geoloc.training.run_folder import (
+    DECODED,
+    PAIRS,
+    alone,
+    described,
+    give_up,
+    refuse_other_data,
+    refuse_taken,
+)
 from geoloc.training.step import both_views, refuse_uneven
-from geoloc.training.validate import seeds_before, thinned, validate
+from geoloc.training.validate import asked_as_trained, passed, seeds_before, thinned, validate
 
 
 def train(
@@ -59,6 +67,8 @@ def train(
         raise DataError(f"{len(pairs.pairs)} pairs do not fill a batch of {config.batch}; set batch lower.")
     config = with_their_norm(config)
     if keep_decoded:
+        if keep_decoded.resolve().is_relative_to(run.resolve()):
+            raise DataError(f"{keep_decoded} lies in {run}, which forgets it; keep decoded pairs elsewhere.")
         try:
             keep_decoded.mkdir(parents=True, exist_ok=True)
         except OSError as cause:
@@ -73,22 +83,24 @@ def train(
 def _train(run: PairRun, resume: bool) -> None:
     config, ranks = run.config, run.ranks
     negatives = Negatives.of(run.pairs, config.apart_m)
+    steps_per_epoch = len(batch_order(config, negatives, 0))
     learner = _learner(config, negatives, begun=resume and (run.folder / CHECKPOINT).exists())
     if config.compiled:
         compile_blocks(learner.encoder)
+    if ranks.first:
+        refuse_taken(run.folder, config, resume)
+        tables = {"trained on": run.pairs, "validated on": run.validation}
+        refuse_other_data(run.folder / PAIRS, {use: described(table) for use, table in tables.items()})
     stepper, state = take_up(
         run, learner, both_views, resume=resume, layer_decay=config.layer_decay, recompute=config.recompute
     )
-    if ranks.first:
-        tables = {"trained on": run.pairs, "validated on": run.validation}
-        refuse_other_data(run.folder / PAIRS, {use: described(table) for use, table in tables.items()})
-    steps_per_epoch = len(batch_order(config, negatives, 0))
     if state.step < config.epochs * steps_per_epoch:
+        many, asked = config.model.azimuth_bins > 1, asked_as_trained(config.augmentation)
         try:
-            decoded = _decoded(run, run.pairs, config.augmentation.shift_m)
-            unseen = _decoded(run, run.validation, 0.0)
+            decoded = _decoded(run, run.pairs, config.augmentation.shift_m, headings=many)
+            unseen = _decoded(run, run.validation, 0.0, headings=many and not asked.unknown_heading)
         except GeolocError:
-            if ranks.first and not resume:
+            if ranks.first and not (run.folder / CHECKPOINT).exists():
                 give_up(run.folder)
             raise
         canvases, tiles = (at_hand(some, stepper.device) for some in (decoded.canvases, decoded.tiles))
@@ -99,8 +111,8 @@ def _train(run: PairRun, resume: bool) -> None:
         lesson = Lesson(order, partial(_vary, config, canvases, tiles), partial(_name, run.pairs))
         state = rest_of_epoch(run, lesson, stepper, state)
         if ranks.first:
-            if (epoch + 1) % config.validate_every == 0 or epoch + 1 == config.epochs:
-                state = validate(run, unseen, learner.kept, state)
+            due = (epoch + 1) % config.validate_every == 0 or epoch + 1 == config.epochs
+            state = validate(run, unseen, learner.kept, state) if due else passed(run, state)
             save_state(run.folder, learner, stepper.optimizer, state)
     ranks.wait()
     if ranks.first:
@@ -111,6 +123,8 @@ def _train(run: PairRun, resume: bool) -> None:
 def _learner(config: TrainConfig, negatives: Negatives, begun: bool) -> Learner:
     encoder = first_encoder(config, begun)
     freeze(encoder, config.frozen)
+    if not any(weight.requires_grad for weight in encoder.parameters()):
+        raise DataError(f"frozen={config.frozen} leaves nothing of the encoders to learn; set it lower.")
     if config.recompute:
         checkpointed(encoder)
     return Learner(encoder, Objective(config, negatives), config.ema)
@@ -127,10 +141,10 @@ def _name(table: PairTable, row: int) -> dict[str, str]:
     return {"street": str(pair.street), "satellite": str(pair.satellite)}
 
 
-def _decoded(run: PairRun, table: PairTable, spare_m: float) -> Decoded:
+def _decoded(run: PairRun, table: PairTable, spare_m: float, headings: bool) -> Decoded:
     return run.ranks.in_turn(
         partial(
             decode_pairs, table.pairs, run.config.model, spare_m, run.keep_decoded or run.folder / DECODED,
-            workers=run.config.workers, report=partial(run.preparing, "decoding"),
+            headings=headings, workers=run.config.workers, report=partial(run.preparing, "decoding"),
         )
     )  # fmt: skip

@@ -29,12 +29,14 @@ class Unlabelled:
     """Images of one view.
 
     name: what they are, for people. planned: how many they are; of imagery, at most. key: another text where
-    they are others. read: them in order, some at a time, of `image_shape`. seeds: of synthetic towns.
+    they are others, or lie elsewhere; contents: only where they are others. read: them in order, some at a
+    time, of `image_shape`. seeds: of synthetic towns.
     """
 
     name: str
     planned: int
     key: str
+    contents: str
     read: Callable[[], Iterator[Images]]
     seeds: frozenset[int] = frozenset()
 
@@ -63,7 +65,8 @@ def image_files(
         f"{one.hfov_deg} {one.footprint_m}\n"
         for one in views
     )
-    return Unlabelled(name, len(views), key, partial(_read, views, view, spec), seeds)
+    contents = "".join(f"{one.path.name} {one.heading_deg} {one.footprint_m}\n" for one in views)
+    return Unlabelled(name, len(views), key, contents, partial(_read, views, view, spec), seeds)
 
 
 def stored(

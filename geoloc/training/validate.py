@@ -47,7 +47,7 @@ def validate(run: PairRun, unseen: Decoded, encoder: TwinEncoder, state: RunStat
     encoder.eval()
     asked = asked_as_trained(config.augmentation)
     scores = score_pairs(encoder, run.validation, asked, unseen.tensors(config.model)).values
-    state = state.validated({"step": state.step, "loss": state.mean_loss, **scores})
+    state = state.ended(**scores)
     if state.best:
         seeds = run.pairs.seeds | seeds_before(config)
         table = dataclasses.replace(run.pairs, seeds=seeds)
@@ -58,8 +58,15 @@ def validate(run: PairRun, unseen: Decoded, encoder: TwinEncoder, state: RunStat
     return state
 
 
+def passed(run: PairRun, state: RunState) -> RunState:
+    """Log the line of an epoch just ended that is not scored."""
+    state = state.ended()
+    log(run.folder, state.log[-1])
+    return state
+
+
 def _refuse_forgotten(run: PairRun, state: RunState) -> None:
-    best = max(reversed(state.log), key=lambda line: line["recall@1"])
+    best = max(reversed(state.scored), key=lambda line: line["recall@1"])
     now, most = state.log[-1]["recall@1"], best["recall@1"]
     if now < FORGOT * most and most * len(run.validation.pairs) >= SURE:
         raise DataError(

@@ -1,9 +1,11 @@
+import errno
+import fcntl
 import os
 from pathlib import Path
 
 import pytest
 
-from geoloc.atomic import atomic_path, write_text
+from geoloc.atomic import atomic_path, holding, write_text
 from geoloc.errors import GeolocError
 
 
@@ -15,6 +17,22 @@ def test_the_old_file_stays_where_writing_fails(tmp_path: Path) -> None:
         raise ZeroDivisionError
     assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
     assert path.read_text() == "old"
+
+
+def test_a_folder_is_held_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with holding(tmp_path, wait=False), pytest.raises(BlockingIOError), holding(tmp_path, wait=False):
+        raise AssertionError("it is held")
+    with holding(tmp_path, wait=True):
+        assert tmp_path.is_dir(), "it is free again"
+    with pytest.raises(GeolocError, match="nowhere"), holding(tmp_path / "nowhere", wait=True):
+        raise AssertionError("it is not there")
+
+    def unknown(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    with holding(tmp_path, wait=False), holding(tmp_path, wait=False):
+        assert tmp_path.is_dir(), "a disk that knows no locks holds nothing back"
 
 
 def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:

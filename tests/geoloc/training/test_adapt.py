@@ -13,6 +13,7 @@ from geoloc.pairs import Pair, PairTable
 from geoloc.score import Asked, score_pairs
 from geoloc.spec import EncoderSpec
 from geoloc.training.adapt import FEWEST, Region, adapt, laid_together
+from geoloc.training.augment import Augmentation, Drawn, draw
 from geoloc.training.decoded import Decoded, decode_pairs
 from geoloc.training.negatives import tile_lonlats_of
 
@@ -118,6 +119,22 @@ def test_pairs_of_a_region_help_in_it(
         for one in (tiny_encoder, adapt(tiny_encoder, region)[0])
     ]
     assert ranks[1] > ranks[0]
+
+
+@pytest.mark.parametrize("bins", [1, 8])
+def test_a_model_of_one_bin_may_know_north(
+    decoded: Decoded, places: list[Pair], tiny_spec: EncoderSpec, monkeypatch: pytest.MonkeyPatch, bins: int
+) -> None:
+    told: list[Augmentation] = []
+
+    def noted(b: int, spec: EncoderSpec, how: Augmentation, rng: np.random.Generator) -> Drawn:
+        told.append(how)
+        return draw(b, spec, how, rng)
+
+    monkeypatch.setattr("geoloc.training.adapt.draw", noted)
+    adapt(TwinEncoder(dataclasses.replace(tiny_spec, azimuth_bins=bins)), region_of(decoded, places, 4))
+    assert {how.turn_deg for how in told} == ({0.0} if bins == 1 else {180.0})
+    assert all(how.layouts == (1, 0, 0, 0) for how in told) == (bins == 1)
 
 
 def test_narrow_views_share_a_canvas() -> None:

@@ -61,6 +61,7 @@ def test_file_then_settings(tmp_path: Path) -> None:
         ("frozen=-1", "frozen"),
         ("log_every=0", "log_every"),
         ("model.output_stride=12", "output_stride"),
+        ("model.stage=-1", "stage must be 0 or more"),
         ("weight_decay=nan", "weight_decay"),
         ("seed=-1", "seed"),
         ("workers=100000", "workers"),
@@ -82,7 +83,7 @@ def test_what_is_wrong_is_named(setting: str, names: str) -> None:
 
 def test_settings_that_want_each_other_may_come_in_any_order(tmp_path: Path) -> None:
     file = tmp_path / "run.toml"
-    file.write_text('loss = "triplet"\nhardest = [1.0, 0.5]\n')
+    file.write_text('loss = "triplet"\nhardest = [1.0, 0.5]\n', encoding="utf-8-sig")
     back = read_config(TrainConfig(), file, ["loss=infonce", "hardest=[1.0]"])
     assert (back.loss, back.hardest) == ("infonce", (1.0,))
     for settings in (["batch=6", "neighbours=3"], ["neighbours=3", "batch=6"]):
@@ -94,6 +95,12 @@ def test_settings_that_want_each_other_may_come_in_any_order(tmp_path: Path) -> 
         TrainConfig(), None, ["epochs=3", "model={channels=8, stage=3}", "epochs=4", "model.stage=2"]
     )
     assert (twice.epochs, twice.model.channels, twice.model.stage) == (4, 8, 2)
+
+
+def test_training_wants_a_canvas() -> None:
+    squashed = ["model.head=pooled", "model.azimuth_bins=1", "model.polar=false", "model.street_layout=whole"]
+    with pytest.raises(DataError, match="street_elevation_deg to what the panoramas span"):
+        read_config(TrainConfig(), None, squashed)
 
 
 def test_unreadable_file(tmp_path: Path) -> None:

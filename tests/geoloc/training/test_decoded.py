@@ -14,7 +14,7 @@ from PIL import Image
 from geoloc.batches import PairDataset
 from geoloc.errors import GeolocError, ImageError
 from geoloc.pairs import Pair
-from geoloc.spec import EncoderSpec
+from geoloc.spec import INTERPOLATIONS, EncoderSpec
 from geoloc.training import decoded
 from geoloc.training.decoded import Decoded, decode_pairs, decode_photos, nothing_decoded
 
@@ -63,6 +63,17 @@ def test_equals_the_images_to_an_8_bit_step(
         assert (street[row] - want_street).abs().max() <= step
         assert torch.equal(street[row, 3], want_street[3])
         assert (tiles[row] - want_tile).abs().max() <= step
+
+
+def test_tiles_are_made_smaller_as_the_spec_says(
+    few: list[Pair], tiny_spec: EncoderSpec, tmp_path: Path
+) -> None:
+    """To the bit what evaluation sees, by either interpolation."""
+    for interpolation in INTERPOLATIONS:
+        spec = dataclasses.replace(tiny_spec, interpolation=interpolation, satellite_px=20)
+        tiles = next(decode_pairs(few, spec, 0.0, tmp_path).tensors(spec))[1]
+        want = torch.stack([PairDataset(few, spec)[row][1] for row in range(3)])
+        assert torch.allclose(tiles, want, atol=1e-5), interpolation
 
 
 def test_tiles_reach_beyond_the_footprint(few: list[Pair], tiny_spec: EncoderSpec, tmp_path: Path) -> None:

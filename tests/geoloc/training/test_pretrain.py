@@ -275,6 +275,9 @@ def test_refusals(config: PretrainConfig, places: list[Pair], tmp_path: Path) ->
         pretrain(config, [image_files(views, "satellite", spec, "bad")], run)
     with pytest.raises(DataError, match="weights or start_from"):
         dataclasses.replace(config, weights="hub", start_from=tmp_path)
+    with pytest.raises(ModelError, match="nosuchnet"):
+        unknown = dataclasses.replace(spec, backbone="nosuchnet")
+        pretrain(dataclasses.replace(config, model=unknown), [tiles], run)
     with pytest.raises(DataError, match="crop to rise"):
         dataclasses.replace(config, crop=(0.5, 0.2))
     assert not run.exists()
@@ -289,6 +292,9 @@ def test_refusals(config: PretrainConfig, places: list[Pair], tmp_path: Path) ->
         pretrain(config, [tiles], run, resume=True)
     with pytest.raises(DataError, match="other data"):
         pretrain(wild, [dataclasses.replace(tiles, seeds=frozenset({6}))], run, resume=True)
+    with pytest.raises(DataError, match="other data"):
+        others = [View(pair.satellite, footprint_m=48.0) for pair in places[1:33]]
+        pretrain(wild, [image_files(others, "satellite", spec, tiles.name, tiles.seeds)], run, resume=True)
     (run / "checkpoint.safetensors").write_bytes(b"nonsense")
     with pytest.raises(ModelError, match="damaged"):
         pretrain(wild, [tiles], run, resume=True)

@@ -13,6 +13,7 @@ import torch
 from since import SINCE
 
 from geoloc.errors import DataError, GeolocError
+from geoloc.training.augment import Augmentation
 from geoloc.training.recipe import TrainConfig
 from geoloc.training.run_folder import claim, cut_log, environment, git_revision, log, read_log
 
@@ -55,10 +56,14 @@ def test_settings_that_an_older_version_did_not_know(tmp_path: Path) -> None:
     del old["model"]["street_layout"]
     (tmp_path / "config.json").write_text(json.dumps(old))
     claim(tmp_path, config, True, 1, CPU)
-    with pytest.raises(DataError, match="other settings"):
+    with pytest.raises(DataError, match=r"other settings \(ema was 0.0; see"):
         claim(tmp_path, dataclasses.replace(config, ema=0.9), True, 1, CPU)
+    leaning = dataclasses.replace(config, augmentation=Augmentation(tilt_deg=3.0), workers=1)
+    with pytest.raises(DataError, match=r"other settings \(augmentation.tilt_deg was 10.0; see"):
+        claim(tmp_path, leaning, True, 1, CPU)
+    claim(tmp_path, dataclasses.replace(config, workers=1, log_every=7, save_every_s=1.0), True, 1, CPU)
     (tmp_path / "config.json").write_text(json.dumps({**old, "forgotten": 1}))
-    with pytest.raises(DataError, match="other settings"):
+    with pytest.raises(DataError, match=r"other settings \(forgotten was 1; see"):
         claim(tmp_path, config, True, 1, CPU)
     (tmp_path / "config.json").write_text("[1")
     with pytest.raises(DataError, match="no run's settings"):

@@ -237,6 +237,64 @@ def test_refusals(config: TrainConfig, training: PairTable, validation: PairTabl
         train(dataclasses.replace(config, epochs=1), training, validation, run, resume=True)
 
 
+def test_a_run_that_is_refused_leaves_nothing(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    run, first = tmp_path / "run", training.pairs[0]
+    with pytest.raises(DataError, match="keep decoded pairs elsewhere"):
+        train(config, training, validation, run, keep_decoded=run / "decoded")
+    pooled = {"head": "pooled", "azimuth_bins": 1, "polar": False}
+    frozen = dataclasses.replace(config.model, channels=96, **pooled)
+    with pytest.raises(DataError, match="nothing of the encoders to learn"):
+        train(dataclasses.replace(config, model=frozen, frozen=5), training, validation, run)
+    one_place = [dataclasses.replace(pair, satellite=first.satellite) for pair in training.pairs]
+    with pytest.raises(DataError, match="1 different places"):
+        train(config, dataclasses.replace(training, pairs=one_place), validation, run)
+    lost = [*training.pairs[:-1], dataclasses.replace(first, street=tmp_path / "lost.png")]
+    with pytest.raises(ImageError, match=r"lost\.png"):
+        train(config, dataclasses.replace(training, pairs=lost), validation, run, resume=True)
+    assert not run.exists()
+
+
+def test_bins_are_not_trained_without_headings(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    """An embedding of one bin knows none and needs none; validation that searches them needs none either."""
+    no_heading = [dataclasses.replace(pair, heading_deg=None) for pair in training.pairs]
+    untold = dataclasses.replace(training, pairs=no_heading)
+    unseen = dataclasses.replace(
+        validation, pairs=[dataclasses.replace(pair, heading_deg=None) for pair in validation.pairs]
+    )
+    short = dataclasses.replace(config, epochs=1)
+    with pytest.raises(DataError, match=r"0_street\.png has no heading.*model\.azimuth_bins=1"):
+        train(short, untold, validation, tmp_path / "run")
+    known = dataclasses.replace(short, augmentation=dataclasses.replace(config.augmentation, turn_deg=0.0))
+    with pytest.raises(DataError, match="has no heading"):
+        train(known, training, unseen, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert train(short, training, unseen, tmp_path / "run").is_dir()
+    pooled = dataclasses.replace(config.model, azimuth_bins=1)
+    assert train(dataclasses.replace(known, model=pooled), untold, unseen, tmp_path / "pooled").is_dir()
+
+
+def test_every_epoch_is_counted_whether_scored_or_not(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    seldom = dataclasses.replace(config, epochs=4, validate_every=3, log_every=1)
+    model = train(seldom, training, validation, tmp_path / "run")
+    lines = read_log(tmp_path / "run")
+    epochs = [line for line in lines if "learning_rate" not in line]
+    assert [line["step"] for line in epochs] == [4, 8, 12, 16]
+    assert ["recall@1" in line for line in epochs] == [False, False, True, True]
+    losses = [line["loss"] for line in lines if "learning_rate" in line]
+    assert [line["loss"] for line in epochs] == pytest.approx(
+        np.reshape(losses, (4, 4)).mean(axis=1).tolist()
+    )
+    scored = [line for line in epochs if "recall@1" in line]
+    best = 4 if scored[1]["recall@1"] >= scored[0]["recall@1"] else 3
+    assert f"{best} epochs so far" in (model / "README.md").read_text()
+
+
 def test_what_cannot_begin_leaves_nothing(
     config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
 ) -> None:
