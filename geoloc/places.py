@@ -37,6 +37,16 @@ class LonLat:
         return float(WGS84.inv(self.lon, self.lat, other.lon, other.lat)[2])
 
 
+def direction(azimuth_deg: float) -> float:
+    """The same azimuth in 0 <= a < 360; what is hardly below 0 comes to 360 in one division."""
+    return azimuth_deg % 360 % 360
+
+
+def east_deg(lon: Float64[np.ndarray, " n"], of: float) -> Float64[np.ndarray, " n"]:
+    """How far longitudes lie east of another, -180 <= d < 180, the antimeridian or not."""
+    return (lon - of + 180) % 360 - 180
+
+
 def lonlat_rows(places: Iterable[LonLat | None]) -> Float64[np.ndarray, "n 2"]:
     """Longitude and latitude of each place, NaN where it is not known."""
     rows = [(place.lon, place.lat) if place else (np.nan, np.nan) for place in places]

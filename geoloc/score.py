@@ -185,10 +185,10 @@ def score(
         wrong_deg = np.abs((found - turned_deg + 180) % 360 - 180)
         wrong_deg[[view.heading_deg is None for view in lineup.queries]] = np.nan
         correct = wrong_deg[(standing.rank == 0) & np.isfinite(wrong_deg)]
-        near = float((correct <= TRUE_HEADING_DEG).mean()) if len(correct) else 0.0
         if np.isfinite(wrong_deg).any():
-            median = float(np.nanmedian(wrong_deg))
-            figures |= Figures({"median_heading_error_deg": median, "heading<5deg": near}, {})
+            figures |= Figures({"median_heading_error_deg": float(np.nanmedian(wrong_deg))}, {})
+        if len(correct):
+            figures |= Figures({"heading<5deg": float((correct <= TRUE_HEADING_DEG).mean())}, {})
     if calibration is not None and _asks_street(lineup):
         certainty = certainty_figures(calibration, spec, lineup, queries, gallery, asked.unknown_heading)
         figures |= Figures({name: value for name, value in certainty.items() if np.isfinite(value)}, {})
@@ -248,11 +248,11 @@ def narrowed(
 def errors_m(
     queries: Sequence[View], gallery: Sequence[View], best: Int64[np.ndarray, " q"]
 ) -> Float[np.ndarray, " q"] | None:
-    """Geodesic metres from every query to its best tile's centre; None unless all of them have places."""
+    """Geodesic metres from every query to its best tile's centre; None unless all images have places."""
+    if not all(view.lonlat for view in (*queries, *gallery)):
+        return None
     cameras = [view.lonlat for view in queries]
     guesses = [gallery[row].lonlat for row in best.tolist()]
-    if not all(cameras) or not all(guesses):
-        return None
     return np.asarray(WGS84.inv(*_columns(cameras), *_columns(guesses))[2])
 
 

@@ -6,7 +6,7 @@ import io
 import math
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from geoloc.errors import GeolocError, ImageError
-from geoloc.places import LonLat
+from geoloc.places import LonLat, direction
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_BYTES = 256 * 2**20
@@ -26,6 +26,16 @@ MAX_SIDE_PX = 4096
 MIN_HW_PX = (16, 32)
 DEFAULT_HFOV_DEG = 70.0
 FILM_WIDTH_MM = 36.0
+UPRIGHT: dict[float, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""By EXIF's orientation. Pillow's own `exif_transpose` writes all tags anew, and odd ones cannot be."""
 
 warnings.filterwarnings("ignore", module=r"PIL\.")  # of broken metadata; for all threads at once
 
@@ -107,12 +117,37 @@ def read_street_view(
         rgb=np.asarray(image),
         source=name,
         lonlat=_gps_lonlat(exif, name),
-        heading_deg=heading_deg % 360 if heading_deg is not None else _heading_deg(exif, gpano, name),
+        heading_deg=_heading_deg(exif, gpano, name) if heading_deg is None else direction(heading_deg),
         hfov_deg=field_deg,
         is_panorama=is_panorama,
         elevation_deg=elevation_deg,
         hfov_known=is_panorama or hfov_deg is not None or crop is not None or bool(focal_mm),
     )
+
+
+def stated_heading_deg(path: Path) -> float | None:
+    """The heading that a file's metadata states, as in `read_street_view`; no pixel is decoded.
+
+    None where it states none, or nothing that can be true. Raises ImageError for no image.
+    """
+    with _image_errors(str(path)), Image.open(path, formats=FORMATS) as image:
+        exif, gpano = image.getexif(), _gpano(image)
+    with suppress(ImageError):
+        return _heading_deg(exif, gpano, str(path))
+    return None
+
+
+def narrowed(view: StreetView, hfov_deg: float) -> StreetView:
+    """The middle of a view that is wider than hfov_deg; any other as it is."""
+    if view.hfov_deg <= hfov_deg:
+        return view
+    w = view.rgb.shape[1]
+    half, whole = math.radians(hfov_deg / 2), math.radians(view.hfov_deg / 2)
+    share = half / whole if view.is_panorama else math.tan(half) / math.tan(whole)
+    columns = min(w, max(MIN_HW_PX[1], round(share * w)))
+    left = (w - columns) // 2
+    kept = columns / w * whole if view.is_panorama else math.atan(columns / w * math.tan(whole))
+    return dataclasses.replace(view, rgb=view.rgb[:, left : left + columns], hfov_deg=math.degrees(2 * kept))
 
 
 def looking(panorama: StreetView, azimuth_deg: float, hfov_deg: float) -> StreetView:
@@ -124,7 +159,7 @@ def looking(panorama: StreetView, azimuth_deg: float, hfov_deg: float) -> Street
     return dataclasses.replace(
         panorama,
         rgb=panorama.rgb[:, columns],
-        heading_deg=None if panorama.heading_deg is None else (panorama.heading_deg + middle_deg) % 360,
+        heading_deg=None if panorama.heading_deg is None else direction(panorama.heading_deg + middle_deg),
         hfov_deg=len(columns) / w * 360,
     )
 
@@ -178,7 +213,8 @@ def _decode(source: Path | BufferedIOBase, name: str) -> tuple[Image.Image, Imag
         exif, gpano = image.getexif(), _gpano(image)
         if image.format in ("JPEG", "MPO"):
             image.draft("RGB", (MAX_SIDE_PX, MAX_SIDE_PX))
-        upright = _in_8_bits(ImageOps.exif_transpose(image)).convert("RGB")
+        turn = UPRIGHT.get(_number(exif.get(ExifTags.Base.Orientation)) or 1)
+        upright = _in_8_bits(image if turn is None else image.transpose(turn)).convert("RGB")
     factor = math.ceil(max(upright.size) / MAX_SIDE_PX)
     return (upright.reduce(factor) if factor > 1 else upright), exif, gpano
 
@@ -297,7 +333,7 @@ def _heading_deg(exif: Image.Exif, gpano: dict[str, Any], name: str) -> float | 
         raise ImageError(
             f"{name}: its metadata claims a heading of {heading:g} degrees; state it with --heading-deg."
         )
-    return None if heading is None else heading % 360
+    return None if heading is None else direction(heading)
 
 
 def _gps_lonlat(exif: Image.Exif, name: str) -> LonLat | None:

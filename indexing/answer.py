@@ -15,7 +15,7 @@ from geoloc.errors import ImageError, ImageryError
 from geoloc.hits import Alternative, Fix, Hits, ProbabilityMap
 from geoloc.locate import Refined, locate
 from geoloc.model import load_encoder
-from geoloc.places import LonLat, Tile
+from geoloc.places import LonLat, Tile, direction
 from geoloc.posterior import Evidence
 from geoloc.street_view import StreetView
 from geoloc.tensors import street_tensor
@@ -132,7 +132,7 @@ def answer(
     )
     likely, probable = None, dict[int, float]()
     if known and fix.map:
-        likely = likely_ground(grid, fix.map, refined, known.scatter(evidence))
+        likely = likely_ground(grid, fix.map, refined, known.scatter(evidence), region)
         probable = dict(zip(ids.tolist(), fix.map.posterior.tiles.tolist(), strict=True))
         fix = dataclasses.replace(fix, radius_m=likely.radius_m)
     matches = (
@@ -145,7 +145,7 @@ def answer(
 def _embed(
     views: list[StreetView], heading_deg: float | None, encoder: TwinEncoder
 ) -> Float32[np.ndarray, "q d"]:
-    turned = None if heading_deg is None else heading_deg % 360
+    turned = None if heading_deg is None else direction(heading_deg)
     canvases = [street_tensor(dataclasses.replace(view, heading_deg=turned), encoder.spec) for view in views]
     with torch.inference_mode():
         return np.asarray(encoder.embed_street(torch.stack(canvases)).numpy())

@@ -17,7 +17,7 @@ from jaxtyping import Float, Float32, Int64, UInt8
 from geoloc.errors import GalleryError, ModelError
 from geoloc.hits import Hits
 from geoloc.model import SPEC, read_spec
-from geoloc.places import M_PER_DEG, LonLat, Tile, to_lonlat
+from geoloc.places import M_PER_DEG, LonLat, Tile, east_deg, to_lonlat
 from geoloc.posterior import Calibration, Evidence, read_calibration
 from geoloc.spec import EncoderSpec
 from indexing.blocks import SUFFIX
@@ -144,8 +144,8 @@ class Gallery:
     def nearest(self, place: LonLat) -> int:
         """The id of the tile whose centre lies nearest."""
         ids, lonlats = self._centres
-        east, north = (lonlats - [place.lon, place.lat]).T
-        return int(ids[np.hypot(east * math.cos(math.radians(place.lat)), north).argmin()])
+        east = east_deg(lonlats[:, 0], place.lon) * math.cos(math.radians(place.lat))
+        return int(ids[np.hypot(east, lonlats[:, 1] - place.lat).argmin()])
 
     def tile(self, id: int) -> Tile:
         """The tile of an id. Raises GalleryError for an id that is not in this gallery."""
@@ -317,9 +317,9 @@ class Gallery:
 
     def rival(self, ids: Int64[np.ndarray, "k"], scores: Float32[np.ndarray, "k"]) -> float:
         """The score of the best tile that does not show the place of the first, or else of the last."""
-        lonlats = self.lonlats(ids)
-        metres = (lonlats - lonlats[0]) * M_PER_DEG * [math.cos(math.radians(lonlats[0, 1])), 1.0]
-        elsewhere = scores[np.hypot(*metres.T) > self.spec.footprint_m / 2]
+        lon, lat = self.lonlats(ids).T
+        east = east_deg(lon, lon[0]) * math.cos(math.radians(lat[0]))
+        elsewhere = scores[np.hypot(east, lat - lat[0]) * M_PER_DEG > self.spec.footprint_m / 2]
         return float(elsewhere[0] if len(elsewhere) else scores[-1])
 
     def _check_queries(

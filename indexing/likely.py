@@ -1,5 +1,6 @@
 """The ground that holds the place with 90 %, finer than the tiles' grid where hits were refined."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from geoloc.locate import Refined
 from geoloc.places import WGS84, LonLat, to_lonlat
 from geoloc.posterior import REGION_SHARE, Scatter
 from indexing.refine import AROUND, around, lattice
+from indexing.region import cut_at_180
 from preprocessing.tiles import Grid
 
 FINEST_M = 1.0
@@ -45,14 +47,19 @@ class _Squares:
 
 
 def likely_ground(
-    grid: Grid, map: ProbabilityMap, refined: Sequence[Refined], scatter: Scatter | None
+    grid: Grid,
+    map: ProbabilityMap,
+    refined: Sequence[Refined],
+    scatter: Scatter | None,
+    region: shapely.Geometry | None = None,
 ) -> Likely:
     """The smallest ground that holds 90 % of what lies in the gallery; all that is listed where that is less.
 
     A listed tile's probability is spread evenly over the ground nearer to its centre than to any other. That
     of the tiles around a refined hit lies about its place instead, by `scatter`, in squares of about a
     metre, on all cells there, listed or not; a tile around several goes with the best. Where nothing says
-    how far off places are, all the ground is of whole tiles.
+    how far off places are, all the ground is of whole tiles. region: in lonlat, where the place is said to
+    lie; none of the ground lies elsewhere.
     """
     best = refined[0].lonlat if refined else LonLat(*map.lonlats[0].tolist())
     zones, middles = grid.middles(map.ids)
@@ -62,14 +69,17 @@ def likely_ground(
         for one in refined:
             mine = alone & around(grid, map.ids, one.tile_id)
             if mine.any():
-                about.append(_about(grid, one, float(probability[mine].sum()), scatter))
+                about.append(_about(grid, one, float(probability[mine].sum()), scatter, region))
             alone &= ~mine
     squares = about + [
         _Squares(zone, middles[here], grid.stride_m, probability[here])
         for zone in np.unique(zones).tolist()
         if (here := alone & (zones == zone)).any()
     ]
-    return _smallest(grid, squares, best)
+    likely = _smallest(grid, squares, best)
+    if region is None:
+        return likely
+    return dataclasses.replace(likely, ground=shapely.intersection(likely.ground, region))
 
 
 def _metres(grid: Grid, one: Refined) -> Float[np.ndarray, "2"]:
@@ -78,7 +88,9 @@ def _metres(grid: Grid, one: Refined) -> Float[np.ndarray, "2"]:
     return np.array(to_degrees.transform(one.lonlat.lon, one.lonlat.lat, direction="INVERSE"))
 
 
-def _about(grid: Grid, one: Refined, probability: float, scatter: Scatter) -> _Squares:
+def _about(
+    grid: Grid, one: Refined, probability: float, scatter: Scatter, region: shapely.Geometry | None
+) -> _Squares:
     """The cells around a refined hit, each cut into squares, with its probability about its place."""
     (zone,), middle = grid.middles(np.array([one.tile_id]))
     parts = min(MOST_PARTS, max(1, round(grid.stride_m / FINEST_M)))
@@ -88,6 +100,9 @@ def _about(grid: Grid, one: Refined, probability: float, scatter: Scatter) -> _S
     points = side_m * lattice((np.arange(POINTS) - (POINTS - 1) / 2) / POINTS)
     off = cut[:, None] + points - _metres(grid, one)
     weight = scatter.density(np.hypot(off[..., 0], off[..., 1])).mean(axis=1)
+    if region is not None:
+        inside = shapely.intersects_xy(region, *to_lonlat(grid.crs(int(zone))).transform(*cut.T))
+        weight = np.where(inside, weight, 0.0) if inside.any() else weight
     return _Squares(int(zone), cut, side_m, probability * weight / weight.sum())
 
 
@@ -129,4 +144,4 @@ def _ground(grid: Grid, squares: _Squares, some: Bool[np.ndarray, " n"]) -> shap
     corners = np.hstack([squares.middles[some] - half_m, squares.middles[some] + half_m])
     joined = shapely.union_all(shapely.box(*corners.round(3).T))  # whole millimetres, so that sides meet
     to_degrees = to_lonlat(grid.crs(squares.zone)).transform
-    return shapely.transform(joined, lambda xy: np.stack(to_degrees(*xy.T), axis=1))
+    return cut_at_180(shapely.transform(joined, lambda xy: np.stack(to_degrees(*xy.T), axis=1)))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import shapely
-from shapely.geometry import shape
+from shapely.geometry import mapping, shape
 
 from geoloc.errors import DataError
 
@@ -50,6 +50,14 @@ def parse_region(content: str | bytes) -> shapely.Geometry:
             "GeoJSON wants degrees, longitude first; save it in EPSG:4326."
         )
     return region
+
+
+def cut_at_180(polygons: shapely.Geometry) -> shapely.Geometry:
+    """Polygons in degrees, less than half the world wide, cut in two where they cross the antimeridian."""
+    west, _, east, _ = polygons.bounds
+    if east - west < 180:
+        return polygons
+    return _cut(shapely.make_valid(shape(_unrolled(mapping(polygons)))))
 
 
 def _unrolled(polygon: Any) -> Any:

@@ -1,6 +1,7 @@
 """The map setting: street views asked of a dense gallery, from inside it and from outside, answers known."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from geoloc.errors import DataError
 from geoloc.figures import position_figures
 from geoloc.places import LonLat
 from geoloc.score import Asked
-from geoloc.street_view import StreetView, looking, read_street_view
+from geoloc.street_view import StreetView, looking, narrowed, read_street_view
 from indexing.answer import Answer, answer
 from indexing.gallery import Gallery
 from indexing.refine import around
@@ -111,7 +112,8 @@ def try_cases(
 ) -> list[Result]:
     """Answer every case the way a user's photo is answered, as `asked`.
 
-    A panorama looks towards an azimuth drawn from its number; a photo is asked as it is. Raises what
+    A panorama looks towards an azimuth drawn from its number; any other view that is wider than asked is cut
+    to its middle, and a narrower one asked as it is. Raises what
     reading and answering raise, and DataError for one without a heading where headings are to be told.
     """
     results = []
@@ -129,7 +131,7 @@ def as_asked(cases: Sequence[Case], number: int, asked: Asked) -> StreetView:
     case = cases[number]
     view = read_street_view(case.path, heading_deg=case.heading_deg, hfov_deg=case.hfov_deg)
     if view.hfov_deg < 360:
-        return view
+        return narrowed(view, asked.hfov_deg)
     towards_deg = np.random.default_rng(0).uniform(-180, 180, len(cases))[number]
     return looking(view, float(towards_deg), asked.hfov_deg)
 
@@ -144,7 +146,8 @@ def _try(case: Case, view: StreetView, gallery: Gallery, encoder: TwinEncoder, a
     fix = found.fix
     nearest = gallery.nearest(case.lonlat)
     away_m = gallery.tile(nearest).center.distance_m(case.lonlat)
-    inside = away_m < gallery.spec.footprint_m / 2 if case.inside is None else case.inside
+    reach_m = max(gallery.spec.footprint_m / 2, gallery.manifest.stride_m / math.sqrt(2))
+    inside = away_m < reach_m if case.inside is None else case.inside
     truth_id = nearest if inside else None
     at = np.flatnonzero(found.ids == truth_id)
     truth = None if truth_id is None else int(at[0]) if len(at) else ELSEWHERE

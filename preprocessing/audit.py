@@ -38,7 +38,7 @@ class Finding:
 @dataclass(frozen=True)
 class Audit:
     """images: checked. listed: pairs that the dataset names. dropped: those of them that cannot be scored.
-    fingerprint: sha256 over the pairs' names and the contents of all images.
+    fingerprint: sha256 over the pairs, all that is known of them, and the contents of all images.
     """
 
     findings: list[Finding]
@@ -95,7 +95,9 @@ def audit(table: PairTable, report: Callable[[int, int], None] = lambda *_: None
                 findings.append(Finding("duplicate", path, f"the same as {twin}"))
     pairs = [pair for pair in table.pairs if not {pair.street, pair.satellite} & unreadable]
     for pair in pairs:
-        contents.update(f"{pair.street.name} {pair.satellite.name}\n".encode(errors="surrogateescape"))
+        known = pair.heading_deg, pair.hfov_deg, pair.lonlat, pair.tile_lonlat, pair.footprint_m
+        names = [path.name for path in (pair.street, pair.satellite, *pair.also, *pair.semi)]
+        contents.update(f"{names} {known}\n".encode(errors="surrogateescape"))
     distractors = [one for one in table.distractors if one.path not in unreadable]
     listed = len(table.pairs) + table.missing_pairs
     found = Audit(findings, total, listed, listed - len(pairs), contents.hexdigest())

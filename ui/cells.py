@@ -1,17 +1,19 @@
 """How figures read in a table, on the terminal and on a page."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 Figures = dict[str, Any]
 SHARES = ("recall", "heading<", "coverage", "hit_rate", "mAP")
 
 
-def rows(way: Figures) -> Iterator[tuple[str, str]]:
-    """The names of a way's figures, and their labels: recall@1% says its k."""
-    for name, value in way.items():
-        if name != "hfov_deg" and isinstance(value, float):
-            yield name, f"{name} (k = {way[f'{name}_k']})" if f"{name}_k" in way else name
+def rows(ways: Sequence[Figures]) -> Iterator[tuple[str, str]]:
+    """The names of the figures that any way has, and their labels: recall@1% says its k."""
+    numbers = (name for way in ways for name, value in way.items() if isinstance(value, float))
+    for name in dict.fromkeys(numbers):
+        if name != "hfov_deg":
+            k = next((way[f"{name}_k"] for way in ways if f"{name}_k" in way), None)
+            yield name, name if k is None else f"{name} (k = {k})"
 
 
 def cell(name: str, value: object) -> str:

@@ -151,7 +151,7 @@ def _table(
     table.add_column("figure", no_wrap=True)
     for path, one in zip(paths, read, strict=True):
         table.add_column(Text(f"{path.parent.name or path.name}\n{one['model']}"), justify="right")
-    for name, label in rows(read[0]["results"][number]):
+    for name, label in rows([read[0]["results"][number]]):
         cells = [cell(name, read[0]["results"][number][name])]
         for one, ways in zip(read[1:], judged, strict=True):
             said = cell(name, one["results"][number].get(name))

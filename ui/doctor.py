@@ -67,8 +67,10 @@ def _package(name: str) -> Finding:
 
 
 def _device() -> Finding:
-    import torch
-
+    try:
+        import torch
+    except (ImportError, OSError, RuntimeError) as cause:
+        return Finding("device", "broken", f"torch: {cause}", "install torch again, of this Python's build")
     if torch.cuda.is_available():
         return Finding("device", "ok", torch.cuda.get_device_name())
     return Finding(
@@ -80,11 +82,11 @@ def _device() -> Finding:
 
 
 def _torchvision() -> Finding:
-    from geoloc.torchvision_mend import mend_torchvision
-
     try:
+        from geoloc.torchvision_mend import mend_torchvision
+
         mended = mend_torchvision()
-    except (ImportError, RuntimeError) as cause:
+    except (ImportError, OSError, RuntimeError) as cause:
         return Finding("torchvision", "broken", str(cause), "install the torchvision that matches torch")
     if not mended:
         return Finding("torchvision", "ok", "whole")
@@ -102,7 +104,7 @@ def _faiss() -> Finding:
         index = faiss.index_factory(4, "Flat", faiss.METRIC_INNER_PRODUCT)
         index.add(np.eye(4, dtype=np.float32))
         found = index.search(np.eye(4, dtype=np.float32), 1)[1][:, 0].tolist()
-    except (ImportError, AttributeError) as cause:
+    except (ImportError, OSError, AttributeError) as cause:
         return Finding(
             "faiss", "broken", f"{' and '.join(builds) or 'nothing'} installed, but {cause}", remedy
         )

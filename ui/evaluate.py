@@ -50,7 +50,11 @@ def evaluate(
     ] = None,
     labels: Annotated[str | None, typer.Option(help="Of vigor: corrected (default) or original.")] = None,
     hfov_deg: Annotated[
-        str, typer.Option(help="Fields of view to cut every street view to, such as 360,180,90,70.")
+        str,
+        typer.Option(
+            help="Fields of view to cut every street view to, such as 360,180,90,70; one that is narrower is "
+            "asked as it is."
+        ),
     ] = "360",
     unknown_heading: Annotated[
         bool,
@@ -74,7 +78,8 @@ def evaluate(
         ),
     ] = False,
     imagery: Annotated[
-        list[Path] | None, typer.Option(help="With --map and a table: orthophotos to search. Repeatable.")
+        list[Path] | None,
+        typer.Option(help="With --map and a table: orthophotos to search, files or folders. Repeatable."),
     ] = None,
     stride_m: Annotated[float | None, typer.Option(help="With --map: the gallery's stride.")] = None,
     queries: Annotated[
@@ -264,7 +269,7 @@ def score_table(results: list[Figures]) -> Table:
     table.add_column("figure", no_wrap=True)
     for way in results:
         table.add_column(f"{way['hfov_deg']:g}°", justify="right")
-    for name, label in rows(results[0]):
+    for name, label in rows(results):
         table.add_row(
             label, *(f"{cell(name, way.get(name))} {interval(name, way)}".rstrip() for way in results)
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from geoloc.atomic import cannot_write
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError
 from geoloc.model import trained_towns
@@ -55,6 +56,11 @@ def evaluate_map(
     chosen = _cases(data, split, setting)
     if seen := sorted(chosen.seeds & trained_towns(model)):
         print(f"The model was trained on the towns {seen}: this is no fair score.", file=sys.stderr)
+    if report is not None:  # what cannot be written is better known before
+        try:
+            report.mkdir(parents=True, exist_ok=True)
+        except OSError as cause:
+            raise cannot_write(report, cause) from cause
     with tempfile.TemporaryDirectory(prefix="geoloc-") as folder, stages() as progress:
         path = Path(folder) / "gallery"
         build_gallery(chosen.imagery, model, path, stride_m=setting.stride_m, progress=progress)
@@ -102,7 +108,7 @@ def _result(
         "split": split,
         "setting": "map",
         "stride_m": gallery.manifest.stride_m,
-        "dataset_sha256": _sha256([*(case.path for case in chosen.cases), *chosen.imagery]),
+        "dataset_sha256": _sha256(chosen),
     }
     return {
         "data": data,
@@ -120,10 +126,12 @@ def _result(
     }
 
 
-def _sha256(paths: Sequence[Path]) -> str:
-    """Over the contents of files, and of all files of folders."""
+def _sha256(chosen: Cases) -> str:
+    """Over what is asked and known of every case, and the contents of all files, those of folders too."""
     digest = hashlib.sha256()
-    for path in paths:
+    for case in chosen.cases:
+        digest.update(f"{case.lonlat} {case.heading_deg} {case.inside} {case.hfov_deg}\n".encode())
+    for path in (*(case.path for case in chosen.cases), *chosen.imagery):
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             digest.update(sha256_of(file).encode() if file.is_file() else b"")
     return digest.hexdigest()

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from geoloc.places import LonLat, Tile
 from indexing.answer import Answer, Match
+from indexing.region import cut_at_180
 
 COLUMNS = (
     "photo", "rank", "lon", "lat", "score", "probability", "heading_deg", "tile_id", "source",
@@ -65,7 +66,7 @@ def to_table(answer: Answer) -> Table:
     table.add_column("imagery", overflow="fold")
     for match in answer.matches:
         place = match.place
-        heading = "-" if place.heading_deg is None else f"{place.heading_deg:.0f}°"
+        heading = "-" if place.heading_deg is None else f"{round(place.heading_deg) % 360}°"
         where = (f"{place.lonlat.lon:.6f}", f"{place.lonlat.lat:.6f}")
         probable = "-" if match.probability is None else percent(match.probability)
         cells = (str(place.rank), *where, f"{place.score:.3f}", probable, heading, str(place.tile_id))
@@ -77,7 +78,7 @@ def to_table(answer: Answer) -> Table:
 def caption(answer: Answer) -> str:
     """The fix in words: where, which way, how sure."""
     fix = answer.fix
-    heading = "" if fix.heading_deg is None else f", looking {fix.heading_deg:.0f}°"
+    heading = "" if fix.heading_deg is None else f", looking {round(fix.heading_deg) % 360}°"
     where = f"best fix {fix.lonlat.lon:.6f}, {fix.lonlat.lat:.6f} ± {fix.radius_m:.0f} m{heading}"
     if fix.in_gallery is None:
         return where
@@ -107,7 +108,7 @@ def _hit(match: Match) -> dict[str, Any]:
         **_lonlat(place.lonlat),
         "score": round(place.score, 6),
         "probability": _rounded(match.probability, 6),
-        "heading_deg": _rounded(place.heading_deg),
+        "heading_deg": _heading(place.heading_deg),
         "tile_id": place.tile_id,
         "source": match.source,
     }
@@ -118,7 +119,7 @@ def _fix(answer: Answer) -> dict[str, Any]:
     return {
         **_lonlat(fix.lonlat),
         "radius_m": round(fix.radius_m, 2),
-        "heading_deg": _rounded(fix.heading_deg),
+        "heading_deg": _heading(fix.heading_deg),
         "score": round(fix.score, 6),
         "tile_id": fix.tile_id,
         "in_gallery": _rounded(fix.in_gallery, 4),
@@ -131,9 +132,7 @@ def _region(answer: Answer) -> dict[str, Any] | None:
     """The 90 % region as a GeoJSON geometry."""
     if answer.likely is None:
         return None
-    rounded = shapely.transform(answer.likely.ground, lambda lonlat: lonlat.round(8))
-    geometry: dict[str, Any] = json.loads(shapely.to_geojson(shapely.orient_polygons(rounded)))
-    return geometry
+    return _geometry(shapely.transform(answer.likely.ground, lambda lonlat: lonlat.round(8)))
 
 
 def _features(answer: Answer) -> list[dict[str, Any]]:
@@ -154,15 +153,25 @@ def _feature(geometry: dict[str, Any], properties: dict[str, Any]) -> dict[str, 
 
 
 def _polygon(tile: Tile) -> dict[str, Any]:
-    """The tile's footprint, counter-clockwise and closed, as RFC 7946 wants it."""
+    """The tile's footprint, counter-clockwise, closed, and cut at the antimeridian, as RFC 7946 wants it."""
     bottom_left, top_left, top_right, bottom_right = tile.corners
     ring = (bottom_left, bottom_right, top_right, top_left, bottom_left)
-    return {"type": "Polygon", "coordinates": [[list(_lonlat(corner).values()) for corner in ring]]}
+    return _geometry(cut_at_180(shapely.Polygon([list(_lonlat(corner).values()) for corner in ring])))
+
+
+def _geometry(polygons: shapely.Geometry) -> dict[str, Any]:
+    geometry: dict[str, Any] = json.loads(shapely.to_geojson(shapely.orient_polygons(polygons)))
+    return geometry
 
 
 def _lonlat(place: LonLat) -> dict[str, float]:
     """Degrees to 8 decimals, a millimetre."""
     return {"lon": round(place.lon, 8), "lat": round(place.lat, 8)}
+
+
+def _heading(azimuth_deg: float | None) -> float | None:
+    """Degrees to a hundredth, 0 <= h < 360."""
+    return None if azimuth_deg is None else round(azimuth_deg, 2) % 360
 
 
 def _rounded(value: float | None, digits: int = 2) -> float | None:

@@ -52,7 +52,7 @@ def _figures(results: list[dict[str, Any]]) -> str:
     """The figures, a row each, with a column and intervals for every way of asking."""
     heads = "".join(f'<th class="n">{one["hfov_deg"]:g}°, {heading(one)}</th>' for one in results)
     body = ""
-    for name, label in rows(results[0]):
+    for name, label in rows(results):
         cells = "".join(
             f'<td class="n">{cell(name, one.get(name))}<small>{interval(name, one)}</small></td>'
             for one in results

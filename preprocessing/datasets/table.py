@@ -2,16 +2,18 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import geopandas
 import pandas as pd
 
-from geoloc.errors import DataError, GeolocError
+from geoloc.errors import DataError, GeolocError, ImageError
 from geoloc.lineup import View
 from geoloc.pairs import Pair, PairTable
 from geoloc.places import LonLat
+from geoloc.street_view import stated_heading_deg
 
 NAMES = {
     "street": ("street", "photo", "panorama", "image"),
@@ -37,11 +39,11 @@ def read_table(path: Path, split: str | None = None) -> PairTable:
     """Pairs from a table with a row each, its columns found by name in any case:
 
     street (or photo, panorama, image) and satellite (or tile): files, relative to the table's folder;
-    heading_deg (heading, compass_angle) of the image's centre, hfov_deg (hfov), footprint_m of the tile;
-    lon and lat (longitude, latitude, or a GeoParquet's points) of the camera, tile_lon and tile_lat of the
-    tile's centre; split. All but the files may be absent or empty. CVH3D's own `pairs.csv` is known by
-    its Grd_ID: 200 m tiles around each photo. Raises DataError for a table that cannot be read, a value
-    that cannot be, and a split without rows.
+    heading_deg (heading, compass_angle) of the image's centre, hfov_deg (hfov), footprint_m of the tile; lon
+    and lat (longitude, latitude, or a GeoParquet's points) of the camera, tile_lon and tile_lat of the tile's
+    centre; split. All but the files may be absent or empty; a heading is then what the photo itself states.
+    CVH3D's own `pairs.csv` is known by its Grd_ID: 200 m tiles around each photo. Raises DataError for a
+    table that cannot be read, a value that cannot be, and a split without rows.
     """
     pairs, missing, dropped = [], [], 0
     for row in _rows(path, split, ("street", "satellite")):
@@ -53,7 +55,7 @@ def read_table(path: Path, split: str | None = None) -> PairTable:
                 Pair(
                     street=row["street"],
                     satellite=row["satellite"],
-                    heading_deg=row["heading_deg"],
+                    heading_deg=_heading(row),
                     hfov_deg=row["hfov_deg"],
                     lonlat=_place(row["lon"], row["lat"]),
                     tile_lonlat=_place(row["tile_lon"], row["tile_lat"]),
@@ -142,6 +144,15 @@ def _number(value: Any, low: float, high: float, here: str) -> float | None:
     if not low <= number <= high:
         raise DataError(f"{here} is {value!r}; want a number from {low:g} to {high:g}, or nothing.")
     return number
+
+
+def _heading(row: dict[str, Any]) -> float | None:
+    """The table's, or else the photo's own; of a file that is no image none."""
+    if row["heading_deg"] is not None:
+        return float(row["heading_deg"])
+    with suppress(ImageError):
+        return stated_heading_deg(row["street"])
+    return None
 
 
 def _place(lon: float | None, lat: float | None) -> LonLat | None:
