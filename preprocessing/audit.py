@@ -96,7 +96,9 @@ def audit(table: PairTable, report: Callable[[int, int], None] = lambda *_: None
     pairs = [pair for pair in table.pairs if not {pair.street, pair.satellite} & unreadable]
     for pair in pairs:
         known = pair.heading_deg, pair.hfov_deg, pair.lonlat, pair.tile_lonlat, pair.footprint_m
-        names = [path.name for path in (pair.street, pair.satellite, *pair.also, *pair.semi)]
+        names = [
+            [path.name for path in paths] for paths in ((pair.street, pair.satellite), pair.also, pair.semi)
+        ]
         contents.update(f"{names} {known}\n".encode(errors="surrogateescape"))
     distractors = [one for one in table.distractors if one.path not in unreadable]
     listed = len(table.pairs) + table.missing_pairs

@@ -119,6 +119,25 @@ def test_windows_do_not_depend_on_how_else_is_asked(tiny_encoder: TwinEncoder, p
     assert scored(tiny_encoder, places[:9], Asked(), Asked(180), Asked(90, True))[2] == alone
 
 
+def test_metres_are_of_tables_whose_places_are_all_known(
+    tiny_encoder: TwinEncoder, places: list[Pair]
+) -> None:
+    """Whatever is found first: a tile whose place is not known may be found in another way of asking."""
+    lost = [*places[:8], dataclasses.replace(places[8], tile_lonlat=None)]
+    for scores in scored(tiny_encoder, lost, Asked(), Asked(90), Asked(90, True), Asked(20, True)):
+        assert "median_error_m" not in scores
+
+
+def test_headings_are_of_what_is_found(tiny_encoder: TwinEncoder, places: list[Pair]) -> None:
+    with torch.no_grad():
+        for parameter in tiny_encoder.parameters():
+            parameter.zero_()
+        for encoder in (tiny_encoder.street, tiny_encoder.satellite):
+            encoder.head.bias.fill_(1.0)
+    (scores,) = scored(tiny_encoder, places, Asked(360, True))
+    assert scores["recall@1"] == 0 and "heading<5deg" not in scores
+
+
 def test_pooled_models_have_no_heading(tiny_spec: EncoderSpec, places: list[Pair]) -> None:
     spec = dataclasses.replace(tiny_spec, polar=False, azimuth_bins=1)
     (scores,) = scored(TwinEncoder(spec).eval(), places[:4], Asked(90, True))

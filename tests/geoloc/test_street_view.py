@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import IFDRational
 
 from geoloc.errors import ImageError
 from geoloc.places import LonLat
-from geoloc.street_view import StreetView, decode_tile, read_street_view
+from geoloc.street_view import StreetView, decode_tile, narrowed, read_street_view, stated_heading_deg
 
 XMP = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
@@ -220,3 +220,57 @@ def test_real_datasets_panoramas_are_seen_as_such(real_data: Path) -> None:
             assert read_street_view(path).is_panorama, path
     for path in (real_data / "cvh3d").glob("*[0-9].jpg"):
         assert not read_street_view(path).is_panorama, path
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_upright_as_pillow_turns_it(orientation: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    file, tags = io.BytesIO(), Image.Exif()
+    tags[0x0112] = orientation
+    Image.fromarray(pixels).save(file, "PNG", exif=tags)
+    file.seek(0)
+    want = np.asarray(ImageOps.exif_transpose(Image.open(file)))
+    file.seek(0)
+    assert np.array_equal(read_street_view(file).rgb, want)
+
+
+def test_a_tag_that_cannot_be_written_again_harms_nothing() -> None:
+    odd = jpeg((60, 40), exif={0x0112: 6}, gps={16: "T", 17: 20.0})
+    content = bytearray(odd.getvalue())
+    at = content.index((16).to_bytes(2) + (2).to_bytes(2))  # the reference, a text: now said to be a ratio
+    content[at + 2 : at + 4] = (5).to_bytes(2)
+    view = read_street_view(io.BytesIO(bytes(content)))
+    assert view.rgb.shape == (60, 40, 3) and view.heading_deg is None
+
+
+def test_the_heading_alone_is_read_without_a_pixel(tmp_path: Path) -> None:
+    for name, file in {
+        "told.jpg": jpeg(gps={16: "T", 17: 271.5}),
+        "posed.jpg": jpeg(gpano={**EQUIRECTANGULAR, "PoseHeadingDegrees": 30}),
+        "untold.jpg": jpeg(),
+    }.items():
+        (tmp_path / name).write_bytes(file.getvalue())
+        assert stated_heading_deg(tmp_path / name) == read_street_view(tmp_path / name).heading_deg
+    (tmp_path / "wrong.jpg").write_bytes(jpeg(gps={16: "T", 17: 720.0}).getvalue())
+    assert stated_heading_deg(tmp_path / "wrong.jpg") is None
+    (tmp_path / "none.jpg").write_bytes(b"no image")
+    with pytest.raises(ImageError, match="no image"):
+        stated_heading_deg(tmp_path / "none.jpg")
+
+
+@pytest.mark.parametrize(("hfov_deg", "is_panorama"), [(120.0, False), (200.0, True)])
+def test_the_middle_of_a_view_keeps_its_geometry(hfov_deg: float, is_panorama: bool) -> None:
+    """Where a ray at 20 degrees to the right falls: columns are azimuths, or tangents of them."""
+    columns = np.broadcast_to(np.arange(240, dtype=np.uint8)[None, :, None], (60, 240, 3)).copy()
+    view = StreetView(columns, "made", None, 30.0, hfov_deg, is_panorama)
+    part = narrowed(view, 60.0)
+    assert part.hfov_deg == pytest.approx(60, abs=0.8) and part.heading_deg == 30
+
+    def seen(one: StreetView) -> float:
+        w, half = one.rgb.shape[1], math.radians(one.hfov_deg / 2)
+        ray = math.radians(20)
+        across = ray / half if is_panorama else math.tan(ray) / math.tan(half)
+        return float(np.interp(w / 2 * (1 + across) - 0.5, np.arange(w), one.rgb[0, :, 0]))
+
+    assert seen(part) == pytest.approx(seen(view), abs=0.01)
+    assert narrowed(part, 60.0 + 1) is part

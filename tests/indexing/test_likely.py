@@ -169,6 +169,22 @@ def test_a_hit_at_the_edge_of_what_is_listed_lies_in_its_own_ground() -> None:
     assert 0.9 <= likely.holds < 0.93 and likely.radius_m < 6
 
 
+def test_a_region_bounds_the_ground() -> None:
+    """Its half of the cells around a hit has all the hit's probability, and other cells end at its edge."""
+    map = listed(ROWS, [20.0 if (x, y) == (3, 3) else 0.2 for _, x, y in ROWS])
+    hit = refined(map, ROWS.index((32, 3, 3)), (0.5, 0.0))
+    (x, y), to_degrees = middle(map, 24), pyproj.Transformer.from_crs(ZONES[32], "EPSG:4326", always_xy=True)
+    west = shapely.transform(
+        shapely.box(x - 100, y - 100, x + 1.5, y + 100),
+        lambda xy: np.stack(to_degrees.transform(*xy.T), axis=1),
+    )
+    bounded = likely_ground(GRID, map, [hit], Scatter(2.0, 5.0), west)
+    free = likely_ground(GRID, map, [hit], Scatter(2.0, 5.0))
+    assert west.buffer(1e-9).covers(bounded.ground) and not west.covers(free.ground)
+    assert shapely.intersects_xy(bounded.ground, hit.lonlat.lon, hit.lonlat.lat)
+    assert bounded.holds == pytest.approx(0.9, abs=0.02)
+
+
 def test_a_coarse_grid_is_cut_into_no_more_squares() -> None:
     grid = Grid(64.0, 128, 800, tuple(ZONES.items()))
     ids = np.array([int(grid.ids(32, np.array(2000), np.array(14_000)))])

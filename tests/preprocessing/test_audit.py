@@ -8,6 +8,7 @@ from PIL import Image
 
 from geoloc.errors import DataError
 from geoloc.pairs import Distractor, Pair, PairTable
+from geoloc.places import LonLat
 from preprocessing.audit import accept, audit
 
 
@@ -96,3 +97,15 @@ def test_the_fingerprint_is_of_names_and_contents(table: PairTable, tmp_path: Pa
     assert audit(replace(table, pairs=swapped))[1].fingerprint != before
     picture(tmp_path / "d.jpg", 7, (32, 32))
     assert audit(table)[1].fingerprint != before
+
+
+def test_the_fingerprint_is_of_all_that_is_known(table: PairTable) -> None:
+    one, *others = table.pairs
+    changed = [
+        replace(one, heading_deg=180.0), replace(one, hfov_deg=90.0), replace(one, lonlat=LonLat(9, 50)),
+        replace(one, tile_lonlat=LonLat(9, 50)), replace(one, footprint_m=50.0),
+        replace(one, also=(others[0].satellite,)), replace(one, semi=(others[0].satellite,)),
+    ]  # fmt: skip
+    prints = [audit(replace(table, pairs=[first, *others]))[1].fingerprint for first in (one, *changed)]
+    assert len(set(prints)) == 8
+    assert audit(table)[1].fingerprint == prints[0]

@@ -95,6 +95,14 @@ def test_an_interrupted_command_says_so(
     assert err == "geoloc: Interrupted; run the same command again to go on, a training run with --resume.\n"
 
 
+def test_doctor_says_that_torch_is_gone() -> None:
+    words = "import sys; sys.modules['torch'] = None; from ui.cli import main; main(['doctor', '--json'])"
+    found = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=False)
+    assert found.returncode == 1, found.stderr
+    findings = {finding["name"]: finding for finding in json.loads(found.stdout)["findings"]}
+    assert findings["device"]["state"] == "broken" and "torch" in findings["device"]["says"]
+
+
 def test_doctor_finds_this_machine_whole(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "doctor", "--json")
     assert code == 0

@@ -121,6 +121,15 @@ def test_the_table_has_a_column_for_each_field_of_view():
     assert cells[1] == ["50.00%", "50.00%", "3.2"] and cells[2][0] == "25.00%"
 
 
+def test_the_table_has_a_row_for_what_any_width_has():
+    table = score_table([{"hfov_deg": 360.0, "a": 1.0}, {"hfov_deg": 90.0, "a": 1.0, "b": 2.0}])
+    assert [list(column.cells) for column in table.columns] == [
+        ["a", "b"],
+        ["1.000", "-"],
+        ["1.000", "2.000"],
+    ]
+
+
 def test_the_table_shows_intervals():
     result = {"n": 10, "gallery": 20, "unknown_heading": False, "hfov_deg": 360.0, "recall@1": 0.5}
     result["intervals"] = {"recall@1": [0.2, 0.8]}
@@ -178,6 +187,11 @@ def test_a_tables_photos_are_asked_of_an_orthophoto(towns, model, capsys, tmp_pa
     assert (found["n"], found["outside"]) == (6, 0)
     assert found["protocol"]["setting"] == "map" and len(found["protocol"]["dataset_sha256"]) == 64
     assert {"recall@1<25m", "median_error_m"} <= set(found) and "auroc_in_gallery" not in found
+    assert run(*words, *orthos[:2], "--stride-m", "90", "--json") in (0, None)
+    assert json.loads(capsys.readouterr().out)["outside"] <= 1, "wide apart the tiles are of the same ground"
+    (tmp_path / "file").touch()
+    assert run(*words, *orthos, "--report", str(tmp_path / "file" / "report")) == 2
+    assert "cannot be written" in (told := capsys.readouterr().err) and "mbedding" not in told
     assert run(*words) == 2
     assert "--imagery" in capsys.readouterr().err
     views.assign(lon=views["lon"] + 90)[["street", "lon", "lat", "heading_deg"]].to_csv(

@@ -10,6 +10,7 @@ import pytest
 import shapely
 from small_world import CRS, NORTH_M, SIDE_M, WEST_M
 
+from geoloc.places import WGS84, Tile
 from indexing.answer import Answer
 from indexing.likely import Likely
 from ui.formats import percent, to_csv, to_geojson, to_json, to_table
@@ -56,6 +57,28 @@ def test_geojson_rings_are_closed_and_counter_clockwise(answered: Answer) -> Non
         (ring,) = feature["geometry"]["coordinates"]
         assert ring[0] == ring[-1]
         assert shapely.LinearRing(ring).is_ccw
+
+
+def test_geojson_is_cut_at_the_antimeridian(answered: Answer) -> None:
+    """The same answer a few metres west of 180 degrees, in the zone that ends there."""
+    utm = pyproj.Transformer.from_crs("EPSG:4326", "EPSG:32660", always_xy=True)
+    x, y = utm.transform(179.9999, -16.0)
+    there = Tile(1, "EPSG:32660", (x - 32, y - 32, x + 32, y + 32), 128)
+    match = dataclasses.replace(answered.matches[0], tile=there)
+    _, tile = json.loads(to_geojson([dataclasses.replace(answered, matches=(match,))]))["features"]
+    shape = shapely.geometry.shape(tile["geometry"])
+    assert shape.geom_type == "MultiPolygon" and len(shape.geoms) == 2
+    assert sorted(round(edge) for part in shape.geoms for edge in part.bounds[::2]) == [-180, -180, 180, 180]
+    area = sum(abs(WGS84.geometry_area_perimeter(part)[0]) for part in shape.geoms)
+    assert area == pytest.approx(64**2, rel=0.01)
+
+
+@pytest.mark.parametrize(("heading_deg", "said"), [(359.999, 0), (359.7, 359.7), (0.001, 0)])
+def test_no_heading_is_a_full_circle(answered: Answer, heading_deg: float, said: float) -> None:
+    fix = dataclasses.replace(answered.fix, heading_deg=heading_deg)
+    north = dataclasses.replace(answered, fix=fix)
+    assert json.loads(to_json("town", [north]))["queries"][0]["fix"]["heading_deg"] == said
+    assert ", looking 0°" in str(to_table(north).caption)
 
 
 def test_geojson_corner_agrees_with_proj(answered: Answer) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 import geopandas
 import pandas as pd
 import pytest
+from PIL import Image
 from shapely import Point
 
 from geoloc.errors import DataError
@@ -37,6 +38,16 @@ def test_columns_by_any_of_their_names(folder: Path) -> None:
     assert [pair.street.name for pair in open_pairs(f"table:{path}", "val").pairs] == ["a.jpg"]
     with pytest.raises(DataError, match="it has train, val"):
         read_table(path, "test")
+
+
+def test_a_photo_says_itself_where_it_looks_unless_the_table_does(folder: Path) -> None:
+    tags = Image.Exif()
+    tags.get_ifd(0x8825).update({16: "T", 17: 271.5})
+    Image.new("RGB", (64, 48)).save(folder / "a.jpg", exif=tags)
+    Image.new("RGB", (64, 48)).save(folder / "b.jpg")
+    rows = ("a.jpg,ta.png,", "b.jpg,tb.png,", "a.jpg,tb.png,12")
+    path = write(folder, "street,satellite,heading_deg", *rows)
+    assert [pair.heading_deg for pair in read_table(path).pairs] == [271.5, None, 12]
 
 
 def test_parquet_with_and_without_points(folder: Path) -> None:
