@@ -18,8 +18,9 @@ def polar_grid(hw: tuple[int, int]) -> Float[Tensor, "h w 2"]:
     has i + 1 and j in their place: half a pixel further in, half a column further left.
     """
     h, w = hw
-    radius = (h - torch.arange(h, dtype=torch.float64) - 0.5) / h
-    azimuth = 2 * torch.pi * (torch.arange(w, dtype=torch.float64) + 0.5) / w
+    row, column = (torch.arange(n, dtype=torch.float64, device="cpu") for n in hw)  # kept for all devices
+    radius = (h - row - 0.5) / h
+    azimuth = 2 * torch.pi * (column + 0.5) / w
     x = -radius[:, None] * torch.sin(azimuth)
     y = radius[:, None] * torch.cos(azimuth)
     return torch.stack([x, y], dim=-1).float()
