@@ -47,6 +47,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise cannot_write(path, cause) from cause
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, unless it is there. Raises GeolocError where that cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        raise cannot_write(path, cause) from cause
+
+
 @contextmanager
 def holding(folder: Path, *, wait: bool) -> Iterator[None]:
     """Hold a folder against other processes; the system lets it go when this one ends, however it ends.

@@ -138,8 +138,8 @@ def stated_heading_deg(path: Path) -> float | None:
 
 
 def narrowed(view: StreetView, hfov_deg: float) -> StreetView:
-    """The middle of a view that is wider than hfov_deg; any other as it is."""
-    if view.hfov_deg <= hfov_deg:
+    """The middle of a view that is wider than hfov_deg; any other, or one of unknown field, as it is."""
+    if view.hfov_deg <= hfov_deg or not view.hfov_known:
         return view
     w = view.rgb.shape[1]
     half, whole = math.radians(hfov_deg / 2), math.radians(view.hfov_deg / 2)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geoloc.atomic import cannot_write
+from geoloc.atomic import make_folder
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError
 from geoloc.model import trained_towns
@@ -57,10 +57,7 @@ def evaluate_map(
     if seen := sorted(chosen.seeds & trained_towns(model)):
         print(f"The model was trained on the towns {seen}: this is no fair score.", file=sys.stderr)
     if report is not None:  # what cannot be written is better known before
-        try:
-            report.mkdir(parents=True, exist_ok=True)
-        except OSError as cause:
-            raise cannot_write(report, cause) from cause
+        make_folder(report)
     with tempfile.TemporaryDirectory(prefix="geoloc-") as folder, stages() as progress:
         path = Path(folder) / "gallery"
         build_gallery(chosen.imagery, model, path, stride_m=setting.stride_m, progress=progress)

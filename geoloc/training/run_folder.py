@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from geoloc.atomic import cannot_write, holding, write_text
+from geoloc.atomic import cannot_write, holding, make_folder, write_text
 from geoloc.errors import DataError
 from geoloc.pairs import PairTable
 from geoloc.training.config import over
@@ -41,10 +41,7 @@ def alone(run: Path, first: bool) -> Iterator[None]:
     if not first:
         yield
         return
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-    except OSError as cause:
-        raise cannot_write(run, cause) from cause
+    make_folder(run)
     with ExitStack() as held:
         try:
             held.enter_context(holding(run, wait=False))

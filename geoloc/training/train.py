@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geoloc.atomic import cannot_write
+from geoloc.atomic import make_folder
 from geoloc.errors import DataError, GeolocError
 from geoloc.pairs import PairTable
 from geoloc.training.augment import Varied, draw, vary
@@ -69,10 +69,7 @@ def train(
     if keep_decoded:
         if keep_decoded.resolve().is_relative_to(run.resolve()):
             raise DataError(f"{keep_decoded} lies in {run}, which forgets it; keep decoded pairs elsewhere.")
-        try:
-            keep_decoded.mkdir(parents=True, exist_ok=True)
-        except OSError as cause:
-            raise cannot_write(keep_decoded, cause) from cause
+        make_folder(keep_decoded)
     with all_ranks() as ranks, alone(run, ranks.first):
         refuse_uneven(config, ranks)
         told = PairRun(config, run, ranks, report, preparing, pairs, thinned(validation), keep_decoded)

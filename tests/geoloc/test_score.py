@@ -28,14 +28,19 @@ def scored(encoder: TwinEncoder, pairs: list[Pair], *asked: Asked, **how: object
     return [one.figures.values for one in evaluation.scored]
 
 
+def constant(encoder: TwinEncoder) -> TwinEncoder:
+    """It says the same of every image."""
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.zero_()
+        for view in (encoder.street, encoder.satellite):
+            view.head.bias.fill_(1.0)
+    return encoder
+
+
 def test_a_constant_encoder_finds_nothing(tiny_encoder: TwinEncoder, places: list[Pair]) -> None:
     """Ties count against us: the embedding that fools the peers' formula scores 0."""
-    with torch.no_grad():
-        for parameter in tiny_encoder.parameters():
-            parameter.zero_()
-        for encoder in (tiny_encoder.street, tiny_encoder.satellite):
-            encoder.head.bias.fill_(1.0)
-    (scores,) = scored(tiny_encoder, places)
+    (scores,) = scored(constant(tiny_encoder), places)
     assert scores["recall@1"] == scores["recall@10"] == 0
     assert scores["median_rank"] == 48
 
@@ -129,12 +134,7 @@ def test_metres_are_of_tables_whose_places_are_all_known(
 
 
 def test_headings_are_of_what_is_found(tiny_encoder: TwinEncoder, places: list[Pair]) -> None:
-    with torch.no_grad():
-        for parameter in tiny_encoder.parameters():
-            parameter.zero_()
-        for encoder in (tiny_encoder.street, tiny_encoder.satellite):
-            encoder.head.bias.fill_(1.0)
-    (scores,) = scored(tiny_encoder, places, Asked(360, True))
+    (scores,) = scored(constant(tiny_encoder), places, Asked(360, True))
     assert scores["recall@1"] == 0 and "heading<5deg" not in scores
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import math
 from pathlib import Path
@@ -274,3 +275,5 @@ def test_the_middle_of_a_view_keeps_its_geometry(hfov_deg: float, is_panorama: b
 
     assert seen(part) == pytest.approx(seen(view), abs=0.01)
     assert narrowed(part, 60.0 + 1) is part
+    usual = dataclasses.replace(view, hfov_known=False)
+    assert narrowed(usual, 60.0) is usual
