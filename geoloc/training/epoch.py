@@ -14,6 +14,7 @@ from jaxtyping import Int64
 from geoloc.embed import best_device, compute_dtype
 from geoloc.errors import DataError
 from geoloc.training.checkpoint import CHECKPOINT, RunState, load_state, save_state
+from geoloc.training.depthwise import wide_depthwise_in_float32
 from geoloc.training.learner import Learner, optimizer_of, set_rate
 from geoloc.training.ranks import norms_over_all
 from geoloc.training.read_ahead import Timed, read_ahead
@@ -71,6 +72,8 @@ def take_up(
         cut_log(run.folder, state.step)
     norms_over_all(learner.encoder, ranks)
     precision = compute_dtype(config.precision, device)
+    if device.type == "cpu" and precision == torch.bfloat16:
+        wide_depthwise_in_float32(learner.encoder)
     half = precision == torch.float16
     scaler = torch.amp.GradScaler(device.type, enabled=half, init_scale=state.loss_scale)
     return Stepper(learner, optimizer, scaler, precision, ranks, recompute, encode), state
