@@ -1,5 +1,6 @@
 """Where things are: a point on the earth, and a square of imagery."""
 
+import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -84,6 +85,12 @@ class Tile:
             raise ImageryError(f"Tile {self.id} is no square: {self.bounds}.")
         if self.id < 0 or self.size_px < 1:
             raise ImageryError(f"Tile id {self.id} and size {self.size_px} px must not be negative or empty.")
+
+    def moved_to(self, place: LonLat) -> "Tile":
+        """A tile like it, its centre elsewhere."""
+        x, y = to_lonlat(self.crs).transform(place.lon, place.lat, direction="INVERSE")
+        half = (self.bounds[2] - self.bounds[0]) / 2
+        return dataclasses.replace(self, bounds=(x - half, y - half, x + half, y + half))
 
     @property
     def gsd_m(self) -> float:

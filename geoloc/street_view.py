@@ -89,17 +89,20 @@ def read_street_view(
     name: str | None = None,
     hfov_deg: float | None = None,
     heading_deg: float | None = None,
+    metadata: bool = True,
 ) -> StreetView:
     """Decode a street view and its metadata; what the caller states overrules the file.
 
     The heading comes from GPano PoseHeadingDegrees or EXIF GPSImgDirection (true north only), the
     field of view from GPano's CroppedArea* or the EXIF 35 mm focal length; without either, an image
     of panorama shape (2:1, or 3:1 and wider) is taken for 360 degrees and any other for 70.
-    Images over 4096 px a side are reduced. Raises ImageError for a file that is no sound image, is
-    too large, or whose metadata cannot be true.
+    metadata=False believes none of it but which side is up. Images over 4096 px a side are reduced.
+    Raises ImageError for a file that is no sound image, is too large, or whose metadata cannot be true.
     """
     name = name or (str(source) if isinstance(source, Path) else "the upload")
     image, exif, gpano = _decode(source, name)
+    if not metadata:
+        exif, gpano = Image.Exif(), {}
     wh = image.size
     crop = None if hfov_deg is not None else _gpano_crop(gpano, wh, name)
     focal_mm = _number(exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.FocalLengthIn35mmFilm))

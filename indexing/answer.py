@@ -1,7 +1,6 @@
 """The way of a photo, online: one street view in, a place on the map out."""
 
 import dataclasses
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,9 +45,9 @@ class Match:
 class Answer:
     """A street view as it was searched, where it was taken, and the tiles that say so, best first.
 
-    refined: the best hits moved off the tiles' grid; none where the imagery is gone. ids, evidence:
-    of all the tiles that were weighed, not only of the matches. likely: the ground that holds the place with
-    90 %, if it is in the gallery; None without a calibration.
+    refined: the best hits moved off the tiles' grid; none where the imagery cannot be read, as unrefined
+    says. ids, evidence: of all the tiles that were weighed, not only of the matches. likely: the ground that
+    holds the place with 90 %, if it is in the gallery; None without a calibration.
     """
 
     view: StreetView
@@ -58,6 +57,7 @@ class Answer:
     ids: Int64[np.ndarray, " n"]
     evidence: Evidence
     likely: Likely | None
+    unrefined: str = ""
 
 
 def open_gallery(path: Path | str) -> tuple[Gallery, TwinEncoder]:
@@ -114,15 +114,17 @@ def answer(
     best = max(range(len(views)), key=lambda row: weighed[row].standardised(weighed[row].scores)[0])
     query, hits, evidence = queries[best], _row(hits, best), weighed[best]
     ids = hits.ids[0][hits.ids[0] >= 0]
-    refined: tuple[Refined, ...] = ()
+    refined, unrefined = tuple[Refined, ...](), ""
     known, grid = gallery.calibration, gallery.manifest.grid
-    with suppress(ImageryError):
+    try:
         refined = refine(gallery, encoder, query, hits, heading_deg=heading_deg, tolerance_deg=tolerance_deg)
         refined = refined if region is None else tuple(_within(one, region) for one in refined)
         ids, scores = lifted(grid, ids, hits.scores[0][: len(ids)], refined)
         evidence = dataclasses.replace(
             evidence, scores=scores.astype(np.float64), rival=gallery.rival(ids, scores)
         )
+    except ImageryError as error:
+        unrefined = str(error)
     fix = locate(
         Hits(hits.ids[:, :k], hits.scores[:, :k], hits.headings_deg[:, :k]),
         grid.tile,
@@ -139,7 +141,7 @@ def answer(
         Match(hit, grid.tile(hit.tile_id), gallery.source(hit.tile_id), probable.get(hit.tile_id))
         for hit in fix.alternatives
     )
-    return Answer(views[best], fix, tuple(matches), refined, ids, evidence, likely)
+    return Answer(views[best], fix, tuple(matches), refined, ids, evidence, likely, unrefined)
 
 
 def _embed(

@@ -14,7 +14,7 @@ from geoloc.locate import Refined
 from geoloc.places import WGS84, LonLat, to_lonlat
 from geoloc.posterior import REGION_SHARE, Scatter
 from indexing.refine import AROUND, around, lattice
-from indexing.region import cut_at_180
+from indexing.region import areas_of, cut_at_180
 from preprocessing.tiles import Grid
 
 FINEST_M = 1.0
@@ -79,7 +79,7 @@ def likely_ground(
     likely = _smallest(grid, squares, best)
     if region is None:
         return likely
-    return dataclasses.replace(likely, ground=shapely.intersection(likely.ground, region))
+    return dataclasses.replace(likely, ground=areas_of(shapely.intersection(likely.ground, region)))
 
 
 def _metres(grid: Grid, one: Refined) -> Float[np.ndarray, "2"]:

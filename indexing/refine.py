@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Float32, Int64, Shaped, UInt8
 
 from geoloc.embed import best_device
 from geoloc.encoder import TwinEncoder
+from geoloc.errors import ImageryError
 from geoloc.hits import Hits
 from geoloc.locate import Refined
 from geoloc.places import LonLat, Tile, to_lonlat
@@ -18,6 +19,8 @@ from preprocessing.tiles import Grid
 MODES = 3
 FINEST_M = 2.0
 AROUND = 2
+SAME = 0.1
+"""A tile whose score on the imagery of today differs by more from the stored one shows something else."""
 
 Scores = tuple[Float32[np.ndarray, "n"], Float32[np.ndarray, "n"]]
 """Of crops: their scores, and by how many bins the query is turned for them."""
@@ -37,7 +40,7 @@ def refine(
     Around each hit, crops half a stride apart and up to a stride off are embedded, then crops 2 m
     apart around the best of them; the place is the top of the paraboloid through the scores of that
     one and its eight neighbours. Best first; of hits that meet within a stride the best alone is left.
-    Raises ImageryError where the imagery has moved.
+    Raises ImageryError where the imagery has moved, or shows something else than what was embedded.
     """
     turns = gallery.turns(heading_deg, tolerance_deg)
     found = []
@@ -54,7 +57,13 @@ def refine(
             return best_turns(query, embeddings, gallery.spec, turns)
 
         coarse = lattice(np.arange(-2, 3) * max(1, reach // 2))
-        best = coarse[scores(coarse)[0].argmax()]
+        score, _ = scores(coarse)
+        if abs(score[len(coarse) // 2] - hits.scores[0][hits.ids[0] == tile_id].item()) > SAME:
+            raise ImageryError(
+                f"{gallery.source(tile_id)} does not show what was indexed; put that back, or name the new "
+                "one to geoloc index replace."
+            )
+        best = coarse[score.argmax()]
         step = _px(FINEST_M, tile)
         fine = best + lattice(np.arange(-1, 2) * step)
         score, turn = scores(fine)

@@ -34,7 +34,7 @@ def parse_region(content: str | bytes) -> shapely.Geometry:
         raw = json.loads(content, parse_constant=_refuse_constant)
         _refuse_other_crs(raw)
         parts = [_cut(shapely.make_valid(shape(_unrolled(part)))) for part in _polygons(raw)]
-        region = shapely.make_valid(shapely.union_all(parts))
+        region = areas_of(shapely.union_all(parts))
     except DataError:
         raise
     except Exception as cause:  # json, unicode and a dozen kinds of wrong nesting inside shapely
@@ -50,6 +50,12 @@ def parse_region(content: str | bytes) -> shapely.Geometry:
             "GeoJSON wants degrees, longitude first; save it in EPSG:4326."
         )
     return region
+
+
+def areas_of(geometry: shapely.Geometry) -> shapely.Geometry:
+    """What of a geometry has an area, valid: without the lines and points that mending and cutting leave."""
+    parts = shapely.get_parts(shapely.get_parts(shapely.make_valid(geometry)))
+    return shapely.union_all(parts[shapely.get_dimensions(parts) == 2])
 
 
 def cut_at_180(polygons: shapely.Geometry) -> shapely.Geometry:

@@ -34,6 +34,9 @@ _KEPT_CHUNKS = 64
 _PLAIN = re.compile(r"[!-~]+")
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 
+ALLOWED = "GEOLOC_ALLOW_HOSTS"
+"""The environment's variable of hosts that may be read from."""
+
 
 def is_url(address: str) -> bool:
     """Whether an address is on the web."""
@@ -48,7 +51,7 @@ def host_of(url: str) -> str:
 
 def allowed_hosts() -> frozenset[str]:
     """The hosts in GEOLOC_ALLOW_HOSTS, separated by spaces."""
-    return frozenset(os.environ.get("GEOLOC_ALLOW_HOSTS", "").lower().split())
+    return frozenset(os.environ.get(ALLOWED, "").lower().split())
 
 
 def refuse_foreign(url: str, hosts: Collection[str]) -> None:
@@ -56,7 +59,7 @@ def refuse_foreign(url: str, hosts: Collection[str]) -> None:
     if host_of(url) not in {host.lower() for host in hosts}:
         raise ImageryError(
             f"{url} is on a host that was not named; if you trust it, add --allow-host {host_of(url)}, "
-            "or set GEOLOC_ALLOW_HOSTS."
+            f"or set {ALLOWED}."
         )
 
 

@@ -107,9 +107,13 @@ def run() -> NoReturn:
 
 
 def complain(message: str) -> None:
-    """Say on standard error what is wrong, with what a terminal would obey shown as escapes."""
-    shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in message)
-    print(f"geoloc: {shown}", file=sys.stderr)
+    """Say on standard error what is wrong."""
+    print(f"geoloc: {harmless(message)}", file=sys.stderr)
+
+
+def harmless(text: str) -> str:
+    """Text with what a terminal would obey shown as escapes."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -6,6 +6,7 @@ from typing import Any
 import shapely
 
 from geoloc.places import LonLat
+from indexing.region import areas_of
 
 TILES = "tiles"
 CATCHER = "catcher"
@@ -33,5 +34,5 @@ def region_of_corners(corners: Sequence[LonLat]) -> shapely.Geometry | None:
     if len(corners) < 2:
         return None
     points = shapely.MultiPoint([(corner.lon, corner.lat) for corner in corners])
-    region = points.envelope if len(corners) == 2 else shapely.make_valid(shapely.Polygon(points.geoms))
+    region = points.envelope if len(corners) == 2 else areas_of(shapely.Polygon(points.geoms))
     return region if region.area > 0 else None

@@ -7,8 +7,9 @@ from typing import TypeVar
 
 import shapely
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from geoloc.errors import GeolocError
+from geoloc.errors import GeolocError, ImageError
 from geoloc.places import LonLat
 from geoloc.street_view import DEFAULT_HFOV_DEG, StreetView, read_street_view
 from indexing.answer import TOLERANCE_DEG
@@ -65,8 +66,19 @@ def ask_street_view(samples: Sequence[Sample]) -> Question | None:
     )
     if upload is None:
         return None
-    view = memo("view", upload.file_id, lambda: read_street_view(upload, name=upload.name))
+    view, doubt = memo("view", upload.file_id, lambda: _read_upload(upload))
+    if doubt:
+        st.warning(f"{doubt} Its metadata is left aside here; say below what you know.")
     return Question(upload.file_id, _ask_kind(view, upload.file_id), view.lonlat, "GPS tag")
+
+
+def _read_upload(upload: UploadedFile) -> tuple[StreetView, str]:
+    """A file's street view, and what in its metadata cannot be true; then none of that is believed."""
+    try:
+        return read_street_view(upload, name=upload.name), ""
+    except ImageError as error:
+        upload.seek(0)
+        return read_street_view(upload, name=upload.name, metadata=False), str(error)
 
 
 def _ask_sample(samples: Sequence[Sample]) -> Sample:
@@ -105,6 +117,22 @@ def ask_pose(question: Question) -> Question:
             help="How far off the heading may be. A phone's compass is easily 20° off.",
         )  # fmt: skip
         dial.html(compass(heading_deg, tolerance_deg))
+    width_known = view.is_panorama or st.toggle(
+        "Field of view known",
+        view.hfov_known,
+        key=f"hfov-known-{key}",
+        help="Without it the usual ones are tried, and the one that fits best is reported.",
+    )
+    if width_known:
+        view = _ask_width(view, key)
+    return dataclasses.replace(
+        question,
+        view=dataclasses.replace(view, heading_deg=heading_deg if known else None, hfov_known=width_known),
+        tolerance_deg=float(tolerance_deg),
+    )
+
+
+def _ask_width(view: StreetView, key: str) -> StreetView:
     now = max(2, round(view.hfov_deg))
     widest = now if view.is_panorama else MOST_HFOV_DEG
     hfov_deg = st.slider(
@@ -115,13 +143,7 @@ def ask_pose(question: Question) -> Question:
         key=f"hfov-{key}-{view.is_panorama}",
         help="A panorama is cropped to it. Of a photo, say how wide its lens saw.",
     )
-    if hfov_deg != now:
-        view = dataclasses.replace(seen_through(view, float(hfov_deg)), hfov_known=True)
-    return dataclasses.replace(
-        question,
-        view=dataclasses.replace(view, heading_deg=heading_deg if known else None),
-        tolerance_deg=float(tolerance_deg),
-    )
+    return view if hfov_deg == now else seen_through(view, float(hfov_deg))
 
 
 def _ask_kind(view: StreetView, key: str) -> StreetView:
@@ -181,8 +203,9 @@ def _draw(drawing: bool) -> None:
     st.session_state["drawing"], st.session_state["corners"] = drawing, []
 
 
-def _search_in(region: shapely.Geometry | None) -> None:
-    st.session_state["region"] = region
+def _search_in(region: shapely.Geometry | None, from_file: bool = False) -> None:
+    st.session_state.pop("region-error", None)
+    st.session_state["region"], st.session_state["region-from-file"] = region, from_file
     _draw(False)
 
 
@@ -190,8 +213,10 @@ def _take_region_file() -> None:
     st.session_state.pop("region-error", None)
     upload = st.session_state["region-file"]
     if upload is None:
+        if st.session_state.get("region-from-file"):
+            _search_in(None)
         return
     try:
-        _search_in(parse_region(upload.getvalue()))
+        _search_in(parse_region(upload.getvalue()), from_file=True)
     except GeolocError as error:
         st.session_state["region-error"] = str(error)

@@ -13,6 +13,7 @@ from rich.text import Text
 from geoloc.places import LonLat, Tile
 from indexing.answer import Answer, Match
 from indexing.region import cut_at_180
+from ui.cli import harmless
 
 COLUMNS = (
     "photo", "rank", "lon", "lat", "score", "probability", "heading_deg", "tile_id", "source",
@@ -60,7 +61,8 @@ def to_csv(answers: Sequence[Answer]) -> str:
 
 def to_table(answer: Answer) -> Table:
     """One photo's hits, for a terminal."""
-    table = Table(title=Text(answer.view.source, style="bold"), title_justify="left", caption_justify="left")
+    title = Text(harmless(answer.view.source), style="bold")
+    table = Table(title=title, title_justify="left", caption_justify="left")
     for name in ("rank", "longitude", "latitude", "score", "probable", "heading", "tile"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("imagery", overflow="fold")
@@ -70,7 +72,7 @@ def to_table(answer: Answer) -> Table:
         where = (f"{place.lonlat.lon:.6f}", f"{place.lonlat.lat:.6f}")
         probable = "-" if match.probability is None else percent(match.probability)
         cells = (str(place.rank), *where, f"{place.score:.3f}", probable, heading, str(place.tile_id))
-        table.add_row(*cells, Text(match.source.rsplit("/", 1)[-1]))
+        table.add_row(*cells, Text(harmless(match.source.rsplit("/", 1)[-1])))
     table.caption = Text(caption(answer))
     return table
 

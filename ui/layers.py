@@ -20,7 +20,7 @@ SCORE_RAMP = ((72, 31, 112), (38, 130, 142), (94, 201, 98), (253, 231, 37))
 EXTENT_RGB = (60, 72, 78)
 SPECK = 0.02
 FAINTEST = 1e-3
-CATCHER_CELLS = 56
+CATCHER_CELLS = (96, 48)
 RGB = tuple[int, int, int]
 Bounds = tuple[float, float, float, float]
 Corners = tuple[LonLat, ...]
@@ -64,7 +64,8 @@ def image_layer(
 
 def extent_layers(extents: Sequence[Bounds], bounds: Bounds) -> list[pdk.Layer]:
     """The outline of the gallery, a rectangle for each of its images; a dot for those lost in `bounds`."""
-    rings = [{"ring": [list(point) for point in shapely.box(*extent).exterior.coords]} for extent in extents]
+    shown = shapely.box(*bounds)
+    rings = _rings(shapely.GeometryCollection([shown & shapely.box(*extent) for extent in extents]))
     specks = [
         {"at": [(west + east) / 2, (south + north) / 2]}
         for west, south, east, north in extents
@@ -138,8 +139,7 @@ def certainty_layers(answer: Answer, stride_m: float) -> list[pdk.Layer]:
         "PolygonLayer", cells, id="heat", get_polygon="ring", get_fill_color="color", stroked=False,
         pickable=False,
     )  # fmt: skip
-    parts = [] if answer.likely is None else shapely.get_parts(answer.likely.ground)
-    rings = [{"ring": [list(point) for point in part.exterior.coords]} for part in parts]
+    rings = [] if answer.likely is None else _rings(answer.likely.ground)
     return [
         heat,
         _outline("region90-casing", rings, (255, 255, 255, 230), width_px=4),
@@ -154,12 +154,7 @@ def truth_layer(truth: LonLat) -> pdk.Layer:
 
 def region_layers(region: shapely.Geometry | None, corners: Sequence[LonLat]) -> list[pdk.Layer]:
     """The region searched or being drawn, and the corners clicked for it."""
-    parts = [] if region is None else shapely.get_parts(region)
-    shapes = [
-        {"ring": [list(point) for point in part.exterior.coords]}
-        for part in parts
-        if part.geom_type == "Polygon"
-    ]
+    shapes = [] if region is None else _rings(region)
     dots = [{"at": [corner.lon, corner.lat]} for corner in corners]
     return [
         _outline("region-casing", shapes, (255, 255, 255, 255), width_px=6),
@@ -169,20 +164,26 @@ def region_layers(region: shapely.Geometry | None, corners: Sequence[LonLat]) ->
 
 
 def catcher_layer(bounds: Bounds, turn: int) -> pdk.Layer:
-    """An invisible grid over the gallery that turns a click on the map into a place.
+    """An invisible grid over what the map shows that turns a click on it into a place.
 
-    deck.gl reports objects only, so each cell is one, a 56th of the gallery wide. turn: as for tiles.
+    deck.gl reports objects only, so each cell is one. bounds: that the map was fitted to; it is about twice
+    as wide as high, and the grid covers it. turn: as for tiles.
     """
     west, south, east, north = bounds
-    side_x, side_y = (east - west) / CATCHER_CELLS, (north - south) / CATCHER_CELLS
+    middle = LonLat((west + east) / 2, (south + north) / 2)
+    narrow = max(0.01, math.cos(math.radians(middle.lat)))
+    reach = max(east - west, (north - south) / narrow)
+    columns, rows = CATCHER_CELLS
+    side_x, side_y = 2.2 * reach / columns, 1.1 * reach * narrow / rows
     cells = []
-    for row in range(CATCHER_CELLS):
-        for column in range(CATCHER_CELLS):
-            left, bottom = west + column * side_x, south + row * side_y
-            cell = shapely.box(left, bottom, left + side_x, bottom + side_y)
-            ring = [list(point) for point in cell.exterior.coords]
-            lon, lat = left + side_x / 2, bottom + side_y / 2
-            cells.append({"ring": ring, "lon": lon, "lat": lat, "label": f"{lon:.5f}, {lat:.5f}"})
+    for row in range(rows):
+        for column in range(columns):
+            lon = middle.lon + (column + 0.5 - columns / 2) * side_x
+            lat = middle.lat + (row + 0.5 - rows / 2) * side_y
+            if abs(lon) <= 180 and abs(lat) <= 90:
+                ring = shapely.box(lon - side_x / 2, lat - side_y / 2, lon + side_x / 2, lat + side_y / 2)
+                label = f"{lon:.5f}, {lat:.5f}"
+                cells.append({"ring": _points(ring.exterior), "lon": lon, "lat": lat, "label": label})
     return pdk.Layer(
         "PolygonLayer",
         cells,
@@ -217,6 +218,16 @@ def seen_deg(answer: Answer) -> float:
 def _ahead(place: LonLat, azimuth_deg: float, distance_m: float) -> list[float]:
     lon, lat, _ = WGS84.fwd(place.lon, place.lat, azimuth_deg, distance_m)
     return [lon, lat]
+
+
+def _points(ring: shapely.LinearRing) -> list[list[float]]:
+    return [list(point) for point in ring.coords]
+
+
+def _rings(ground: shapely.Geometry) -> list[dict[str, Any]]:
+    """The outlines of all polygons, of their holes too."""
+    parts = [part for part in shapely.get_parts(ground) if part.geom_type == "Polygon"]
+    return [{"ring": _points(ring)} for part in parts for ring in (part.exterior, *part.interiors) if ring]
 
 
 def _ring(corners: Sequence[LonLat]) -> list[list[float]]:

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydeck as pdk
 import shapely
 import streamlit as st
+from jaxtyping import UInt8
 
 from geoloc.errors import GeolocError
 from geoloc.places import LonLat
@@ -21,8 +23,9 @@ from ui import layers, panels
 from ui.clicks import clicked_place, clicked_tile, region_of_corners
 from ui.controls import Question, ask_corners, ask_pose, ask_region, ask_street_view, memo
 from ui.formats import to_csv, to_geojson
+from ui.panels import data_uri
 from ui.samples import Sample, read_samples
-from ui.shelf import Shelf, backdrop, picture, pixels, shelf
+from ui.shelf import TILE_PX, Shelf, backdrop, picture, pixels, shelf
 from ui.strips import strips
 
 CSS = Path(__file__).with_name("page.css")
@@ -105,7 +108,8 @@ def _answer(here: Shelf, question: Question, k: int, region: shapely.Geometry | 
 
     view = question.view
     pose = (view.heading_deg, question.tolerance_deg, view.hfov_deg, view.hfov_known, view.is_panorama)
-    return memo("answer", (question.key, pose, k, None if region is None else region.wkt), make)
+    version = here.gallery.manifest.version
+    return memo("answer", (version, question.key, pose, k, None if region is None else region.wkt), make)
 
 
 def _offer_downloads(found: Answer) -> None:
@@ -124,35 +128,37 @@ def show(here: Shelf, sight: Sight | None) -> None:
         st.html(panels.empty_state())
         draw_map(here, None)
         return
+    if sight.found.unrefined:
+        st.warning(f"Places are centres of tiles: {sight.found.unrefined}")
     street, tile = st.columns([10, 4], gap="small")
     if warning := panels.notice(sight.found.fix.in_gallery):
         street.html(warning)
     street.html(panels.street_figure(sight.found.view))
     street.html(panels.answer_figures(sight.found, sight.reference, sight.question.reference_name))
-    tile.html(panels.tile_figure(sight.chosen, picture(here, sight.chosen), layers.seen_deg(sight.found)))
+    shown = pixels(here, sight.chosen)
+    image = None if shown is None else data_uri(shown, TILE_PX)
+    tile.html(panels.tile_figure(sight.chosen, image, layers.seen_deg(sight.found)))
     atlas, ranking = st.columns([10, 4], gap="small")
     with atlas:
         draw_map(here, sight)
     with ranking:
         list_matches(here, sight)
-    explain(here, sight)
-
-
-def explain(here: Shelf, sight: Sight) -> None:
-    """The street view and the chosen tile by azimuth, so that a person sees why they match."""
-    shown = pixels(here, sight.chosen)
     if shown is not None and here.gallery.spec.polar:
-        heading_deg = sight.chosen.place.heading_deg
-        turn_deg = None if heading_deg is None else heading_deg - sight.chosen.tile.north_deg
-        pair = strips(sight.found.view, turn_deg, shown, here.gallery.spec)
-        with st.expander("Why it matches", expanded=True):
-            st.html(panels.strips_figure(sight.chosen, pair))
+        explain(here, sight, shown)
+
+
+def explain(here: Shelf, sight: Sight, shown: UInt8[np.ndarray, "s s 3"]) -> None:
+    """The street view and what is around the place by azimuth, so that a person sees why they match."""
+    heading_deg = sight.chosen.place.heading_deg
+    turn_deg = None if heading_deg is None else heading_deg - sight.chosen.tile.north_deg
+    pair = strips(sight.found.view, turn_deg, shown, here.gallery.spec)
+    with st.expander("Why it matches", expanded=True):
+        st.html(panels.strips_figure(sight.chosen, pair))
 
 
 def draw_map(here: Shelf, sight: Sight | None) -> None:
     """The map under its legend, and while a region is drawn the tools for that."""
     turn = st.session_state.setdefault("turn", 0)
-    bounds = here.gallery.bounds_lonlat
     corners, focus = _toolbar(here, sight)
     stack = _imagery_layers(here, sight)
     if sight is not None:
@@ -165,7 +171,7 @@ def draw_map(here: Shelf, sight: Sight | None) -> None:
     region = region_of_corners(corners) or st.session_state.get("region")
     stack += layers.region_layers(region, corners)
     if st.session_state.get("drawing"):
-        stack.append(layers.catcher_layer(bounds, turn))
+        stack.append(layers.catcher_layer(focus, turn))
     st.pydeck_chart(
         layers.deck(stack, layers.view_state(focus, MAP_FIT_PX)),
         height=MAP_HEIGHT_PX,
@@ -177,19 +183,24 @@ def draw_map(here: Shelf, sight: Sight | None) -> None:
 
 def _imagery_layers(here: Shelf, sight: Sight | None) -> list[pdk.Layer]:
     """The orthophotos, dimmed under an answer; the gallery's outline; the matches in full colour."""
-    sources = here.gallery.manifest.sources
+    sources = {source.path: source for source in here.gallery.manifest.sources}
+    extents = [source.bounds_lonlat for source in sources.values()]
     matches = () if sight is None or _heat(sight) else sight.found.matches
-    paths = [*(match.source for match in matches), *(source.path for source in sources)]
-    images = {path: backdrop(path) for path in list(dict.fromkeys(paths))[:MOST_BACKDROPS]}
+    paths = list(dict.fromkeys([*(match.source for match in matches), *sources]))
+    images = {path: backdrop(sources[path]) for path in paths[:MOST_BACKDROPS]}
     if None in images.values():
-        st.warning("Some of the gallery's imagery has moved; its place on the map stays empty.")
+        st.warning("Some of the gallery's imagery has moved or changed; its place on the map stays empty.")
+    if len(paths) > MOST_BACKDROPS:
+        st.caption(f"{MOST_BACKDROPS} of {len(paths):,} images are drawn; all of the gallery is searched.")
+    pictures = [(match, picture(here, match)) for match in reversed(matches)]
     style = {} if sight is None else DIM
     return [
         *(layers.image_layer(f"ortho-{path}", *image, style) for path, image in images.items() if image),
-        *layers.extent_layers([source.bounds_lonlat for source in sources], here.gallery.bounds_lonlat),
+        *layers.extent_layers(extents, here.gallery.bounds_lonlat),
         *(
-            layers.image_layer(f"match-{match.place.rank}", picture(here, match), match.tile.corners)
-            for match in reversed(matches)
+            layers.image_layer(f"match-{match.place.rank}", image, match.tile.corners)
+            for match, image in pictures
+            if image is not None
         ),
     ]
 

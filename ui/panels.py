@@ -51,13 +51,13 @@ def street_figure(view: StreetView) -> str:
     )
 
 
-def tile_figure(match: Match, image_uri: str, hfov_deg: float) -> str:
-    """A tile, north up, with a wedge for the way the camera would look from its middle."""
+def tile_figure(match: Match, image_uri: str | None, hfov_deg: float) -> str:
+    """What lies around a match's place, north up, with a wedge for the way the camera would look."""
     place = match.place
     heading = "" if place.heading_deg is None else f" · looking {bearing(place.heading_deg)}"
     side_m = match.tile.gsd_m * match.tile.size_px
     return (
-        f'<figure class="tile"><div><img src="{image_uri}" alt="Satellite tile {place.tile_id}">'
+        f'<figure class="tile"><div><img src="{image_uri or BLANK}" alt="Satellite tile {place.tile_id}">'
         f'<img src="{_pointer_uri(place.heading_deg, hfov_deg)}" alt=""><b class="north">N</b></div>'
         f"<figcaption><b>Match {place.rank}</b> <span>{side_m:.0f} m wide{heading}</span></figcaption>"
         "</figure>"
@@ -138,13 +138,16 @@ def _within_note(answer: Answer) -> str:
     return "grid and close rivals" if answer.fix.map is None else "holds 90 %, if it is here"
 
 
-def match_row(match: Match, image_uri: str, scores: tuple[float, float], reference: LonLat | None) -> str:
+def match_row(
+    match: Match, image_uri: str | None, scores: tuple[float, float], reference: LonLat | None
+) -> str:
     """One line of the ranked list."""
     place = match.place
     red, green, blue = score_rgb(place.score, *scores)
     error = "" if reference is None else f"<em>{distance_text(place.lonlat.distance_m(reference))} off</em>"
     return (
-        f'<div class="match"><img src="{image_uri}" alt="" style="border-color:rgb({red},{green},{blue})">'
+        f'<div class="match"><img src="{image_uri or BLANK}" alt="" '
+        f'style="border-color:rgb({red},{green},{blue})">'
         f"<div><b>{place.rank}</b> <span>{place.lonlat.lon:.5f}, {place.lonlat.lat:.5f}</span>"
         f"<small>score {place.score:.3f}{_heading(match)}</small></div>{error}</div>"
     )
@@ -242,3 +245,10 @@ def _pointer_uri(heading_deg: float | None, hfov_deg: float) -> str:
 def _svg_uri(svg: str) -> str:
     """As an image: Streamlit strips SVG elements from HTML."""
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+
+
+BLANK = _svg_uri(
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1">'
+    '<rect width="1" height="1" fill="#e4e2db"/></svg>'
+)
+"""In place of imagery that cannot be read."""

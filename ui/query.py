@@ -1,5 +1,6 @@
 """`geoloc query`: photos in, places out."""
 
+import dataclasses
 import math
 import sys
 from collections.abc import Sequence
@@ -11,11 +12,12 @@ import typer
 from rich.console import Console
 
 from geoloc.errors import ImageError
-from geoloc.street_view import read_street_view
+from geoloc.street_view import MIN_HW_PX, read_street_view
 from indexing.answer import TOLERANCE_DEG, Answer, answer, open_gallery
 from indexing.region import read_region
 from ui.cli import complain
 from ui.formats import to_csv, to_geojson, to_json, to_table
+from ui.hosts import AllowHost, trust
 from ui.progress import progress
 
 
@@ -54,6 +56,7 @@ def query(
     hfov_deg: Annotated[
         float | None, typer.Option(help="Horizontal field of view; overrules the file's own.")
     ] = None,
+    allow_host: AllowHost = None,
     format: Annotated[Format, typer.Option(help="How to write the answers.")] = Format.table,
 ) -> None:
     """Say where street views were taken: the best tiles of a gallery, and a fix on the map.
@@ -62,7 +65,7 @@ def query(
     and the fix says which way the camera looked; without a field of view the usual ones are tried. Of a
     calibrated model the fix also says how probable it is that the place is in the gallery, and ± is the
     circle that holds it with 90 %. A photo that cannot be read is said, the others are answered, and the exit
-    code is 2; --format json lists it under "failed".
+    code is 2; --format json lists it under "failed". Stopped, it writes what it has answered.
 
     Example: geoloc query photo.jpg --gallery town.gallery --heading-deg 120 --heading-tolerance-deg 20
     """
@@ -70,31 +73,38 @@ def query(
         if value is not None and not math.isfinite(value):
             raise ImageError(f"{name} {value} is no angle; give degrees.")
     area = None if region is None else read_region(region)
+    trust(allow_host)
     answers: list[Answer] = []
     failed: dict[str, str] = {}
     tiles, encoder = open_gallery(gallery)
-    with tiles, progress("Locating") as advance:
-        for number, photo in enumerate(photos):
-            advance(number, len(photos))
-            try:
-                view = read_street_view(photo, heading_deg=heading_deg, hfov_deg=hfov_deg)
-                found = answer(
-                    view, tiles, encoder, k=k, region=area, source=source, tolerance_deg=heading_tolerance_deg
-                )
-            except ImageError as error:
-                failed[str(photo)] = str(error)
-                complain(str(error).replace("\n", "\\n"))
-            else:
-                answers.append(found)
-    if any(not one.refined for one in answers):
-        complain(
-            f"The imagery of {gallery} has moved or changed, so places are centres of tiles; put it back, or "
-            "build the gallery again."
-        )
-    if answers or format is Format.json:
-        _write(answers, failed, gallery, format)
+    try:
+        with tiles, progress("Locating") as advance:
+            for number, photo in enumerate(photos):
+                advance(number, len(photos))
+                try:
+                    view = read_street_view(photo, heading_deg=heading_deg, hfov_deg=hfov_deg)
+                    found = answer(
+                        view, tiles, encoder, k=k, region=area, source=source,
+                        tolerance_deg=heading_tolerance_deg,
+                    )  # fmt: skip
+                except ImageError as error:
+                    failed[str(photo)] = str(error)
+                    complain(str(error).replace("\n", "\\n"))
+                else:
+                    answers.append(_without_pixels(found))
+    finally:
+        for why in dict.fromkeys(one.unrefined for one in answers if one.unrefined):
+            complain(f"Places are centres of tiles: {why}")
+        if answers or format is Format.json:
+            _write(answers, failed, gallery, format)
     if failed:
         raise typer.Exit(2)
+
+
+def _without_pixels(found: Answer) -> Answer:
+    """An answer as it is kept until all are written; of a photo's 30 MB nothing is."""
+    h, w = MIN_HW_PX
+    return dataclasses.replace(found, view=dataclasses.replace(found.view, rgb=found.view.rgb[:h, :w].copy()))
 
 
 def _write(answers: Sequence[Answer], failed: dict[str, str], gallery: str, format: Format) -> None:

@@ -11,6 +11,7 @@ from streamlit.web import bootstrap
 from geoloc.errors import GeolocError
 from indexing.gallery import Gallery
 from ui.demo import check_demo, demo_gallery
+from ui.hosts import AllowHost, trust
 from ui.samples import STREET_VIEWS
 
 HOST = "127.0.0.1"
@@ -43,8 +44,10 @@ Port = Annotated[int | None, typer.Option(min=1, max=65535, help="A free one if 
 def ui(
     gallery: Annotated[Path, typer.Argument(help="The gallery to show, as `geoloc index build` made it.")],
     port: Port = None,
+    allow_host: AllowHost = None,
 ) -> None:
     """Serve the map page of a gallery on this machine, until Ctrl-C."""
+    trust(allow_host)
     Gallery.open(gallery).close()
     serve(gallery, port)
 

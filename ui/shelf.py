@@ -9,13 +9,13 @@ import streamlit as st
 from jaxtyping import UInt8
 
 from geoloc.encoder import TwinEncoder
-from geoloc.errors import ImageryError
+from geoloc.errors import GalleryError, ImageryError
 from geoloc.model import trained_towns
 from indexing.answer import Match, open_gallery
 from indexing.gallery import Gallery
+from indexing.manifest import Source, live_folder
+from indexing.source import open_source
 from preprocessing.imagery import read_overview
-from preprocessing.remote import allowed_hosts
-from preprocessing.sources import open_imagery
 from ui.layers import Corners
 from ui.panels import data_uri
 
@@ -36,41 +36,53 @@ class Shelf:
     towns: frozenset[int]
 
 
-@st.cache_resource(show_spinner="Opening the gallery …", max_entries=4)
+def _is_live(here: Shelf) -> bool:
+    """Whether the gallery is still the version that is published."""
+    try:
+        return live_folder(here.gallery.path).name == here.gallery.manifest.version
+    except GalleryError:
+        return False
+
+
+@st.cache_resource(show_spinner="Opening the gallery …", max_entries=4, validate=_is_live)
 def shelf(path: str) -> Shelf:
-    """Open the gallery at `path`, once."""
+    """Open the gallery at `path`, once for each version that is published."""
     gallery, encoder = open_gallery(Path(path))
     return Shelf(gallery, encoder, Lock(), trained_towns(gallery.model_dir))
 
 
-@st.cache_data(show_spinner="Reading the imagery …", max_entries=64)
-def backdrop(source: str) -> tuple[str, Corners] | None:
-    """An image of the gallery, reduced, as a data URI with its corners; None where it has moved."""
+def backdrop(source: Source) -> tuple[str, Corners] | None:
+    """An image of the gallery, reduced, as a data URI with its corners; None where it has gone."""
     try:
-        pixels, corners = read_overview(open_imagery(source, allowed_hosts()), OVERVIEW_PX)
+        return _backdrop(source.path, source.bytes, source)
     except ImageryError:
         return None
+
+
+@st.cache_data(show_spinner="Reading the imagery …", max_entries=64)
+def _backdrop(path: str, bytes: int, _source: Source) -> tuple[str, Corners]:  # noqa: ARG001 - for the cache
+    pixels, corners = read_overview(open_source(_source), OVERVIEW_PX)
     return data_uri(pixels, OVERVIEW_PX), corners
 
 
-def picture(here: Shelf, match: Match) -> str:
-    """A match's tile as a data URI; an empty one where the imagery has moved."""
-    return _picture(here, here.gallery.manifest.version, match.place.tile_id)
+def picture(here: Shelf, match: Match) -> str | None:
+    """A match's tile as a data URI; None where the imagery has moved or changed."""
+    try:
+        return _picture(here, here.gallery.manifest.version, match.place.tile_id)
+    except ImageryError:
+        return None
 
 
 def pixels(here: Shelf, match: Match) -> UInt8[np.ndarray, "s s 3"] | None:
-    """A match's tile around where it was refined to; None where the imagery has moved."""
+    """What lies around where a match was refined to; None where the imagery has moved or changed."""
     try:
         with here.lock:
-            return here.gallery.read_around(match.tile, 0)
+            return here.gallery.read_around(match.tile.moved_to(match.place.lonlat), 0)
     except ImageryError:
         return None
 
 
 @st.cache_data(show_spinner=False, max_entries=2000)
 def _picture(_here: Shelf, version: str, tile_id: int) -> str:  # noqa: ARG001 - version is for the cache
-    try:
-        with _here.lock:
-            return data_uri(_here.gallery.read_tile(tile_id), TILE_PX)
-    except ImageryError:
-        return "data:,"
+    with _here.lock:
+        return data_uri(_here.gallery.read_tile(tile_id), TILE_PX)

@@ -122,6 +122,22 @@ def test_imagery_that_moved_is_said(gallery_path: Path) -> None:
             ortho.with_suffix(".gone").rename(ortho)
 
 
+def test_other_imagery_of_the_same_size_in_its_place_is_said(gallery_path: Path) -> None:
+    query = vectors(torch.tensor([[0.3, 0.5]])).numpy()
+    ortho = gallery_path.parent / "ramp.tif"
+    before = ortho.read_bytes()
+    with rasterio.open(ortho, "r+") as dataset:
+        dataset.write(255 - dataset.read())
+    try:
+        assert ortho.stat().st_size == len(before)
+        with Gallery.open(gallery_path) as gallery:
+            hits = gallery.search(query, 5, headings_deg=[0.0])
+            with pytest.raises(ImageryError, match="does not show what was indexed"):
+                refine(gallery, Reader(), query[0], hits, heading_deg=0.0)
+    finally:
+        ortho.write_bytes(before)
+
+
 def test_lifted_equals_a_naive_loop() -> None:
     grid = Grid(64.0, 128, 16, ((32, "EPSG:32632"), (33, "EPSG:32633")))
     rng = np.random.default_rng(0)

@@ -1,4 +1,5 @@
 import json
+import math
 
 import pyproj
 import pytest
@@ -113,10 +114,34 @@ def test_scores_run_along_the_ramp() -> None:
 
 def test_a_catcher_cell_tells_where_it_is() -> None:
     (layer,) = drawn(layers.catcher_layer(TOWN, turn=2))
-    assert len(layer["data"]) == layers.CATCHER_CELLS**2
+    assert len(layer["data"]) == layers.CATCHER_CELLS[0] * layers.CATCHER_CELLS[1]
     cell = layer["data"][700]
     assert shapely.Polygon(cell["ring"]).contains(shapely.Point(cell["lon"], cell["lat"]))
     assert clicked_place({"objects": {"catcher-2": [cell]}}) == LonLat(cell["lon"], cell["lat"])
+
+
+def test_the_catcher_covers_what_the_map_shows() -> None:
+    (layer,) = drawn(layers.catcher_layer(TOWN, turn=0))
+    ground = shapely.union_all([shapely.Polygon(cell["ring"]) for cell in layer["data"]])
+    assert ground.buffer(1e-9).contains(shapely.box(*TOWN))
+    west, south, east, north = ground.bounds
+    narrow = math.cos(math.radians((TOWN[1] + TOWN[3]) / 2))
+    assert (east - west) * narrow == pytest.approx(2 * (north - south), rel=1e-6)
+
+
+def test_holes_of_a_region_are_drawn_and_lines_in_it_are_not() -> None:
+    whole = shapely.box(0, 0, 4, 4) - shapely.box(1, 1, 3, 3)
+    _, shapes, _ = drawn(*layers.region_layers(whole, []))
+    assert [shapely.Polygon(one["ring"]).area for one in shapes["data"]] == [16, 4]
+    mixed = shapely.GeometryCollection([whole, shapely.LineString([(0, 0), (9, 9)])])
+    _, shapes, _ = drawn(*layers.region_layers(mixed, []))
+    assert len(shapes["data"]) == 2
+
+
+def test_the_outline_is_that_of_the_gallery_not_of_all_its_imagery() -> None:
+    rings, _ = drawn(*layers.extent_layers([(24.0, 60.0, 25.0, 61.0)], TOWN))
+    (one,) = rings["data"]
+    assert shapely.Polygon(one["ring"]).bounds == pytest.approx(TOWN)
 
 
 def test_clicks_that_hit_nothing_mean_nothing() -> None:
@@ -135,6 +160,7 @@ def test_clicks_that_hit_nothing_mean_nothing() -> None:
         ([(3, 1), (1, 2)], 2.0),
         ([(0, 0), (4, 0), (0, 4)], 8.0),
         ([(0, 0), (2, 2), (2, 0), (0, 2)], 2.0),
+        ([(0, 0), (2, 2), (2, 0), (0, 2), (0, 3), (0, 2)], 2.0),
     ],
 )
 def test_corners_make_a_region_once_they_have_an_area(
@@ -142,3 +168,4 @@ def test_corners_make_a_region_once_they_have_an_area(
 ) -> None:
     region = region_of_corners([LonLat(*corner) for corner in corners])
     assert (None if region is None else region.area) == area
+    assert region is None or region.geom_type in ("Polygon", "MultiPolygon")

@@ -1,20 +1,25 @@
 """The page without a browser: uploads, corrections, errors. AppTest cannot see the map; test_browser does."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import streamlit as st
+from PIL import ExifTags, Image
 from small_world import PLACE, World, write_sample
 from streamlit.testing.v1 import AppTest
 
 from geoloc.places import LonLat
-from geoloc.street_view import StreetView
-from indexing.answer import Answer
+from geoloc.street_view import StreetView, read_street_view
+from indexing.answer import Answer, answer, open_gallery
+from indexing.gallery import Gallery
+from indexing.remove import remove_region
 from ui import panels
 from ui.controls import seen_through
-from ui.shelf import shelf
+from ui.shelf import pixels, shelf
 
 
 @pytest.fixture(autouse=True)
@@ -156,6 +161,88 @@ def test_a_region_without_tiles_is_one_sentence(world: World) -> None:
     assert not app.exception
     (error,) = app.error
     assert "region" in error.value
+
+
+def test_a_region_is_forgotten_with_its_file_and_an_error_once_it_is_mended(world: World) -> None:
+    app = opened(world.gallery, world.table)
+    place = app.session_state["answer"][1].matches[4].place
+    corners = ((-1, -1), (1, -1), (0, 2), (-1, -1))
+    ring = [[place.lonlat.lon + x * 1e-4, place.lonlat.lat + y * 1e-4] for x, y in corners]
+    region = json.dumps({"type": "Polygon", "coordinates": [ring]}).encode()
+    for content in (b"{}", region):
+        app.file_uploader(key="region-file").set_value(("r.geojson", content, "application/geo+json"))
+        app.run()
+    assert not app.error and len(app.session_state["answer"][1].matches) < 10
+    app.file_uploader(key="region-file").set_value([])
+    app.run()
+    assert len(app.session_state["answer"][1].matches) == 10
+
+
+def test_a_field_of_view_is_known_when_the_user_says_so(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "bare.jpg"
+    Image.open(world.photo).save(path)
+    app = upload(opened(world.gallery), "bare.jpg", path.read_bytes())
+    assert not app.session_state["answer"][1].view.hfov_known
+    (known,) = (toggle for toggle in app.toggle if toggle.key.startswith("hfov-known-"))
+    known.set_value(True)
+    app.run()
+    view = app.session_state["answer"][1].view
+    assert view.hfov_known and view.hfov_deg == 70
+
+
+def test_metadata_that_cannot_be_true_is_said_and_left_aside(world: World, tmp_path: Path) -> None:
+    path, exif = tmp_path / "odd.jpg", Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.FocalLengthIn35mmFilm] = 5000
+    Image.open(world.photo).save(path, exif=exif)
+    app = upload(opened(world.gallery), "odd.jpg", path.read_bytes())
+    assert not app.exception and not app.error
+    (warning,) = app.warning
+    assert "cannot" in warning.value or "impossible" in warning.value
+    assert app.session_state["answer"][1].view.hfov_known is False
+
+
+def test_a_new_version_of_the_gallery_is_shown_to_the_next_visitor(world: World, tmp_path: Path) -> None:
+    gallery = Path(shutil.copytree(world.gallery, tmp_path / "gallery"))
+    before = html(opened(gallery, world.table))
+    with Gallery.open(gallery) as tiles:
+        west, south, east, north = tiles.bounds_lonlat
+    half = {"type": "Polygon", "coordinates": [[[west, south], [east, south], [east, north], [west, south]]]}
+    (tmp_path / "half.geojson").write_text(json.dumps(half))
+    remove_region(gallery, tmp_path / "half.geojson")
+    after = html(opened(gallery, world.table))
+    assert "tiles ·" in before and before.split(" tiles ·")[0] != after.split(" tiles ·")[0]
+    shutil.rmtree(gallery)
+    (error,) = opened(gallery, world.table).error
+    assert "no gallery" in error.value
+
+
+def test_imagery_in_another_place_is_said_and_nothing_breaks(world: World) -> None:
+    gone = world.ortho.with_suffix(".gone")
+    world.ortho.rename(gone)
+    shelf.clear()
+    st.cache_data.clear()
+    try:
+        app = opened(world.gallery, world.table)
+    finally:
+        gone.rename(world.ortho)
+        shelf.clear()
+    assert not app.exception and not app.error
+    assert sorted(warning.value.split(":")[0] for warning in app.warning) == [
+        "Places are centres of tiles",
+        "Some of the gallery's imagery has moved or changed; its place on the map stays empty.",
+    ]
+    assert "data:," not in html(app)
+
+
+def test_why_it_matches_is_shown_around_the_place_not_the_tile(world: World) -> None:
+    here = shelf(str(world.gallery))
+    gallery, encoder = open_gallery(world.gallery)
+    with gallery:
+        found = answer(read_street_view(world.panorama), gallery, encoder, k=3)
+        best = found.matches[0]
+        tile = best.tile.moved_to(best.place.lonlat)
+        assert tile.center.distance_m(best.place.lonlat) < 1e-3 and tile.gsd_m == best.tile.gsd_m
+        assert np.array_equal(pixels(here, best), gallery.read_around(tile, 0))
 
 
 def test_a_missing_gallery_is_one_sentence(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from small_world import World
 from geoloc.errors import ImageError, ImageryError
 from geoloc.street_view import StreetView
 from indexing.answer import answer, open_gallery
+from preprocessing.remote import allowed_hosts
 from ui.cli import main
 
 
@@ -152,7 +153,50 @@ def test_imagery_that_has_moved_is_said(
     monkeypatch.setattr("indexing.answer.refine", moved)
     code, out, err = run(capsys, world.panorama, "--gallery", world.gallery, "--format", "csv")
     assert code == 0 and len(out.splitlines()) == 11
-    assert "has moved or changed" in err and len(err.splitlines()) == 1
+    assert err == "geoloc: Places are centres of tiles: gone\n"
+
+
+def test_stopped_among_photos_it_writes_what_it_has(
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def once(view: StreetView, *rest: object, **how: object) -> object:
+        if view.source == str(world.photo):
+            raise KeyboardInterrupt
+        return answer(view, *rest, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("ui.query.answer", once)
+    code, out, _ = run(capsys, world.panorama, world.photo, "--gallery", world.gallery, "--format", "json")
+    assert code == 130
+    assert [one["photo"] for one in json.loads(out)["queries"]] == [str(world.panorama)]
+
+
+def test_no_photo_is_kept_in_memory_once_it_is_answered(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = []
+    monkeypatch.setattr("ui.query._write", lambda answers, *_: kept.extend(answers))
+    with pytest.raises(SystemExit):
+        main(["query", str(world.panorama), str(world.photo), "--gallery", str(world.gallery)])
+    assert len(kept) == 2
+    assert all(one.view.rgb.nbytes < 5000 and one.view.rgb.base is None for one in kept)
+    assert {round(one.view.hfov_deg) for one in kept} == {360, 81}
+
+
+def test_a_name_cannot_command_the_terminal(
+    world: World, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    odd = tmp_path / "a\x1b[2Jb.jpg"
+    odd.write_bytes(world.panorama.read_bytes())
+    code, out, _ = run(capsys, odd, "--gallery", world.gallery)
+    assert code == 0 and "\x1b" not in out and "\\x1b[2Jb.jpg" in out.replace("\n", "")
+
+
+def test_hosts_that_are_named_are_trusted(
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEOLOC_ALLOW_HOSTS", "one.example")
+    run(capsys, world.panorama, "--gallery", world.gallery, "--allow-host", "two.example:8080")
+    assert allowed_hosts() == {"two.example:8080", "one.example"}
 
 
 @pytest.mark.parametrize("option", ["--gallery", "--region"])
