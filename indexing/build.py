@@ -18,7 +18,7 @@ import numpy as np
 from geoloc.embed import best_device, compute_dtype
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import GalleryError, ImageryError, ModelError
-from geoloc.model import WEIGHTS, load_encoder
+from geoloc.model import WEIGHTS, load_encoder, read_spec
 from geoloc.spec import EncoderSpec
 from indexing.curve import along_curve
 from indexing.durable import disk_errors_named, only_builder, sha256_of
@@ -102,6 +102,7 @@ def build_gallery(
     with disk_errors_named(out):
         out.mkdir(parents=True, exist_ok=True)
         with only_builder(out):
+            model_kept = _keep_model(model, plan, encoder.spec, out)
             work = embed(plan, encoder, out, progress, engine)
             if not tell_unused(plan, work, range(len(plan.imagery)), note):
                 shutil.rmtree(work)
@@ -110,10 +111,21 @@ def build_gallery(
                     "check it, or choose a smaller stride."
                 )
             stored = store(plan, Shelf(encoder.spec, out, work, progress, note), index)
-            manifest = _manifest(plan, encoder.spec, stored, install_model(model, out, work), index)
+            manifest = _manifest(plan, encoder.spec, stored, model_kept, index)
             version = publish(manifest, out, work)
             clear_leftovers(out)
             return version
+
+
+def _keep_model(
+    model: Path, plan: Plan, spec: EncoderSpec, gallery: Path
+) -> tuple[str, tuple[StoredFile, ...]]:
+    """Install the model before hours of embedding, in which a training may put another one in its place."""
+    kept = install_model(model, gallery, work_of(plan, gallery))
+    place = gallery / kept[0]
+    if read_spec(place) != spec or plan.key != work_key(spec, place, plan.grid, plan.imagery, plan.blocks):
+        raise GalleryError(f"{model} changed while it was read; run the same command again.")
+    return kept
 
 
 def _manifest(
@@ -189,12 +201,18 @@ def _refuse_foreign_folder(out: Path) -> None:
 _WORK = ".building-"
 
 
+def work_of(plan: Plan, gallery: Path) -> Path:
+    """The folder of a plan's blocks, made where there is none."""
+    work = gallery / f"{_WORK}{plan.key}"
+    work.mkdir(exist_ok=True)
+    return work
+
+
 def embed(
     plan: Plan, encoder: TwinEncoder, gallery: Path, progress: Progress, engine: Engine = embed_blocks
 ) -> Path:
     """Step 2: every tile of the plan that has enough valid pixels to a folder of blocks, kept by its key."""
-    work = gallery / f"{_WORK}{plan.key}"
-    work.mkdir(exist_ok=True)
+    work = work_of(plan, gallery)
     engine(plan.blocks, plan.grid, plan.imagery, encoder, work, progress)
     return work
 

@@ -35,15 +35,17 @@ def sha256_of(path: Path) -> str:
 def only_builder(gallery: Path) -> Iterator[None]:
     """Hold the gallery's lock; the system lets it go when the process ends, however it ends.
 
-    Raises GalleryError where another process holds it.
+    Raises GalleryError where another process holds it. On a disk without locks nothing is held.
     """
     with (gallery / ".lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as cause:
+        except (BlockingIOError, PermissionError) as cause:
             raise GalleryError(
                 f"{gallery} is being changed by another process; wait for it or stop it."
             ) from cause
+        except OSError:
+            pass
         yield
 
 

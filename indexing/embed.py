@@ -183,6 +183,6 @@ def committed(work: Path, blocks: int) -> Iterator[Embedded]:
         try:
             with np.load(path, allow_pickle=False) as saved:
                 yield Embedded(saved["ids"], saved["sources"], saved["embeddings"])
-        except (ValueError, KeyError, zipfile.BadZipFile) as cause:
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as cause:
             path.unlink()
             raise GalleryError(f"{path} was damaged and is removed; run the same command again.") from cause

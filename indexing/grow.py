@@ -17,7 +17,7 @@ import shapely
 from jaxtyping import Int64
 
 from geoloc.encoder import TwinEncoder
-from geoloc.errors import ImageryError
+from geoloc.errors import GalleryError, ImageryError
 from geoloc.model import load_encoder
 from geoloc.places import M_PER_DEG
 from indexing.build import (
@@ -37,11 +37,12 @@ from indexing.curve import along_curve
 from indexing.durable import disk_errors_named, only_builder
 from indexing.embed import Progress
 from indexing.embeddings import read_ids
-from indexing.manifest import EMBEDDINGS, Manifest, Source, live_folder, read_manifest
+from indexing.manifest import EMBEDDINGS, TABLE, Manifest, Source, live_folder, read_manifest
 from indexing.publish import publish
-from indexing.rows import rows_of
+from indexing.rows import both, rows_of
 from indexing.source import open_source, source_of
-from indexing.table import Bounds
+from indexing.table import Bounds, rows_inside
+from preprocessing.remote import host_of, is_url
 from preprocessing.source import Imagery, outline
 from preprocessing.sources import open_all
 from preprocessing.tiles import Block, Grid, make_grid, plan_blocks, refuse_coarse
@@ -49,11 +50,15 @@ from preprocessing.tiles import Block, Grid, make_grid, plan_blocks, refuse_coar
 
 @dataclass(frozen=True)
 class Growth:
-    """What to embed, and the sources of the gallery when that is done. given: indexes into plan.imagery."""
+    """What to embed, and the sources of the gallery when that is done.
+
+    given: indexes into plan.imagery. stale: ids of tiles that may show imagery replaced by itself.
+    """
 
     plan: Plan
     given: frozenset[int]
     sources: tuple[Source, ...]
+    stale: Int64[np.ndarray, "n"]
 
 
 def add_imagery(
@@ -82,27 +87,40 @@ def add_imagery(
         growth = plan_growth(gallery, base, imagery, ids, replace=replace, hosts=hosts)
         plan = growth.plan
         say_notes([plan.imagery[number] for number in sorted(growth.given)], note)
-        if not plan.blocks:
+        if not plan.blocks and not len(growth.stale):
             clear_leftovers(gallery)
             note("Nothing to do: the gallery has every tile of this imagery.")
             return live
         work = embed(plan, encoder, gallery, progress)
-        if not tell_unused(plan, work, growth.given, note):
+        tiles = tell_unused(plan, work, growth.given, note)
+        if not tiles and not len(growth.stale):
             clear_leftovers(gallery)
             note("Nothing to do: no tile that the gallery lacks shows enough of this imagery.")
             return live
-        stored = store(plan, Shelf(base.spec, gallery, work, progress, note), "auto")
+        stored = store(plan, Shelf(base.spec, gallery, work, progress, note), "auto") if tiles else None
         version = publish(_grown(gallery, base, growth, stored, ids), gallery, work)
         clear_leftovers(gallery)
         return settle(gallery, version, progress, note)
 
 
 def _grown(
-    gallery: Path, base: Manifest, growth: Growth, stored: Stored, ids: Sequence[np.ndarray]
+    gallery: Path, base: Manifest, growth: Growth, stored: Stored | None, ids: Sequence[np.ndarray]
 ) -> Manifest:
-    """The manifest with the new segment, and without what the old ones, of these ids, have of its cells."""
+    """The manifest with the new segment, if there is one, and without what is stale or lies on its cells.
+
+    ids: of the old segments. Raises GalleryError where no tile would be left.
+    """
+    gone = [np.isin(one, growth.stale) for one in ids]
+    if stored is None:
+        left = without(base.segments, gone)
+        if not left:
+            raise GalleryError(
+                "No tile would be left: the imagery as it is now shows nothing. "
+                "Build the gallery of other imagery."
+            )
+        return base.changed(left, grid=growth.plan.grid, sources=growth.sources)
     new = read_ids(gallery / stored.segment.folder / EMBEDDINGS, base.spec, stored.segment.rows)
-    gone = [np.isin(one, new) for one in ids]
+    gone = [stale | np.isin(one, new) for stale, one in zip(gone, ids, strict=True)]
     return base.changed(
         (*without(base.segments, gone), stored.segment),
         stored.files,
@@ -134,8 +152,9 @@ def plan_growth(
         _refuse_changed(listed, known)
     sources = tuple((listed | known | listed if replace else known | listed).values())
     opened = {one.address: one for one in given}
+    named = {*hosts, *(host_of(str(path)) for path in paths if is_url(str(path)))}
     near = [source for source in sources if _is_near(source, listed.values(), base.grid)]
-    all_imagery = [opened[one.path] if one.path in opened else open_source(one) for one in near]
+    all_imagery = [opened[one.path] if one.path in opened else open_source(one, named) for one in near]
     numbers = frozenset(number for number, one in enumerate(near) if one.path in listed)
     fresh = [one for one in given if replace or one.address not in known]
     zones = dict(make_grid(given, base.grid.footprint_m, base.grid.size_px).crs_of_zone)
@@ -145,13 +164,39 @@ def plan_growth(
     present = np.concatenate(
         [one[rows_of(segment.kept)] for one, segment in zip(ids, base.segments, strict=True)]
     )
+    again = [known[path] for path in known if replace and path in listed]
+    stale = _may_show(gallery, base, ids, again)
     blocks = [
         part
         for block in along_curve(plan_blocks(all_imagery, grid), grid)
-        for part in _cells_to_cut(block, grid, given, fresh, present, numbers)
+        for part in _cells_to_cut(block, grid, given, fresh, present, stale, numbers)
     ]
     key = work_key(base.spec, gallery / base.model, grid, all_imagery, blocks)
-    return Growth(Plan(all_imagery, grid, blocks, key), numbers, sources)
+    return Growth(Plan(all_imagery, grid, blocks, key), numbers, sources, stale)
+
+
+def _may_show(
+    gallery: Path, base: Manifest, ids: Sequence[Int64[np.ndarray, "n"]], sources: Collection[Source]
+) -> Int64[np.ndarray, "n"]:
+    """The ids of the gallery's tiles that lie where any of its sources did when it was built."""
+    if not sources:
+        return np.empty(0, np.int64)
+    ground = shapely.union_all([_widened(source, base.grid) for source in sources])
+    parts = zip(ids, base.segments, strict=True)
+    return np.concatenate(
+        [
+            one[rows_of(both(segment.kept, rows_inside(gallery / segment.folder / TABLE, ground)))]
+            for one, segment in parts
+        ]
+    )
+
+
+def _widened(source: Source, grid: Grid) -> shapely.Geometry:
+    """Where tiles may show a source, in degrees."""
+    west, south, east, north = source.bounds_lonlat
+    spare = 2 * grid.footprint_m / M_PER_DEG
+    wide = spare / max(0.01, math.cos(math.radians(max(abs(south), abs(north)))))
+    return shapely.box(west - wide, south - spare, east + wide, north + spare)
 
 
 def _refuse_changed(listed: dict[str, Source], known: dict[str, Source]) -> None:
@@ -166,13 +211,7 @@ def _refuse_changed(listed: dict[str, Source], known: dict[str, Source]) -> None
 def _is_near(source: Source, given: Iterable[Source], grid: Grid) -> bool:
     """Whether a tile might show both: the edges of what is new are cut with the imagery around it."""
     box = shapely.box(*source.bounds_lonlat)
-    spare = 2 * grid.footprint_m / M_PER_DEG
-    for one in given:
-        west, south, east, north = one.bounds_lonlat
-        wide = spare / max(0.01, math.cos(math.radians(max(abs(south), abs(north)))))
-        if box.intersects(shapely.box(west - wide, south - spare, east + wide, north + spare)):
-            return True
-    return False
+    return any(box.intersects(_widened(one, grid)) for one in given)
 
 
 def _cells_to_cut(
@@ -181,15 +220,23 @@ def _cells_to_cut(
     given: Sequence[Imagery],
     fresh: Sequence[Imagery],
     present: Int64[np.ndarray, "n"],
+    stale: Int64[np.ndarray, "n"],
     numbers: frozenset[int],
 ) -> Iterator[Block]:
-    """What to cut of a block: cells on the given imagery that the gallery lacks or fresh imagery meets."""
+    """What to cut of a block: cells on the given imagery that the gallery lacks or fresh imagery meets.
+
+    And those of stale tiles, whichever imagery they show now.
+    """
     crs = grid.crs(block.zone)
     squares = shapely.box(*grid.bounds(block.columns, block.rows).T)
     new, meets = (
         shapely.intersects(shapely.union_all([outline(one, crs) for one in some]), squares)
         for some in (given, fresh)
     )
-    wanted = new & (meets | ~np.isin(grid.ids(block.zone, block.columns, block.rows), present))
+    cells = grid.ids(block.zone, block.columns, block.rows)
+    again = np.isin(cells, stale)
+    wanted = new & (meets | ~np.isin(cells, present)) & ~again
     if wanted.any():
         yield dataclasses.replace(block.only(wanted), showing=numbers)
+    if again.any():
+        yield block.only(again)

@@ -61,6 +61,8 @@ class SearchedRows:
         """
         depth = max(self.depth if len(turns) > _FEW_TURNS else self.depth // 4, k + SPARE)
         row = rows_of(only) if count(only) <= 2 * depth else self._candidates(query, turns, depth, only)
+        if len(row) < min(k, count(only)):  # lists that were not probed hold the rest
+            row = rows_of(only)
         score, turn = self.score(query, row, turns)
         order = np.lexsort((row, -score))
         return row[order], score[order], turn[order]
@@ -125,7 +127,7 @@ def best_turns(
     Where there was a choice both are taken between bins, where the scores truly peak.
     """
     street = torch.from_numpy(query).view(1, spec.azimuth_bins, -1)
-    scores = correlate(street, torch.from_numpy(embeddings).view(len(embeddings), spec.azimuth_bins, -1))[0]
+    scores = correlate(street, torch.from_numpy(embeddings).view(-1, spec.azimuth_bins, spec.channels))[0]
     allowed = torch.from_numpy(turns)
     best = allowed[scores[:, allowed].argmax(dim=1)]
     one = len(turns) == 1

@@ -1,6 +1,7 @@
 """What every kind of imagery has in common: where it lies on the earth, and how its pixels are asked for."""
 
 import math
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import shapely
 from affine import Affine
 from jaxtyping import Float64, UInt8
 from pyproj.exceptions import CRSError
+from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 from rasterio.warp import transform as reproject_points
 from rasterio.windows import Window
@@ -29,6 +31,8 @@ SELF_CONTAINED = {
     "GDAL_GEOREF_SOURCES": "INTERNAL",
     "PROJ_NETWORK": "OFF",
 }
+PLAIN_UTM = re.compile(r"(\d{1,2})([NS])")
+"""What PROJ calls a UTM zone, but for those whose eastings begin with the zone, as EPSG:4647's."""
 LARGEST_READ_PX = 1 << 25
 ZONE_DEG = 6
 BEYOND_DEG = 0.005
@@ -162,8 +166,9 @@ def apply(transform: Affine, columns: Points, rows: Points) -> tuple[Points, Poi
 def _utm(address: str, crs: str, centre: tuple[float, float]) -> tuple[str, int]:
     """The imagery's own CRS if that is a UTM zone in metres, else the zone its centre lies in."""
     own = pyproj.CRS(crs)
-    if own.utm_zone and own.axis_info[0].unit_conversion_factor == 1:
-        return crs, int(own.utm_zone[:-1]) + (60 if own.utm_zone[-1] == "S" else 0)
+    plain = PLAIN_UTM.fullmatch(own.utm_zone or "")
+    if plain and own.axis_info[0].unit_conversion_factor == 1:
+        return crs, int(plain[1]) + (60 if plain[2] == "S" else 0)
     try:
         middle = LonLat(*to_lonlat(crs).transform(*centre, errcheck=True))
     except (GeolocError, pyproj.exceptions.ProjError) as cause:
@@ -195,14 +200,14 @@ def _gsd_m(crs: str, utm: str, transform: Affine, hw: Hw) -> float:
     return math.sqrt(abs((right - x) * (down_y - y) - (right_y - y) * (down - x)))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1 << 16)
 def outline(imagery: Imagery, crs: str) -> shapely.Polygon:
     """The imagery's edge in another CRS, 16 points a side; empty where that CRS cannot hold it.
 
     In a UTM zone, of imagery that is gridded in several, only what lies in that one and just beyond.
     """
-    if (own := pyproj.CRS(crs).utm_zone) and len(imagery.zones) > 1:
-        east = ZONE_DEG * int(own[:-1]) - 180
+    if (own := PLAIN_UTM.fullmatch(pyproj.CRS(crs).utm_zone or "")) and len(imagery.zones) > 1:
+        east = ZONE_DEG * int(own[1]) - 180
         band = shapely.box(east - ZONE_DEG - BEYOND_DEG, -90, east + BEYOND_DEG, 90)
         here = shapely.segmentize(outline(imagery, "EPSG:4326").intersection(band), 10 * BEYOND_DEG)
         return shapely.transform(here, lambda xy: np.stack(project("EPSG:4326", crs, *xy.T), axis=1))
@@ -223,6 +228,6 @@ def project(
     with rasterio.Env(**SELF_CONTAINED):
         try:
             projected = reproject_points(source, target, xs.tolist(), ys.tolist())
-        except (RasterioError, CRSError):
+        except (RasterioError, CRSError, CPLE_BaseError):
             return np.full_like(xs, np.inf), np.full_like(ys, np.inf)
     return np.array(projected[0]), np.array(projected[1])

@@ -48,8 +48,10 @@ def _items(address: str, content: bytes) -> list[dict[str, Any]]:
     features = raw.get("features") if _is(raw, "FeatureCollection") else None
     if not isinstance(features, list) or not features or not all(_is(one, "Feature") for one in features):
         raise ImageryError(f"{address} is no STAC item collection, or one without items; check it.")
-    links = raw.get("links") or []
-    if any(isinstance(link, dict) and link.get("rel") == "next" for link in links):
+    links = raw.get("links")
+    if isinstance(links, list) and any(
+        isinstance(link, dict) and link.get("rel") == "next" for link in links
+    ):
         raise ImageryError(f"{address} is one page of several; ask the server for all items at once.")
     return features
 
@@ -93,7 +95,7 @@ def _resolve(address: str, href: str, hosts: Collection[str]) -> str:
         url = urljoin(address, href) if is_url(address) else href
         refuse_foreign(url, hosts)
         return url
-    if ":" in href or Path(href).is_absolute():
+    if ":" in href or not href.isprintable() or Path(href).is_absolute():
         raise ImageryError(f"{address} lists {href[:200]!r}; only relative and http(s) links are followed.")
     return str((Path(address).parent / href).resolve())
 

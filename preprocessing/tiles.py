@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float64, Int32, Int64, UInt8
 from geoloc.errors import ImageryError
 from geoloc.places import Tile, to_lonlat
 from preprocessing.imagery import read_square
-from preprocessing.source import Imagery, outline
+from preprocessing.source import BEYOND_DEG, Imagery, outline, project
 
 MIN_TILE_PX = 32
 """A tile whose footprint has fewer pixels than this in the imagery shows too little to be found."""
@@ -154,11 +154,7 @@ def plan_blocks(
 
     Judged by the imagery's edges; the pixels have the last word. Raises ImageryError where no cell is left.
     """
-    blocks = [
-        block
-        for zone, _ in grid.crs_of_zone
-        for block in _plan_zone([one for one in imagery if zone in dict(one.zones)], zone, grid, region)
-    ]
+    blocks = [block for zone, _ in grid.crs_of_zone for block in _plan_zone(imagery, zone, grid, region)]
     if not blocks:
         raise ImageryError(_nothing_fits(imagery, grid, region))
     return blocks
@@ -182,16 +178,23 @@ def _nothing_fits(imagery: Sequence[Imagery], grid: Grid, region: shapely.Geomet
 def _plan_zone(
     imagery: Sequence[Imagery], zone: int, grid: Grid, region: shapely.Geometry | None
 ) -> Iterator[Block]:
-    outlines = [outline(one, grid.crs(zone)) for one in imagery]
+    outlines = [outline(one, grid.crs(zone)) for one in imagery if zone in dict(one.zones)]
     span_m = BLOCK * grid.stride_m
-    covered = shapely.union_all([edge if edge.is_valid else edge.buffer(0) for edge in outlines])
-    if covered.area / grid.stride_m**2 > _MOST_TILES:
+    own = _union(outlines)
+    if own.is_empty:
+        return
+    wanted = own if region is None else own & _in_zone(region, own, grid.crs(zone))
+    if wanted.area / grid.stride_m**2 > _MOST_TILES:
         raise ImageryError(
-            f"The imagery spans {covered.area / 1e6:,.0f} km2, over {_MOST_TILES:,} tiles at a stride of "
-            f"{grid.stride_m:g} m; choose a larger stride, or check its geotransform."
+            f"The imagery spans {wanted.area / 1e6:,.0f} km2, over {_MOST_TILES:,} tiles at a stride of "
+            f"{grid.stride_m:g} m; build a --region of it, choose a larger stride, or check its geotransform."
         )
+    beyond = _beyond(imagery, zone, grid, own)
+    covered = _union([own, *beyond])
     starts: set[tuple[int, int]] = set()
-    for edge in outlines:
+    for edge in (edge & wanted.envelope for edge in outlines):
+        if edge.is_empty:
+            continue
         west, south, east, north = edge.bounds
         columns = range(int((west - grid.footprint_m) // span_m), int(east // span_m) + 1)
         rows = range(int((south - grid.footprint_m) // span_m), int(north // span_m) + 1)
@@ -201,10 +204,34 @@ def _plan_zone(
         rows_of, columns_of = np.divmod(np.arange(BLOCK * BLOCK), BLOCK)
         block = Block(zone, columns_of + block_column * BLOCK, rows_of + block_row * BLOCK)
         keep = _is_covered(block, grid, covered)
+        if beyond:
+            keep[keep] = shapely.contains_xy(own, *_middles(block, keep, grid))
         if region is not None:
-            keep[keep] = _is_inside(block, keep, grid, region)
+            lonlat = to_lonlat(grid.crs(zone)).transform(*_middles(block, keep, grid))
+            keep[keep] = shapely.contains_xy(region, *lonlat)
         if keep.any():
             yield block.only(keep)
+
+
+def _union(edges: Sequence[shapely.Geometry]) -> shapely.Geometry:
+    return shapely.union_all([edge if edge.is_valid else edge.buffer(0) for edge in edges])
+
+
+def _beyond(
+    imagery: Sequence[Imagery], zone: int, grid: Grid, own: shapely.Geometry
+) -> list[shapely.Geometry]:
+    """The outlines of imagery of other zones that goes on where a zone's own ends."""
+    others = [outline(one, grid.crs(zone)) for one in imagery if zone not in dict(one.zones)]
+    near = shapely.box(*own.bounds).buffer(grid.footprint_m) if others else own
+    return [edge for edge in others if edge.intersects(near)]
+
+
+def _in_zone(region: shapely.Geometry, own: shapely.Geometry, crs: str) -> shapely.Geometry:
+    """What of a region (lonlat) lies about a zone's imagery, in the zone's metres."""
+    around = shapely.segmentize(own.envelope, max(1.0, own.length / 64))
+    degrees = shapely.transform(around, lambda xy: np.stack(to_lonlat(crs).transform(*xy.T), axis=1))
+    here = shapely.segmentize(region & degrees.envelope.buffer(BEYOND_DEG), BEYOND_DEG)
+    return _union([shapely.transform(here, lambda xy: np.stack(project("EPSG:4326", crs, *xy.T), axis=1))])
 
 
 def _is_covered(block: Block, grid: Grid, covered: shapely.Geometry) -> np.ndarray:
@@ -217,11 +244,9 @@ def _is_covered(block: Block, grid: Grid, covered: shapely.Geometry) -> np.ndarr
     return np.asarray(share >= COVERED - 0.05)
 
 
-def _is_inside(block: Block, keep: np.ndarray, grid: Grid, region: shapely.Geometry) -> np.ndarray:
+def _middles(block: Block, keep: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     bounds = grid.bounds(block.columns[keep], block.rows[keep])
-    xs, ys = bounds[:, ::2].mean(axis=1), bounds[:, 1::2].mean(axis=1)
-    lon, lat = to_lonlat(grid.crs(block.zone)).transform(xs, ys)
-    return np.asarray(shapely.contains_xy(region, lon, lat))
+    return bounds[:, ::2].mean(axis=1), bounds[:, 1::2].mean(axis=1)
 
 
 @dataclass(frozen=True)

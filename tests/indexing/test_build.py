@@ -24,7 +24,7 @@ from indexing import embed as embedding
 from indexing import publish as publishing
 from indexing import store as storing
 from indexing.build import build_gallery
-from indexing.embed import embed_tiles
+from indexing.embed import chunk_path, committed, embed_blocks, embed_tiles
 from indexing.gallery import Gallery
 from indexing.manifest import live_folder
 from indexing.verify import verify
@@ -268,3 +268,49 @@ def test_tiles_of_changed_or_moved_imagery_are_refused(tmp_path, model):
     path.rename(tmp_path / "b.tif")
     with Gallery.open(tmp_path / "g") as opened, pytest.raises(ImageryError, match="put it back"):
         opened.read_tile(int(opened.tiles["id"].iat[0]))
+
+
+def test_a_model_that_is_replaced_during_the_build_is_not_the_gallerys(tmp_path, ortho, model):
+    mine = Path(shutil.copytree(model, tmp_path / "model"))
+
+    def replaced_meanwhile(*given):
+        (mine / "weights.safetensors").write_bytes(b"better ones")
+        embed_blocks(*given)
+
+    out = tmp_path / "g"
+    build_gallery([ortho], mine, out, stride_m=8, encoder=FakeEncoder(), engine=replaced_meanwhile)
+    verify(out)
+    with Gallery.open(out) as gallery:
+        assert (gallery.model_dir / "weights.safetensors").read_bytes() == b"not loaded"
+
+
+def test_a_model_that_is_replaced_while_it_is_read_is_refused(tmp_path, ortho, model, monkeypatch):
+    mine = Path(shutil.copytree(model, tmp_path / "model"))
+    planned = building.plan_build
+
+    def replaced_meanwhile(*given):
+        plan = planned(*given)
+        (mine / "weights.safetensors").write_bytes(b"better ones")
+        return plan
+
+    monkeypatch.setattr(building, "plan_build", replaced_meanwhile)
+    with pytest.raises(GalleryError, match="changed while it was read"):
+        build_gallery([ortho], mine, tmp_path / "g", stride_m=8, encoder=FakeEncoder())
+    assert not (tmp_path / "g" / "CURRENT").exists()
+
+
+def test_an_empty_file_of_a_stopped_build_is_made_again(tmp_path, ortho, model):
+    (tmp_path / "work").mkdir()
+    chunk_path(tmp_path / "work", 0).touch()
+    with pytest.raises(GalleryError, match="is removed; run the same command again"):
+        list(committed(tmp_path / "work", 1))
+    assert not chunk_path(tmp_path / "work", 0).exists()
+
+
+def test_a_disk_without_locks_does_not_stop_a_build(tmp_path, ortho, model, monkeypatch):
+    def without_locks(*_):
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr("indexing.durable.fcntl.flock", without_locks)
+    build_gallery([ortho], model, tmp_path / "g", stride_m=8, encoder=FakeEncoder())
+    verify(tmp_path / "g")

@@ -119,6 +119,17 @@ def test_hits_of_a_lossy_index_are_scored_again_exactly(ortho, model, tmp_path, 
             assert (np.diff(true) <= 1e-5).all()
 
 
+def test_lists_that_are_not_probed_hide_no_tile_of_a_region(ortho, model, tmp_path):
+    build_gallery([ortho], model, tmp_path / "g", stride_m=8, index="IVF32,Flat", encoder=FakeEncoder())
+    with Gallery.open(tmp_path / "g") as lossy:
+        west, south, east, north = lossy.bounds_lonlat
+        for left in np.linspace(west, east, 5)[:4]:
+            region = shapely.box(left, south, left + (east - west) / 4, north)
+            hits = lossy.search(queries(1, lossy.spec.dim), 300, region=region, headings_deg=[0.0])
+            inside = shapely.contains_xy(region, lossy.tiles.lon, lossy.tiles.lat).sum()
+            assert (hits.ids[0] >= 0).sum() == min(300, inside)
+
+
 def test_known_and_unknown_headings_mix(opened):
     some = queries(2, opened.spec.dim)
     mixed = opened.search(some, 3, headings_deg=[45.0, None])

@@ -162,3 +162,28 @@ def test_refusals_leave_everything_alone(tmp_path, world, model):
     with pytest.raises(ImageryError, match="no file or folder"):
         add(world, gallery, "d")
     assert snapshot(gallery) == before
+
+
+@pytest.mark.parametrize("other", ["", "b"])
+def test_replacing_forgets_what_imagery_does_not_show_any_more(tmp_path, world, model, other):
+    """East of it is nodata now, and its west is cut off: there the gallery has what other imagery shows."""
+    for name in "a" + other:
+        shutil.copyfile(world / f"{name}.tif", tmp_path / f"{name}.tif")
+    gallery = build(tmp_path, model, tmp_path / "g", "a" + other)
+    less = noise(160, 150, 1)
+    less[:, :, 70:] = 0
+    write(tmp_path / "a.tif", less, transform=from_origin(500_050, 5_300_000, 1, 1), nodata=0)
+    add(tmp_path, gallery, "a", replace=True)
+    verify(gallery)
+    assert embeddings(gallery) == embeddings(build(tmp_path, model, tmp_path / "whole", "a" + other))
+
+
+def test_replacing_by_nothing_is_refused_where_nothing_would_be_left(tmp_path, world, model):
+    shutil.copyfile(world / "a.tif", tmp_path / "a.tif")
+    gallery = build(tmp_path, model, tmp_path / "g", "a")
+    before = snapshot(gallery)
+    blank = np.zeros((3, 160, 200), np.uint8)
+    write(tmp_path / "a.tif", blank, transform=from_origin(500_000, 5_300_000, 1, 1), nodata=0)
+    with pytest.raises(GalleryError, match="No tile would be left"):
+        add(tmp_path, gallery, "a", replace=True)
+    assert {name: content for name, content in snapshot(gallery).items() if name in before} == before

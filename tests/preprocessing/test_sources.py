@@ -267,6 +267,8 @@ def test_bad_stac_items_are_one_sentence(tmp_path):
     for bad, said in (
         (item("a", "/etc/passwd", None), "only relative"),
         (item("a", "file:///etc/passwd", None), "only relative"),
+        (item("a", "a\0.tif", None), "only relative"),
+        (item("a", "a\ud800.tif", None), "only relative"),
         (item("a", "s3://bucket/a.tif", None), "only relative"),
         (item("a", "ftp://host/a.tif", None), "only relative"),
         ({"type": "Feature", "id": "x", "assets": {"b1": {"type": "image/png"}}}, "0 images"),
@@ -278,3 +280,6 @@ def test_bad_stac_items_are_one_sentence(tmp_path):
     pages = collection(tmp_path / "a.json", item("a", "a.tif", None), links=[{"rel": "next", "href": "x"}])
     with pytest.raises(ImageryError, match="one page of several"):
         find_imagery([pages])
+    odd = collection(tmp_path / "a.json", item("a", "/etc/passwd", None), links=5)
+    with pytest.raises(ImageryError, match="only relative"):
+        find_imagery([odd])

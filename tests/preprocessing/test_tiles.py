@@ -3,6 +3,7 @@
 import numpy as np
 import pyproj
 import pytest
+import rasterio
 import shapely
 from hypothesis import given
 from hypothesis import strategies as st
@@ -192,3 +193,69 @@ def test_a_lying_geotransform_does_not_plan_for_ever(tmp_path):
 def test_a_grid_refuses_nonsense(nonsense):
     with pytest.raises(ImageryError, match="no grid"):
         Grid(*nonsense, ())
+
+
+def test_eastings_that_begin_with_their_zone_are_gridded_without_it(tmp_path):
+    values = flat((1, 2, 3), 200, 200)
+    plain = open_imagery(write(tmp_path / "a.tif", values, UTM, from_origin(LEFT, TOP, 1, 1)))
+    prefixed = from_origin(32_000_000 + LEFT, TOP, 1, 1)
+    other = open_imagery(write(tmp_path / "b.tif", values, "EPSG:4647", prefixed))
+    assert (other.utm, other.zone) == ("EPSG:32632", 32)
+    grid = make_grid([other], 32, 32, 8)
+    assert set(cut([other], grid)) == set(cut([plain], grid))
+
+
+def test_files_that_meet_at_the_border_of_zones_leave_no_gap(tmp_path):
+    """Two of them end at 6 degrees east; no place near is further from a tile than one file would have it."""
+    lon, lat, deg = 6.0, 48.0, 1e-5
+    wide = flat((90, 90, 90), 250, 800)
+    whole = open_imagery(
+        write(tmp_path / "w.tif", wide, "EPSG:4326", from_origin(lon - 0.004, lat, deg, deg))
+    )
+    parts = [
+        open_imagery(
+            write(tmp_path / f"{at}.tif", wide[:, :, :400], "EPSG:4326", from_origin(at, lat, deg, deg))
+        )
+        for at in (lon - 0.004, lon)
+    ]
+    assert [one.zone for one in parts] == [31, 32] and len(whole.zones) == 1
+    east = {}
+    for name, images in (("whole", [whole]), ("parts", parts)):
+        grid = make_grid(images, 32, 32, 8)
+        centres = [grid.tile(id).center for id in cut(images, grid)]
+        east[name] = sorted((c.lon - lon) * 111_320 * np.cos(np.radians(lat)) for c in centres)
+    gaps = {name: max(np.diff([x for x in xs if abs(x) < 60])) for name, xs in east.items()}
+    assert gaps["whole"] <= 8.1 and gaps["parts"] <= 8.1
+
+
+def test_imagery_half_a_world_apart_is_planned(tmp_path):
+    """GDAL refuses to bring the one into the other's zone."""
+    values = flat((1, 2, 3), 200, 200)
+    pair = [
+        open_imagery(write(tmp_path / f"{at}.tif", values, "EPSG:4326", from_origin(lon, lat, 1e-5, 1e-5)))
+        for at, (lon, lat) in enumerate(((-78.5, -0.2), (9.45, 0.4)))
+    ]
+    assert len(cut(pair, make_grid(pair, 32, 32, 32))) > 50
+
+
+def test_a_region_of_imagery_that_is_too_large_as_a_whole_is_planned(tmp_path):
+    path = tmp_path / "huge.tif"
+    place = from_origin(LEFT, TOP, 1, 1)
+    shape = {"count": 3, "height": 60_000, "width": 60_000, "dtype": "uint8", "crs": UTM}
+    with rasterio.open(path, "w", "GTiff", transform=place, tiled=True, sparse_ok=True, **shape):
+        pass
+    one = open_imagery(path)
+    grid = make_grid([one], 64, 64, 8)
+    with pytest.raises(ImageryError, match="--region"):
+        plan_blocks([one], grid)
+    to_degrees = pyproj.Transformer.from_crs(UTM, "EPSG:4326", always_xy=True).transform
+    ring = [to_degrees(LEFT + x, TOP - y) for x, y in ((30_000, 30_000), (31_000, 30_000), (30_000, 31_000))]
+    region = shapely.Polygon(ring)
+    blocks = plan_blocks([one], grid, region)
+    cells = {
+        (c, r) for block in blocks for c, r in zip(block.columns.tolist(), block.rows.tolist(), strict=True)
+    }
+    assert len(cells) == pytest.approx(500_000 / 64, rel=0.03)
+    for column, row in sorted(cells)[:: len(cells) // 50]:
+        middle = grid.tile(int(grid.ids(32, np.array([column]), np.array([row]))[0])).center
+        assert region.contains(shapely.Point(middle.lon, middle.lat))
