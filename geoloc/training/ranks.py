@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -138,18 +139,16 @@ def _norm_over_all(
 ) -> Float[Tensor, "b c *hw"]:
     if not norm.training:
         return type(norm).forward(norm, images)
-    wide = images.to(torch.promote_types(images.dtype, torch.float32))
-    own = torch.stack(torch.var_mean(wide, [0, *range(2, images.ndim)], correction=0))
-    variances, means = _Gathered.apply(own[None], ranks).unbind(dim=1)  # type: ignore[no-untyped-call]
-    mean, variance = means.mean(dim=0), variances.mean(dim=0) + means.var(dim=0, correction=0)
-    _remember(norm, mean.detach(), variance.detach(), ranks.world * images.numel() // images.shape[1])
-    along = (-1, *(1 for _ in images.shape[2:]))
-    scaled = (wide - mean.view(along)) * (variance + norm.eps).rsqrt().view(along)
-    if norm.affine:
-        scaled = scaled * norm.weight.view(along) + norm.bias.view(along)
+    scale, shift = norm.weight, norm.bias
+    if scale is None:
+        wide = torch.promote_types(images.dtype, torch.float32)
+        scale = torch.ones(images.shape[1], dtype=wide, device=images.device)
+        shift = torch.zeros_like(scale)
+    normed, mean, variance = _NormOverAll.apply(images, scale, shift, norm.eps, ranks)  # type: ignore[no-untyped-call]
+    _remember(norm, mean, variance, ranks.world * images.numel() // images.shape[1])
     for after in ("drop", "act"):  # timm's layers do these within the norm
-        scaled = getattr(norm, after, nn.Identity())(scaled)
-    return scaled.to(images.dtype)  # type: ignore[no-any-return]
+        normed = getattr(norm, after, nn.Identity())(normed)
+    return normed  # type: ignore[no-any-return]
 
 
 def _remember(norm: nn.modules.batchnorm._BatchNorm, mean: Tensor, variance: Tensor, n: int) -> None:
@@ -161,16 +160,36 @@ def _remember(norm: nn.modules.batchnorm._BatchNorm, mean: Tensor, variance: Ten
     norm.running_var.lerp_(variance * n / max(1, n - 1), part)
 
 
-class _Gathered(torch.autograd.Function):
-    """`Ranks.gather` of equally many rows, whose gradients come back summed over the processes."""
+class _NormOverAll(torch.autograd.Function):
+    """A batch norm of equally many images in every process, by the kernels of torch's own.
+
+    Backwards it is first one whose statistics stand, then what the gradient does to those is taken off: that
+    is a multiple of the images and a shift, by sums over all processes (Ioffe and Szegedy 2015).
+    """
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, ranks: Ranks) -> Tensor:
-        ctx.ranks, ctx.count = ranks, len(rows)
-        return ranks.gather(rows)
+    def forward(
+        ctx: Any, images: Tensor, weight: Tensor, bias: Tensor, eps: float, ranks: Ranks
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        _, own_mean, own_invstd = torch.native_batch_norm(images, weight, bias, None, None, True, 0.0, eps)
+        means, variances = ranks.gather(torch.stack([own_mean, own_invstd.pow(-2) - eps])[None]).unbind(dim=1)
+        mean, variance = means.mean(dim=0), variances.mean(dim=0) + means.var(dim=0, correction=0)
+        ctx.save_for_backward(images, weight, mean, variance)
+        ctx.eps, ctx.ranks = eps, ranks
+        ctx.mark_non_differentiable(mean, variance)
+        return F.batch_norm(images, mean, variance, weight, bias, eps=eps), mean, variance
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        total = gradient.contiguous().clone()
-        ctx.ranks.add(total)
-        return total[ctx.ranks.rank * ctx.count :][: ctx.count], None
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        images, weight, mean, variance = ctx.saved_tensors
+        standing, by_weight, by_bias = torch.ops.aten.native_batch_norm_backward(
+            gradient, images, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
+        )
+        sums = torch.stack([by_weight, by_bias]).to(mean.dtype)
+        ctx.ranks.add(sums)
+        along, of_images = sums / (ctx.ranks.world * images.numel() // images.shape[1])
+        invstd = (variance + ctx.eps).rsqrt()
+        slope = -weight * invstd * invstd * along
+        shift = -weight * invstd * of_images - slope * mean
+        slope, shift = (one.view(-1, *(1 for _ in images.shape[2:])) for one in (slope, shift))
+        return (standing + (images * slope + shift)).to(images.dtype), by_weight, by_bias, None, None

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from geoloc.errors import DataError
-from geoloc.training.ranks import ALONE, all_ranks
+from geoloc.training.ranks import ALONE, Ranks, all_ranks, norms_over_all
 from geoloc.training.run_folder import read_log
 
 RUNS, STEPS = ("plain", "chunks"), ("norms", "chunked norms", "shared")
@@ -110,6 +111,41 @@ def test_norms_see_all_processes(tmp_path: Path) -> None:
             assert found.keys() == want.keys()
             for name, value in found.items():
                 assert torch.allclose(value.double(), want[name].double(), rtol=1e-5, atol=1e-5), name
+
+
+class Twins(Ranks):
+    """Two processes that hold the same images: together they see what each sees alone."""
+
+    def gather(self, rows: torch.Tensor) -> torch.Tensor:
+        return torch.cat([rows, rows])
+
+    def add(self, tensor: torch.Tensor) -> None:
+        tensor *= 2
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])
+def test_a_norm_over_all_is_torchs_norm_of_the_whole(affine: bool, dtype: torch.dtype, near: float) -> None:
+    torch.manual_seed(0)
+    alone, joined = nn.BatchNorm2d(5, affine=affine), nn.BatchNorm2d(5, affine=affine)
+    if affine:
+        nn.init.normal_(alone.weight)
+        nn.init.normal_(alone.bias)
+    joined.load_state_dict(alone.state_dict())
+    norms_over_all(nn.Sequential(joined), Twins(0, 2))
+    images = (3 * torch.randn(4, 5, 6, 7) + 2).to(dtype).contiguous(memory_format=torch.channels_last)
+    weights = torch.randn(4, 5, 6, 7).to(dtype)
+    seen = []
+    for norm in (alone, joined):
+        given = images.clone().requires_grad_()
+        out = norm(given)
+        (out * weights).sum().backward()
+        own = [one.grad for one in norm.parameters()]
+        seen.append([out.detach(), given.grad, *own, norm.running_mean])
+    for want, found in zip(*seen, strict=True):
+        assert found.dtype == want.dtype
+        assert torch.allclose(found.double(), want.double(), rtol=near, atol=near)
+    assert torch.allclose(joined.running_var, alone.running_var, rtol=0.02)
 
 
 def test_alone_nothing_is_joined(monkeypatch: pytest.MonkeyPatch) -> None:
