@@ -78,9 +78,9 @@ def holding(folder: Path, *, wait: bool) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace `path` by `text`, atomically."""
+    """Replace `path` by `text`, atomically; a name of a file in it that is no UTF-8 stays the bytes it is."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 def sync(path: Path) -> None:

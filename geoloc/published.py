@@ -5,12 +5,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy._core.multiarray import scalar
 from torch import Tensor
 
 from geoloc.encoder import TwinEncoder, pooled_channels
 from geoloc.errors import ModelError
 from geoloc.spec import EncoderSpec
+
+NUMPY_SCALARS: list[Any] = [
+    scalar,
+    (scalar, "numpy.core.multiarray.scalar"),
+    np.dtype,
+    np.dtypes.Float64DType,
+]
+"""What TransGeo's checkpoints hold beside tensors, their best accuracy so far; data, no code."""
 
 Dataset = Literal["cvusa", "cvact", "vigor"]
 MAX_BYTES = 8 * 2**30
@@ -127,7 +137,8 @@ def read_checkpoint(file: Path) -> dict[str, Tensor]:
             raise ModelError(f"{file} is over {MAX_BYTES >> 30} GiB; that is no checkpoint of one model.")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is wrong with a file is said below
-            raw: Any = torch.load(file, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals(NUMPY_SCALARS):
+                raw: Any = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as cause:
         raise ModelError(f"{file} cannot be read: {cause.strerror or cause}.") from cause
     except ModelError:
@@ -143,7 +154,7 @@ def read_checkpoint(file: Path) -> dict[str, Tensor]:
     ):
         raise ModelError(f"{file} holds other things than tensors by name; give the weights alone.")
     state = {name.removeprefix("module."): value for name, value in raw.items()}
-    if not all(bool(value.isfinite().all()) for value in state.values()):
+    if not all(bool(value.float().isfinite().all()) for value in state.values()):
         raise ModelError(f"{file} holds infinities or no numbers; take it again from its source.")
     return state
 

@@ -73,10 +73,14 @@ def _figures(one: Scored) -> dict[str, Any]:
     }
 
 
+def named_below(root: Path, path: Path) -> str:
+    """A file of a dataset by its place in it, wherever that lies."""
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+
 def outcomes(evaluation: Evaluation, root: Path) -> dict[str, Any]:
     """Every query by name; for each way of asking its rank (from 0), and its error where places are known."""
-    names = [str(view.path.relative_to(root) if view.path.is_relative_to(root) else view.path)
-             for view in evaluation.lineup.queries]  # fmt: skip
+    names = [named_below(root, view.path) for view in evaluation.lineup.queries]
     found: dict[str, Any] = {
         "queries": names,
         "ranks": [one.standing.rank.tolist() for one in evaluation.scored],

@@ -21,11 +21,11 @@ from geoloc.pairs import PairTable, joined
 from geoloc.posterior import FILE as CALIBRATION
 from geoloc.spec import EncoderSpec
 from geoloc.street_view import read_street_view
-from geoloc.training.adapt import Change, Region, Stage
+from geoloc.training.adapt import APART_M, Change, Region, Stage
 from geoloc.training.adapt import adapt as adapt_encoder
 from geoloc.training.card import adapted_card
 from geoloc.training.decoded import Decoded, decode_pairs, decode_photos, nothing_decoded
-from geoloc.training.negatives import tile_lonlats_of
+from geoloc.training.negatives import Negatives, tile_lonlats_of
 from preprocessing.datasets.open import open_pairs
 from preprocessing.ground import sample_ground
 from preprocessing.sources import open_all
@@ -55,6 +55,7 @@ def adapt(
     photos: Annotated[
         Path | None, typer.Option(help="Folder of street views of the region; no positions are needed.")
     ] = None,
+    allow_missing: Annotated[bool, typer.Option(help="Go on without the pairs that are missing.")] = False,
     allow_host: AllowHost = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what changed as JSON.")] = False,
 ) -> None:
@@ -74,7 +75,7 @@ def adapt(
         raise DataError("There is nothing to adapt to; give --imagery, --photos or --pairs.")
     encoder = load_encoder(model)
     with stages() as report:
-        table = joined([_labelled(one) for one in pairs or []])
+        table = joined([_labelled(one, allow_missing) for one in pairs or []])
         found = _gather(encoder.spec, table, imagery or [], photos, allow_host or (), report)
         adapted, change = adapt_encoder(encoder, found.region, report)
     seeds = trained_towns(model) | table.seeds
@@ -94,10 +95,10 @@ def adapt(
     print(f"The adapted model is in {out / 'model'}. {_words(change, encoder.spec)}", file=sys.stderr)
 
 
-def _labelled(data: str) -> PairTable:
+def _labelled(data: str, allow_missing: bool) -> PairTable:
     """All rows of a table, and of other kinds the train split."""
     split = None if data.startswith("table:") else "train"
-    return open_pairs(data, split, option="--pairs").complete(allow_missing=False)
+    return open_pairs(data, split, option="--pairs").complete(allow_missing)
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,9 @@ def _gather(
         tiles.append(ground)
         places.append(where)
         sources.append(f"{len(ground):,} tiles of {', '.join(one.label for one in opened[:5])}")
-    region = Region(np.concatenate(canvases), np.concatenate(tiles), np.concatenate(places), len(table.pairs))
+    images = np.concatenate(canvases), np.concatenate(tiles), np.concatenate(places)
+    same = Negatives.of(table, APART_M).place if table.pairs else None
+    region = Region(*images, len(table.pairs), same)
     return Found(
         region, len(region.canvases) - region.pairs, len(region.tiles) - region.pairs, tuple(sources)
     )

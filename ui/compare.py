@@ -65,7 +65,7 @@ def _read(path: Path) -> Result:
         sound = _sound(raw)
     except OSError as cause:
         raise DataError(f"{path} cannot be read: {cause.strerror or cause}.") from cause
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as cause:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as cause:
         raise DataError(f"{path} is no result of `geoloc evaluate --report` ({repr(cause)[:80]}).") from cause
     if not sound:
         raise DataError(f"{path} is no result of this geoloc's `evaluate --report`; make it again.")
@@ -88,7 +88,7 @@ def _sound(raw: Result) -> bool:
         and all(math.isfinite(metres) for row in raw.get("errors_m", []) for metres in row)
         and all("ranks" not in raw or type(way["recall@1%_k"]) is int for way in ways)
         and all(type(way["n"]) is int and type(way["unknown_heading"]) is bool for way in ways)
-        and all(type(way["hfov_deg"]) in (int, float) for way in ways)
+        and all(type(way["hfov_deg"]) in (int, float) and 0 < way["hfov_deg"] <= 360 for way in ways)
         and all(math.isfinite(value) for way in ways for value in way.values() if type(value) is float)
     )
 

@@ -43,9 +43,9 @@ def evaluate(
     split: Annotated[
         str | None,
         typer.Option(
-            help="cvusa: train, val (default; both if it is incomplete). cvact: train, val, test. vigor: "
-            "same-train, same-test (default), cross-train, cross-test. university1652: drone-satellite "
-            "(default), satellite-drone, street-satellite. towns: train, val, all (default)."
+            help="cvusa: train, val (default; both of an excerpt that lacks most of val). cvact: train, val, "
+            "test. vigor: same-train, same-test (default), cross-train, cross-test. university1652: "
+            "drone-satellite (default), satellite-drone, street-satellite. towns: train, val, all (default)."
         ),
     ] = None,
     labels: Annotated[str | None, typer.Option(help="Of vigor: corrected (default) or original.")] = None,

@@ -68,7 +68,9 @@ def evaluate_map(
                 from ui.map_report import Answered, write_map_report  # matplotlib takes its time
 
                 answered = Answered(chosen.cases, asked, results)
-                write_map_report(report, found, answered, gallery, encoder)
+                root = Path(data.partition(":")[2])
+                root = root if root.is_dir() else root.parent
+                write_map_report(report, found, answered, gallery, encoder, root)
     return found
 
 

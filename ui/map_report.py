@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from geoloc.encoder import TwinEncoder
+from geoloc.result import named_below
 from geoloc.score import Asked
 from indexing.answer import answer
 from indexing.gallery import Gallery
@@ -50,15 +51,23 @@ class Answered:
 
 
 def write_map_report(
-    folder: Path, found: dict[str, Any], answered: Answered, gallery: Gallery, encoder: TwinEncoder
+    folder: Path,
+    found: dict[str, Any],
+    answered: Answered,
+    gallery: Gallery,
+    encoder: TwinEncoder,
+    root: Path,
 ) -> None:
-    """Write result.json, the plots and index.html, each atomically; the worst are asked once more."""
+    """Write result.json, the plots and index.html, each atomically; the worst are asked once more.
+
+    root: of the data; street views below it are named by their place there.
+    """
     ways = range(len(answered.asked))
     hardest = min(ways, key=lambda number: float((answered.errors_m(number) < NEAR_M).mean()))
     lonlats = [answered.cases[row].lonlat for row in answered.inside]
     plots = curves([answered.way(number) for number in ways], lonlats, len(gallery), hardest)
     single = {
-        "queries": [str(answered.cases[row].path) for row in answered.inside],
+        "queries": [named_below(root, answered.cases[row].path) for row in answered.inside],
         "errors_m": [answered.errors_m(number).tolist() for number in ways],
     }
     write_report(folder, found | single, plots, _failures(answered, hardest, gallery, encoder))

@@ -1,18 +1,26 @@
 """`geoloc train`: a dataset of pairs in, a model folder out."""
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from geoloc.pairs import joined
+from geoloc.pairs import PairTable, joined
 from geoloc.training.config import read_config
 from geoloc.training.ranks import writes
 from geoloc.training.recipe import TrainConfig
 from geoloc.training.train import train as run_training
 from preprocessing.datasets.open import open_pairs
 from ui.watch import say_if_new, watched
+
+
+class Area(StrEnum):
+    """Which of VIGOR's two protocols."""
+
+    same = "same"
+    cross = "cross"
 
 
 def train(
@@ -30,6 +38,11 @@ def train(
             "of elsewhere stop early on what carries over. Repeatable."
         ),
     ] = None,
+    area: Annotated[
+        Area,
+        typer.Option(help="Of VIGOR: its same-area split, or New York and Seattle of its cross-area one."),
+    ] = Area.same,
+    labels: Annotated[str | None, typer.Option(help="Of VIGOR: corrected (default) or original.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file of settings.")] = None,
     set: Annotated[
         list[str] | None,
@@ -69,10 +82,10 @@ def train(
     Example: geoloc synth towns --towns 24 --seed 0, then geoloc train --data towns:towns --out run
     """
     settings = read_config(TrainConfig(), config, set or [])
-    pairs = joined([open_pairs(one, "train").complete(allow_missing) for one in data])
+    pairs = joined([_open(one, "train", area, labels).complete(allow_missing) for one in data])
     option = "--val" if val else "--data"
     validation = joined(
-        [open_pairs(one, "val", option=option).complete(allow_missing) for one in val or data]
+        [_open(one, "val", area, labels, option).complete(allow_missing) for one in val or data]
     )
     say_if_new(out, resume)
     with watched(out, settings.epochs, "pairs", tensorboard) as (show, preparing):
@@ -82,3 +95,10 @@ def train(
         )  # fmt: skip
     if writes():
         print(f"The best model is in {model}", file=sys.stderr)
+
+
+def _open(data: str, part: str, area: Area, labels: str | None, option: str = "--data") -> PairTable:
+    """The part to train or to validate on; of VIGOR those of an area, validated on its test split."""
+    if not data.startswith("vigor:"):
+        return open_pairs(data, part, option=option)
+    return open_pairs(data, f"{area}-{'train' if part == 'train' else 'test'}", labels, option)

@@ -46,7 +46,8 @@ Norm = nn.modules.batchnorm._BatchNorm
 @dataclass(frozen=True)
 class Region:
     """Canvases of street views and tiles of ground, as `Decoded` holds them; the first `pairs` of both belong
-    together. lonlats: of the tiles' centres, NaN where that is not known.
+    together. lonlats: of the tiles' centres, NaN where that is not known. place: of the pairs, as in
+    `Negatives`; None where each has its own.
 
     Raises DataError where there is nothing, or fewer of either than pairs.
     """
@@ -55,6 +56,7 @@ class Region:
     tiles: UInt8[np.ndarray, "m r r 3"]
     lonlats: Float64[np.ndarray, "m 2"]
     pairs: int = 0
+    place: Int64[np.ndarray, " p"] | None = None
 
     def __post_init__(self) -> None:
         if not len(self.canvases) + len(self.tiles):
@@ -221,7 +223,9 @@ def _loss(
     asked = Asked.of(encoder.street_bins(street), queries)
     tiles = encoder.satellite_bins(vary_tiles(ground, spec, drawn))
     close = near(region.lonlats[rivals], region.lonlats[rivals], APART_M)
-    close |= torch.from_numpy(rivals[:, None] == rivals)
+    numbers = np.arange(len(region.tiles)) + region.pairs
+    numbers[: region.pairs] = np.arange(region.pairs) if region.place is None else region.place
+    close |= torch.from_numpy(numbers[rivals][:, None] == numbers[rivals])
     return heading_infonce(asked.scores(tiles), asked.owner, asked.turn, TEMPERATURE, close.to(device))
 
 

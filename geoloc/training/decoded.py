@@ -189,7 +189,8 @@ def _key(dataset: "_PairBytes") -> str:
     for pair in dataset.pairs:
         digest.update(f"{pair.heading_deg} {pair.hfov_deg} {pair.footprint_m}".encode())
         for path in (pair.street, pair.satellite):
-            digest.update(f"{path.resolve()} {path.stat().st_mtime_ns if path.exists() else ''}".encode())
+            changed = path.stat().st_mtime_ns if path.exists() else ""
+            digest.update(f"{path.resolve()} {changed}".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:16]
 
 

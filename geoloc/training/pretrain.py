@@ -26,7 +26,16 @@ from geoloc.training.pretrain_recipe import PretrainConfig
 from geoloc.training.pretrained import first_encoder, with_their_norm
 from geoloc.training.ranks import all_ranks
 from geoloc.training.run import Preparing, Report, Run
-from geoloc.training.run_folder import DECODED, IMAGES, alone, give_up, log, refuse_other_data, refuse_taken
+from geoloc.training.run_folder import (
+    DECODED,
+    IMAGES,
+    alone,
+    give_up,
+    log,
+    read_log,
+    refuse_other_data,
+    refuse_taken,
+)
 from geoloc.training.step import Bins, refuse_uneven
 from geoloc.training.two_views import TwoViews, two_views
 from geoloc.training.unlabelled import Unlabelled, stored
@@ -59,6 +68,8 @@ def pretrain(
         learner = _learner(config, begun=resume and (run / CHECKPOINT).exists())
         if ranks.first:
             refuse_other_data(run / IMAGES, {"trained on": _described(images)})
+        if resume and _is_done(run, config):
+            return run / "model"
         read = partial(
             stored, images, config.view, config.model, run / DECODED, partial(preparing, "decoding")
         )
@@ -73,6 +84,12 @@ def pretrain(
         if ranks.first:
             shutil.rmtree(run / DECODED, ignore_errors=True)
     return run / "model"
+
+
+def _is_done(run: Path, config: PretrainConfig) -> bool:
+    """Whether its last epoch has ended, so that no image has to be read again."""
+    ended = [line for line in read_log(run) if "learning_rate" not in line]
+    return len(ended) == config.epochs and (run / CHECKPOINT).exists()
 
 
 def _described(images: Sequence[Unlabelled]) -> dict[str, Any]:

@@ -82,7 +82,8 @@ def stored(
     """
     shape, planned = image_shape(spec, view), sum(one.planned for one in images)
     told = "".join([view, spec.to_json(), *(one.key for one in images)])
-    path = folder / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.bin"
+    key = hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    path = folder / f"{key}.bin"
     if not path.exists():
         done = 0
         with atomic_path(path) as temporary, temporary.open("wb") as file:

@@ -21,12 +21,12 @@ def read_cvusa(root: Path, split: str | None = None) -> PairTable:
 
     The file has no header and paths are relative to `root`; panoramas are 360 degrees, north in
     the middle. Annotations are not needed. Without a split it is val, the one that papers score;
-    where val is not complete on the disk, what there is of both splits. Raises DataError for a split or
-    list that is not there.
+    of an excerpt, which lacks more of val than it has, what there is of both splits. Raises
+    DataError for a split or list that is not there.
     """
     if split is None:
         val = read_cvusa(root, "val")
-        if not val.missing_pairs or not (root / "splits" / "train-19zl.csv").is_file():
+        if val.missing_pairs <= len(val.pairs) or not (root / "splits" / "train-19zl.csv").is_file():
             return val
         train = read_cvusa(root, "train")
         missing = [*train.missing, *val.missing]

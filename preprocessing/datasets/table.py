@@ -112,11 +112,14 @@ def _read(path: Path) -> pd.DataFrame:
         if path.stat().st_size > MAX_BYTES:
             raise DataError(f"{path} is over {MAX_BYTES >> 30} GiB; that is no table of photos.")
         if path.suffix.lower() == ".csv":
-            rows = pd.read_csv(path, dtype=str)
+            rows = pd.read_csv(path, dtype=str, index_col=False)
         else:
             try:
                 places = geopandas.read_parquet(path).to_crs(4326)
                 rows = pd.DataFrame(places.drop(columns=places.geometry.name))
+                rows = rows.drop(
+                    columns=[name for name in rows if _plain(name) in NAMES["lon"] + NAMES["lat"]]
+                )
                 rows = rows.assign(lon=places.geometry.x, lat=places.geometry.y)
             except ValueError:  # a Parquet without geometry
                 rows = pd.read_parquet(path)
@@ -124,7 +127,15 @@ def _read(path: Path) -> pd.DataFrame:
         raise
     except Exception as cause:  # pandas and pyarrow raise what they like for a broken file
         raise DataError(f"{path} is no CSV or Parquet that can be read ({cause}).") from cause
-    return rows.rename(columns=lambda name: str(name).strip().lower())
+    rows = rows.rename(columns=_plain)
+    if rows.columns.has_duplicates:
+        twice = ", ".join(sorted(set(rows.columns[rows.columns.duplicated()])))
+        raise DataError(f"{path} has more than one column {twice}; leave the right one.")
+    return rows
+
+
+def _plain(name: Any) -> str:
+    return str(name).strip().lower()
 
 
 def _file(folder: Path, name: Any, here: str) -> Path:
@@ -135,7 +146,7 @@ def _file(folder: Path, name: Any, here: str) -> Path:
 
 def _number(value: Any, low: float, high: float, here: str) -> float | None:
     """The number, None for an empty cell."""
-    if value is None or (isinstance(value, float) and math.isnan(value)) or value == "":
+    if value is None or value is pd.NA or value != value or value == "":
         return None
     try:
         number = float(value)

@@ -51,6 +51,14 @@ def read_vigor(root: Path, split: str = "same-test", labels: str = "corrected") 
     for city in CITIES[split]:
         listing = root / "splits" / city / f"{LISTS[split]}{ENDINGS[labels]}"
         tiles = root / "splits" / city / "satellite_list.txt"
+        others = [
+            kind for kind, end in ENDINGS.items() if (listing.parent / f"{LISTS[split]}{end}").is_file()
+        ]
+        if others and labels not in others:
+            raise DataError(
+                f"{listing} is missing; put the {labels} lists there, or take the ones there are: "
+                f"--labels {others[0]}."
+            )
         absent = [path for path in (listing, tiles) if not path.is_file()]
         missing += absent
         if absent:

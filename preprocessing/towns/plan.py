@@ -86,7 +86,7 @@ def draw_plan(seed: int, side_m: float = 640.0, gsd_m: float = GSD_M) -> Plan:
         seed, side_m, gsd_m, crs, west_m, south_m + side_m,
         (*sketch.ground, *_paved(sketch, streets)), tuple(sketch.markings), tuple(sketch.walls),
         tuple(sketch.buildings), tuple(rooted(sketch, streets, town)), tuple(sketch.lamps),
-        tuple(sketch.slots), np.array(sketch.tracks),
+        tuple(sketch.slots), np.array(sketch.tracks).reshape(-1, 3),
     )  # fmt: skip
 
 

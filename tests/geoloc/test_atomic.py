@@ -19,6 +19,11 @@ def test_the_old_file_stays_where_writing_fails(tmp_path: Path) -> None:
     assert path.read_text() == "old"
 
 
+def test_names_of_files_that_are_no_text_are_written_as_they_are(tmp_path: Path) -> None:
+    write_text(tmp_path / "list.txt", os.fsdecode(b"caf\xe9.jpg"))
+    assert (tmp_path / "list.txt").read_bytes() == b"caf\xe9.jpg"
+
+
 def test_a_folder_is_held_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with holding(tmp_path, wait=False), pytest.raises(BlockingIOError), holding(tmp_path, wait=False):
         raise AssertionError("it is held")

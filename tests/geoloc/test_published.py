@@ -103,7 +103,8 @@ def test_transgeo_embeds_as_published(tmp_path: Path) -> None:
         for net, hw in (("query_net", (112, 616)), ("reference_net", (256, 256)))
     }
     state = {f"module.{net}.{k}": v for net, one in nets.items() for k, v in one.state_dict().items()}
-    torch.save({"epoch": 3, "state_dict": state, "optimizer": {"lr": 0.1}}, tmp_path / "t.pth.tar")
+    beside = {"epoch": 3, "best_acc1": np.float64(84.9), "optimizer": {"lr": 0.1}}  # as its train.py does
+    torch.save({**beside, "state_dict": state}, tmp_path / "t.pth.tar")
     encoder = import_transgeo(tmp_path / "t.pth.tar", "cvact", DEIT).encoder
     assert (encoder.spec.dim, encoder.spec.street_layout) == (12, "centre")
     (path,) = pictures(tmp_path, 1, (1232, 448), 3)
@@ -128,6 +129,11 @@ def test_transgeos_second_stage_is_refused(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "t.pth")
     with pytest.raises(ModelError, match="another shape of pos_embed"):
         import_transgeo(tmp_path / "t.pth", "cvusa", DEIT)
+
+
+def test_numbers_of_eight_bits_are_read(tmp_path: Path) -> None:
+    torch.save({"x": torch.ones(4).to(torch.float8_e4m3fn)}, tmp_path / "w.pth")
+    assert read_checkpoint(tmp_path / "w.pth")["x"].float().tolist() == [1, 1, 1, 1]
 
 
 class Hostile:

@@ -90,6 +90,22 @@ def test_a_model_of_the_region(
     assert "choose another --out" in err
 
 
+def test_pairs_that_are_missing_are_left_out_where_that_is_allowed(
+    world: World, pair: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = Path(pair.partition(":")[2])
+    holed = table.with_name("holed.csv")
+    header, row, *_ = table.read_text().splitlines()
+    name = row.split(",")[header.split(",").index("street")]
+    holed.write_text("\n".join([header, row, row.replace(name, "gone.jpg")]) + "\n")
+    code, _, err = run(capsys, world.model, "--pairs", f"table:{holed}", "--out", tmp_path / "a")
+    assert code == 2 and "--allow-missing" in err
+    words = ("--pairs", f"table:{holed}", "--allow-missing", "--out", tmp_path / "a", "--json")
+    code, out, err = run(capsys, world.model, *words)
+    assert code == 0, err
+    assert json.loads(out)["pairs"] == 1
+
+
 def test_either_view_alone_is_enough(
     world: World, photos: Path, pair: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -135,6 +135,8 @@ def test_another_contest_is_refused(reports, towns, capsys, tmp_path):
     assert run("compare", reports / "one") == 2
     assert changed(results=[one | {"hfov_deg": "90"} for one in raw["results"]]) == 2
     assert changed(errors_m=[[float("nan")] * 24] * 2) == 2
+    assert changed(errors_m=[[10**400] * 24] * 2) == 2
+    assert changed(results=[one | {"hfov_deg": 10**400} for one in raw["results"]]) == 2
     assert changed(model="[/red] of [bold]them") in (0, None)
     assert "[/red] of [bold]them" in capsys.readouterr().out
 

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
+from geoloc.pairs import PairTable
 from ui.cli import main
 
 SETTINGS = {
@@ -55,6 +56,26 @@ def test_a_run_folder_is_complete(
         main([*words, "--out", str(tmp_path / "run")])
     assert stop.value.code == 2
     assert "--resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("words", "asked"), [
+    ([], [("same-train", None), ("same-test", None)]),
+    (["--area", "cross", "--labels", "original"], [("cross-train", "original"), ("cross-test", "original")]),
+])  # fmt: skip
+def test_vigors_two_protocols_and_labels(
+    words: list[str], asked: list[tuple[str, str | None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    def reader(_: str, split: str, labels: str | None = None, option: str = "--data") -> PairTable:
+        opened.append((split, labels))
+        return PairTable("vigor", split, [])
+
+    monkeypatch.setattr("ui.train.open_pairs", reader)
+    monkeypatch.setattr(PairTable, "complete", lambda table, _: table)
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "--data", "vigor:V", "--out", "run", *words])
+    assert stop.value.code == 2 and opened == asked
 
 
 def test_the_best_epoch_is_by_pairs_of_elsewhere(

@@ -106,6 +106,17 @@ def test_a_pair_alone_has_rivals(tiny_encoder: TwinEncoder, decoded: Decoded, pl
     assert 0 < change.loss[1] < change.loss[0]
 
 
+def test_a_tile_is_no_rival_of_its_own_copies(tiny_encoder: TwinEncoder, decoded: Decoded) -> None:
+    """Four photos of one tile whose place nobody knows: there is less to learn once they are one place."""
+    tiles, nowhere = decoded.tiles[[0, 0, 0, 0]], np.full((4, 2), np.nan)
+    losses = []
+    for place in (None, np.zeros(4, np.int64)):
+        _, change = adapt(tiny_encoder, Region(decoded.canvases[:4], tiles, nowhere, 4, place))
+        assert change.loss is not None
+        losses.append(change.loss[0])
+    assert losses[1] < losses[0] - 0.2
+
+
 def test_pairs_of_a_region_help_in_it(
     tiny_encoder: TwinEncoder, decoded: Decoded, places: list[Pair], tiny_spec: EncoderSpec
 ) -> None:

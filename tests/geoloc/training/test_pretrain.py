@@ -5,7 +5,9 @@ import math
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -234,6 +236,21 @@ def test_stopped_and_resumed_is_unbroken(config: PretrainConfig, places: list[Pa
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes(), name
     losses = [[line["loss"] for line in read_log(tmp_path / run)] for run in ("whole", "broken")]
     assert losses[0] == losses[1] and len(losses[0]) == 6
+
+
+def test_a_run_that_is_done_reads_no_image_again(
+    config: PretrainConfig, places: list[Pair], tmp_path: Path
+) -> None:
+    images = [streets_of(places, config.model)]
+    model = pretrain(dataclasses.replace(config, view="street"), images, tmp_path / "run")
+    before = (tmp_path / "run" / "checkpoint.safetensors").read_bytes()
+
+    def gone() -> Iterator[Any]:
+        raise ImageError("the disk with the photos is away")
+
+    away = [dataclasses.replace(images[0], read=gone)]
+    assert pretrain(dataclasses.replace(config, view="street"), away, tmp_path / "run", resume=True) == model
+    assert (tmp_path / "run" / "checkpoint.safetensors").read_bytes() == before
 
 
 def test_sigkilled_and_resumed_is_unbroken(

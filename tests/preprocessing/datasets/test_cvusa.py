@@ -85,12 +85,16 @@ def test_split_is_checked(cvusa: Path) -> None:
         open_pairs(f"cvusa:{cvusa}", "train")
 
 
-def test_without_a_split_it_is_val_if_that_is_whole(cvusa: Path) -> None:
+def test_without_a_split_it_is_val_unless_most_of_that_is_missing(cvusa: Path) -> None:
     listing = cvusa / "splits/val-19zl.csv"
     first, *_ = listing.read_text().splitlines(keepends=True)
     (cvusa / "splits/train-19zl.csv").write_text(listing.read_text())
     either = read_cvusa(cvusa)
     assert (either.split, len(either.pairs), either.missing_pairs) == ("train+val", 2, 4)
+    there = listing.read_text().splitlines(keepends=True)
+    for lines, split in ((there[:1] + there[1:2], "val"), (there, "train+val")):
+        listing.write_text("".join(lines))
+        assert read_cvusa(cvusa).split == split
     listing.write_text(first)
     assert (read_cvusa(cvusa).split, read_cvusa(cvusa).missing_pairs) == ("val", 0)
 

@@ -62,6 +62,28 @@ def test_parquet_with_and_without_points(folder: Path) -> None:
     assert (pair.heading_deg, other.heading_deg) == (1, None)
 
 
+def test_points_stand_above_columns_of_their_names(folder: Path) -> None:
+    rows = {"street": ["a.jpg"], "satellite": ["ta.png"], "Lon": [1.0], "Latitude": [2.0]}
+    points = geopandas.GeoDataFrame(rows, geometry=[Point(9, 50)], crs=4326)
+    points.to_parquet(folder / "points.parquet")
+    assert read_table(folder / "points.parquet").pairs[0].lonlat == LonLat(9, 50)
+    with pytest.raises(DataError, match="more than one column lon"):
+        read_table(write(folder, "street,satellite,Lon,lon", "a.jpg,ta.png,1,2"))
+
+
+@pytest.mark.parametrize("dtype", ["Float64", "float32", "float64"])
+def test_gaps_of_any_kind_are_empty_cells(folder: Path, dtype: str) -> None:
+    rows = pd.DataFrame({"street": ["a.jpg", "b.jpg"], "satellite": ["ta.png", "tb.png"]})
+    rows["heading_deg"] = pd.array([90.0, None], dtype=dtype)
+    rows.to_parquet(folder / "t.parquet")
+    assert [pair.heading_deg for pair in read_table(folder / "t.parquet").pairs] == [90, None]
+
+
+def test_a_comma_too_many_moves_no_column(folder: Path) -> None:
+    path = write(folder, "street,satellite,heading_deg", "a.jpg,ta.png,90,", "b.jpg,tb.png,180,")
+    assert [pair.heading_deg for pair in read_table(path).pairs] == [90, 180]
+
+
 def test_what_is_missing_is_counted_and_named(folder: Path) -> None:
     table = read_table(write(folder, "street,satellite", "a.jpg,ta.png", "gone.jpg,tb.png"))
     assert (len(table.pairs), table.missing_pairs, table.missing) == (1, 1, [folder / "gone.jpg"])

@@ -118,6 +118,16 @@ def test_refusals(vigor: Path) -> None:
         open_pairs(f"vigor:{vigor}", labels="mine")
 
 
+@pytest.mark.parametrize(("there", "asked"), [("original", "corrected"), ("corrected", "original")])
+def test_lists_of_other_labels_are_named(vigor: Path, there: str, asked: str) -> None:
+    for path in (vigor / "splits").glob("*/*balanced*"):
+        if path.name.endswith("__corrected.txt") == (asked == "corrected"):
+            path.unlink()
+    with pytest.raises(DataError, match=f"--labels {there}"):
+        read_vigor(vigor, "cross-train", asked)
+    assert len(read_vigor(vigor, "cross-train", there).pairs) == 10
+
+
 @pytest.mark.skipif("GEOLOC_REAL_DATA" not in os.environ, reason="GEOLOC_REAL_DATA is not set: no real lists")
 def test_the_real_lists_of_chicago(tmp_path: Path) -> None:
     """25,479 lines: every tile is listed, and the offsets are the distances of the names to half a metre."""

@@ -33,6 +33,10 @@ def test_a_seed_decides_everything(plan: Plan) -> None:
     assert np.array_equal(plan.tracks, again.tracks)
 
 
+def test_a_town_without_a_street_has_no_tracks() -> None:
+    assert draw_plan(19, 160.0).tracks.shape == (0, 3)
+
+
 def test_towns_lie_in_different_places_and_differ() -> None:
     plans = [draw_plan(seed, 160.0) for seed in range(4)]
     assert len({(p.crs, p.west_m, p.north_m) for p in plans}) == 4
