@@ -6,12 +6,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
-from torch import Tensor
+from torch import Tensor, nn
 
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import ModelError
@@ -56,6 +57,11 @@ class Throughput:
         )
 
 
+def device_of(encoder: nn.Module) -> torch.device:
+    """Where an encoder is, and its images must be."""
+    return next(chain(encoder.parameters(), encoder.buffers())).device
+
+
 def best_device() -> torch.device:
     """The accelerator that is there, or the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -90,7 +96,7 @@ def embed_views(
     views done and views in all. Raises what reading the images raises, and ModelError for embeddings
     that are no numbers.
     """
-    device = next(encoder.parameters()).device
+    device = device_of(encoder)
     encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     matrices = [np.empty((len(views), encoder.spec.dim), np.float32) for _ in changes]
     began, forward_s, spent = time.monotonic(), 0.0, np.zeros(2)
@@ -117,7 +123,7 @@ def embed_pairs(
     encoder: TwinEncoder, loaded: Iterable[tuple[Tensor, Tensor]], change: Change = lambda _, canvas: canvas
 ) -> tuple[Float32[np.ndarray, "n d"], Float32[np.ndarray, "n d"]]:
     """Embeddings of pairs whose canvases and tiles are at hand as batches of tensors."""
-    device = next(encoder.parameters()).device
+    device = device_of(encoder)
     streets, tiles, done = [], [], 0
     for canvases, satellite in loaded:
         changed = torch.stack([change(row, canvas) for row, canvas in enumerate(canvases, done)])

@@ -9,6 +9,7 @@ import shapely
 import torch
 from jaxtyping import Float32, Int64
 
+from geoloc.embed import best_device, device_of
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import ImageError, ImageryError
 from geoloc.hits import Alternative, Fix, Hits, ProbabilityMap
@@ -66,7 +67,7 @@ def open_gallery(path: Path | str) -> tuple[Gallery, TwinEncoder]:
     Raises GalleryError, ModelError.
     """
     gallery = open_served(str(path)) if str(path).startswith(SCHEME) else Gallery.open(Path(path))
-    return gallery, load_encoder(gallery.model_dir)
+    return gallery, load_encoder(gallery.model_dir).to(best_device())
 
 
 def answer(
@@ -150,7 +151,8 @@ def _embed(
     turned = None if heading_deg is None else direction(heading_deg)
     canvases = [street_tensor(dataclasses.replace(view, heading_deg=turned), encoder.spec) for view in views]
     with torch.inference_mode():
-        return np.asarray(encoder.embed_street(torch.stack(canvases)).numpy())
+        batch = torch.stack(canvases).to(device_of(encoder))
+        return np.asarray(encoder.embed_street(batch).cpu().numpy())
 
 
 def _within(one: Refined, region: shapely.Geometry) -> Refined:

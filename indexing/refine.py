@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int64, Shaped, UInt8
 
-from geoloc.embed import best_device
+from geoloc.embed import device_of
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import ImageryError
 from geoloc.hits import Hits
@@ -53,7 +53,7 @@ def refine(
             offsets: Int64[np.ndarray, "n 2"], tile: Tile = tile, pixels: np.ndarray = pixels
         ) -> Scores:
             crops = _crops(pixels, offsets, tile.size_px)
-            embeddings = embed_tiles(crops, encoder, best_device()).astype(np.float32)
+            embeddings = embed_tiles(crops, encoder, device_of(encoder)).astype(np.float32)
             return best_turns(query, embeddings, gallery.spec, turns)
 
         coarse = lattice(np.arange(-2, 3) * max(1, reach // 2))

@@ -9,6 +9,7 @@ import typer
 
 from geoloc.atomic import write_text
 from geoloc.calibrate import Trial, fit_calibration
+from geoloc.embed import best_device
 from geoloc.errors import DataError
 from geoloc.model import load_encoder, trained_towns
 from geoloc.posterior import FILE
@@ -42,7 +43,7 @@ def calibrate(
 
     Example: geoloc calibrate --data towns:towns --data towns:worlds --model run/model
     """
-    encoder, sets = load_encoder(model), [_cases(one, split, queries) for one in data]
+    encoder, sets = load_encoder(model).to(best_device()), [_cases(one, split, queries) for one in data]
     if seen := sorted(frozenset().union(*(one.seeds for one in sets)) & trained_towns(model)):
         raise DataError(
             f"The model was trained on the towns {seen}; calibrate it on others, or it is too sure."

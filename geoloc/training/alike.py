@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
+from geoloc.embed import device_of
 from geoloc.encoder import TwinEncoder
 from geoloc.training.negatives import Negatives
 
@@ -58,7 +59,7 @@ def _embed(
     report: Callable[[int], None],
 ) -> tuple[Float32[Tensor, "n w c"], Float32[Tensor, "n a c"]]:
     """Windows of `width` bins from each view's start, and tiles whole."""
-    device = next(encoder.parameters()).device
+    device = device_of(encoder)
     views, tiles, done = [], [], 0
     for canvases, satellite in loaded:
         with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from geoloc.atomic import atomic_path
-from geoloc.embed import compute_dtype
+from geoloc.embed import compute_dtype, device_of
 from geoloc.encoder import TwinEncoder
 from geoloc.training.alike import alike
 from geoloc.training.batch_order import Alike
@@ -31,7 +31,7 @@ def mine(
     path = run.folder / MINED.format(epoch // config.mine_every * config.mine_every)
     if not path.exists():
         encoder.eval()
-        device = next(encoder.parameters()).device
+        device = device_of(encoder)
         found = alike(
             encoder, decoded.tensors(config.model, device), negatives,
             CANDIDATES * config.neighbours, seed=config.seed + epoch,

@@ -2,15 +2,17 @@ import contextlib
 import io
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from small_world import World
 
 from geoloc.errors import ImageError, ImageryError
-from geoloc.street_view import StreetView
+from geoloc.street_view import StreetView, read_street_view
 from indexing.answer import answer, open_gallery
 from preprocessing.remote import allowed_hosts
 from ui.cli import main
@@ -189,6 +191,17 @@ def test_a_name_cannot_command_the_terminal(
     odd.write_bytes(world.panorama.read_bytes())
     code, out, _ = run(capsys, odd, "--gallery", world.gallery)
     assert code == 0 and "\x1b" not in out and "\\x1b[2Jb.jpg" in out.replace("\n", "")
+
+
+def test_an_answer_is_computed_where_the_encoder_is(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever else there may be a GPU."""
+    gallery, encoder = open_gallery(world.gallery)
+    named = [one for name, one in sys.modules.items() if name.startswith(("geoloc", "indexing"))]
+    for module in named:
+        if hasattr(module, "best_device"):
+            monkeypatch.setattr(module, "best_device", lambda: torch.device("meta"))
+    with gallery:
+        assert answer(read_street_view(world.photo), gallery, encoder, k=3).refined
 
 
 def test_hosts_that_are_named_are_trusted(
