@@ -65,7 +65,8 @@ def adapt(
     on them, each view its own. From labelled pairs, all rows of a table or the train split of a dataset, the
     last stage of the backbones and the heads learn as well, with the imagery's tiles as further places to
     tell theirs from. It takes a few minutes at most; the same input gives the same weights.
-    What it gains there it loses elsewhere: keep the other model for other regions.
+    What it gains there it loses elsewhere: keep the other model for other regions. Its calibration is left
+    out; `geoloc calibrate` fits another, on towns.
 
     Example: geoloc adapt data/model --imagery ortho.tif --photos photos --out here, then
     geoloc index build ortho.tif --model here/model --out here.gallery

@@ -72,7 +72,8 @@ def evaluate(
         bool,
         typer.Option(
             "--map",
-            help="The map setting: a dense gallery is asked, the way a photo is. Of towns it holds half of "
+            help="The map setting: a dense gallery is asked, refined as for a photo, with a known heading "
+            "taken as exact. Of towns it holds half of "
             "them, and street views from inside and outside it are asked; a table's photos are asked of "
             "--imagery.",
         ),

@@ -48,7 +48,11 @@ def query(
         ),
     ] = None,
     heading_deg: Annotated[
-        float | None, typer.Option(help="Compass heading of the image centre; overrules the file's own.")
+        float | None,
+        typer.Option(
+            help="Heading of the image centre, degrees clockwise from true north, not magnetic; "
+            "overrules the file's own."
+        ),
     ] = None,
     heading_tolerance_deg: Annotated[
         float, typer.Option(min=0, max=180, help="How far off a known heading may be; 0: not at all.")

@@ -77,7 +77,7 @@ def train(
 
     Several GPUs, or processes on a CPU: torchrun --nproc-per-node 2 -m ui.cli train --data ... --out run.
     The batch is divided among them and the weights are those of one process, to rounding. If one is lost
-    all stop; start them again with --resume, in any number.
+    all stop; start them again with --resume, in any number that divides the batch.
 
     Example: geoloc synth towns --towns 24 --seed 0, then geoloc train --data towns:towns --out run
     """
