@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import geopandas
 import numpy as np
 import shapely
 from jaxtyping import Bool
@@ -17,7 +16,9 @@ from indexing.manifest import TABLE, Manifest, Source, check_file, live_folder, 
 from indexing.publish import publish
 from indexing.region import read_region
 from indexing.rows import mask_of
-from indexing.table import read_table, rows_inside
+from indexing.table import Bounds, Origins, make_table, read_origins, rows_inside
+
+_AT_ONCE = 100_000
 
 
 def remove_region(
@@ -32,28 +33,18 @@ def remove_region(
     area = read_region(region)
     with disk_errors_named(gallery), only_builder(gallery):
         base = read_manifest(live_folder(gallery))
-        tables = [_table(gallery, base, segment.folder) for segment in base.segments]
+        for file in (one for segment in base.segments for one in base.files_of(segment.folder)):
+            if file.name.endswith(TABLE):
+                check_file(gallery, file)
         gone = [mask_of(rows_inside(gallery / one.folder / TABLE, area), one.rows) for one in base.segments]
         kept = [mask_of(segment.kept, segment.rows) for segment in base.segments]
         _refuse_none_and_all(base, [rows & some for rows, some in zip(kept, gone, strict=True)])
-        left = [one.geometry[rows & ~some] for one, rows, some in zip(tables, kept, gone, strict=True)]
-        footprints = np.concatenate([np.asarray(one) for one in left])
-        west, south, east, north = shapely.total_bounds(footprints).tolist()
-        smaller = base.changed(
-            without(base.segments, gone),
-            bounds_lonlat=(west, south, east, north),
-            sources=_below(footprints, base.sources),
-        )
+        left = [rows & ~some for rows, some in zip(kept, gone, strict=True)]
+        bounds, sources = _ground(gallery, base, left)
+        smaller = base.changed(without(base.segments, gone), bounds_lonlat=bounds, sources=sources)
         with scratch(gallery) as work:
             version = publish(smaller, gallery, work)
         return settle(gallery, version, progress, note)
-
-
-def _table(gallery: Path, base: Manifest, folder: str) -> geopandas.GeoDataFrame:
-    for file in base.files_of(folder):
-        if file.name.endswith(TABLE):
-            check_file(gallery, file)
-    return read_table(gallery / folder / TABLE)
 
 
 def _refuse_none_and_all(base: Manifest, gone: Sequence[Bool[np.ndarray, "n"]]) -> None:
@@ -71,8 +62,21 @@ def _refuse_none_and_all(base: Manifest, gone: Sequence[Bool[np.ndarray, "n"]]) 
         )
 
 
-def _below(footprints: np.ndarray, sources: Sequence[Source]) -> tuple[Source, ...]:
-    """The sources that lie below any of the tiles."""
-    tree = shapely.STRtree(footprints)
-    boxes = [shapely.box(*source.bounds_lonlat) for source in sources]
-    return tuple(sources[number] for number in np.unique(tree.query(boxes, predicate="intersects")[0]))
+def _ground(
+    gallery: Path, base: Manifest, left: Sequence[Bool[np.ndarray, "n"]]
+) -> tuple[Bounds, tuple[Source, ...]]:
+    """Around the footprints of some rows of all segments, and the sources below any of them."""
+    boxes = [shapely.box(*source.bounds_lonlat) for source in base.sources]
+    edges, below = [], set[int]()
+    for segment, rows in zip(base.segments, left, strict=True):
+        tiles, chosen = read_origins(gallery / segment.folder / TABLE), np.flatnonzero(rows)
+        for start in range(0, len(chosen), _AT_ONCE):
+            some = chosen[start : start + _AT_ONCE]
+            footprints = make_table(
+                base.grid, Origins(tiles.ids[some], tiles.sources[some], tiles.gsd_m[some])
+            ).geometry
+            edges.append(footprints.total_bounds)
+            below.update(footprints.sindex.query(boxes, predicate="intersects")[0].tolist())
+    low, high = np.min(edges, axis=0), np.max(edges, axis=0)
+    bounds = float(low[0]), float(low[1]), float(high[2]), float(high[3])
+    return bounds, tuple(base.sources[number] for number in sorted(below))
