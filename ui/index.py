@@ -28,7 +28,7 @@ from indexing.verify import examine
 from indexing.versions import gc as clear_versions
 from indexing.versions import versions
 from preprocessing.sources import Overlap
-from ui.hosts import AllowHost, trust
+from ui.hosts import AllowHost
 from ui.progress import progress
 
 
@@ -159,7 +159,6 @@ def replace(gallery: GalleryPath, imagery: Sources, allow_host: AllowHost = None
 
 
 def _grow(gallery: Path, imagery: list[str], hosts: list[str] | None, *, replace: bool) -> None:
-    trust(hosts)
     with progress("Embedding tiles") as report:
         folder = add_imagery(
             gallery, imagery, replace=replace, hosts=hosts or (), progress=_embedding(report), note=_note

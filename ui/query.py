@@ -99,7 +99,7 @@ def query(
     finally:
         for why in dict.fromkeys(one.unrefined for one in answers if one.unrefined):
             complain(f"Places are centres of tiles: {why}")
-        if answers or format is Format.json:
+        if answers or (failed and format is Format.json):
             _write(answers, failed, gallery, format)
     if failed:
         raise typer.Exit(2)

@@ -100,5 +100,5 @@ def train(
 def _open(data: str, part: str, area: Area, labels: str | None, option: str = "--data") -> PairTable:
     """The part to train or to validate on; of VIGOR those of an area, validated on its test split."""
     if not data.startswith("vigor:"):
-        return open_pairs(data, part, option=option)
+        return open_pairs(data, part, labels, option)
     return open_pairs(data, f"{area}-{'train' if part == 'train' else 'test'}", labels, option)
