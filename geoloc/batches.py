@@ -6,6 +6,7 @@ from jaxtyping import Float32
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from geoloc.cores import cores
 from geoloc.errors import GeolocError
 from geoloc.pairs import Pair, read_pair_street, read_pair_tile
 from geoloc.spec import EncoderSpec
@@ -34,7 +35,7 @@ def batches(
     loader = DataLoader(
         dataset,
         batch_sampler=list(order),  # type: ignore[arg-type]
-        num_workers=workers,
+        num_workers=min(workers, cores()),
         multiprocessing_context="spawn" if workers else None,
     )
     try:

@@ -1,6 +1,5 @@
 """Images to a matrix of embeddings: decoded and resized in threads while the encoder works."""
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,6 +13,7 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
+from geoloc.cores import cores
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import ModelError
 from geoloc.lineup import View
@@ -153,7 +153,7 @@ def _read_ahead(
     """Tensors by batches, and the seconds spent on decoding and on resizing them."""
     read = _read_street if side == "street" else _read_satellite
     coming: deque[list[Future[tuple[Tensor, float, float]]]] = deque()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         try:
             for start in range(0, len(views), batch):
                 coming.append([pool.submit(read, view, spec) for view in views[start : start + batch]])

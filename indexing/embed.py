@@ -1,7 +1,6 @@
 """Tiles to embeddings, block by block, so that what is done stays done."""
 
 import io
-import os
 import threading
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float16, Float32, Int64, UInt8
 from torch import Tensor
 
+from geoloc.cores import cores
 from geoloc.embed import best_device, compute_dtype
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import GalleryError, ModelError
@@ -73,7 +73,7 @@ def embed_blocks(
         return len(blocks[number].rows)
 
     done, total = 0, sum(len(block.rows) for block in blocks)
-    with single_threaded(), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with single_threaded(), ThreadPoolExecutor(cores()) as pool:
         try:
             largest_first = sorted(range(len(blocks)), key=lambda number: -len(blocks[number].rows))
             for block in as_completed([pool.submit(embed, number) for number in largest_first]):

@@ -11,7 +11,6 @@ import hashlib
 import itertools
 import json
 import math
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
+from geoloc.cores import cores
 from geoloc.errors import GalleryError, GeolocError
 from geoloc.model import SPEC, WEIGHTS
 from geoloc.spec import EncoderSpec
@@ -284,7 +284,7 @@ def check_to_open(gallery: Path, files: Sequence[StoredFile]) -> None:
     """
     names = {file.name for file in files}
     checks = (check for file in files for check in _checks(gallery, file, file.name + SUFFIX in names))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         list(pool.map(lambda check: check(), checks))
 
 

@@ -1,7 +1,6 @@
 """What a build would cost, before it is begun: from formulas, and from a few seconds of the work itself."""
 
 import math
-import os
 import resource
 import tempfile
 import time
@@ -15,6 +14,7 @@ import faiss
 import numpy as np
 from jaxtyping import UInt8
 
+from geoloc.cores import cores
 from geoloc.embed import best_device
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import ImageryError
@@ -99,7 +99,7 @@ def estimate(
         area_km2=rows * plan.grid.stride_m**2 / 1e6,
         stride_m=plan.grid.stride_m,
         index=factory,
-        hours=rows * sample.tile_s / (os.cpu_count() or 1) / 3600,
+        hours=rows * sample.tile_s / cores() / 3600,
         disk_bytes=files + _manifest_bytes(plan),
         work_bytes=rows * (2 * dim + 16) + 1000 * len(plan.blocks),
         memory_bytes=peak + rows * (_TABLE_ROW_BYTES + 16) + in_index,

@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import io
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from geoloc.atomic import write_text
+from geoloc.cores import cores
 from geoloc.errors import DataError, ImageError
 from geoloc.pairs import PairTable
 from geoloc.street_view import inspect_image
@@ -138,7 +138,7 @@ def _inspected(paths: list[Path]) -> Iterator[tuple[Path, tuple[tuple[int, int],
         except ImageError as error:
             return error
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         rest = iter(paths)
         while some := list(islice(rest, AHEAD)):
             yield from zip(some, pool.map(look, some), strict=True)

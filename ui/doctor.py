@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import os
 import platform
 import shutil
 from dataclasses import asdict, dataclass
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from geoloc.cores import cores
 
 PACKAGES = ("torch", "torchvision", "timm", "rasterio", "geopandas", "h5py", "streamlit", "pydeck")
 LEAST_FREE_GB = 2.0
@@ -47,9 +48,7 @@ def doctor(
 def examine() -> list[Finding]:
     """Every finding, in the order they are printed."""
     return [
-        Finding(
-            "python", "ok", f"{platform.python_version()} on {platform.machine()}, {os.cpu_count()} cores"
-        ),
+        Finding("python", "ok", f"{platform.python_version()} on {platform.machine()}, {cores()} cores"),
         *map(_package, PACKAGES),
         _device(),
         _torchvision(),

@@ -1,6 +1,5 @@
 """`geoloc synth`: towns that nobody can withhold."""
 
-import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from geoloc.cores import cores
 from preprocessing.towns.plan import GSD_M
 from preprocessing.towns.synth import SynthConfig, synthesize
 from preprocessing.towns.town import TownConfig
@@ -101,8 +101,7 @@ def synth(
         side_m=side_m, jitter_m=jitter_m, footprint_m=footprint_m, gsd_m=gsd_m, **sizes,  # type: ignore[arg-type]
     )  # fmt: skip
     config = SynthConfig(towns, seed, town)
-    cores = os.cpu_count() or 1
     with progress("Street views") as report:
-        synthesize(config, out, lambda done: report(done, config.views), min(workers or cores, cores))
+        synthesize(config, out, lambda done: report(done, config.views), min(workers or cores(), cores()))
     drawn = "1 town" if towns == 1 else f"{towns:,} towns"
     print(f"{drawn} with {config.views:,} street views in {out}", file=sys.stderr)

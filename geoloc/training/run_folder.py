@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from geoloc.atomic import cannot_write, holding, make_folder, write_text
+from geoloc.cores import cores
 from geoloc.errors import DataError
 from geoloc.pairs import PairTable
 from geoloc.training.config import over
@@ -136,7 +137,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "packages": {name: _version(name) for name in PACKAGES},
         "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or "cpu",
         "threads": torch.get_num_threads(),
-        "cores": os.cpu_count(),
+        "cores": cores(),
     }
 
 

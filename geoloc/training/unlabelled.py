@@ -1,7 +1,6 @@
 """Images of one view that belong to no pair, as bytes on disk: decoded once, for pre-training."""
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from geoloc.atomic import atomic_path
+from geoloc.cores import cores
 from geoloc.embed import Side
 from geoloc.lineup import View
 from geoloc.pairs import read_tile_image
@@ -99,7 +99,7 @@ def stored(
 
 def _read(views: Sequence[View], view: Side, spec: EncoderSpec) -> Iterator[Images]:
     read = _canvas if view == "street" else _square
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for start in range(0, len(views), SOME):
             yield np.stack(list(pool.map(partial(read, spec=spec), views[start : start + SOME])))
 

@@ -8,7 +8,6 @@ Both are the full run; the first, which `make bench` takes, is some minutes of t
 
 import argparse
 import multiprocessing
-import os
 import resource
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from rasterio.transform import from_origin
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
+from geoloc.cores import cores
 from geoloc.embed import compute_dtype
 from geoloc.model import load_encoder
 from geoloc.tensors import tile_tensor
@@ -104,7 +104,7 @@ def floor_rate(encoder, batch, dtype, side_by_side) -> Rate:
 
     side_by_side: as the build does it, one thread for each processor; else all processors on one batch.
     """
-    workers = (os.cpu_count() or 1) if side_by_side else 1
+    workers = cores() if side_by_side else 1
     images = torch.randn(batch, 3, *encoder.spec.street_hw)
 
     def forward(times):
