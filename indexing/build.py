@@ -154,7 +154,7 @@ def plan_build(
     overlap: Overlap = "listed",
     hosts: Collection[str] = (),
 ) -> Plan:
-    """Step 1: which tiles, of which files, and the key under which their embeddings are kept."""
+    """Step 1 of a build: which tiles, of which files, and the key under which their embeddings are kept."""
     spec = encoder.spec
     opened = open_all(imagery, hosts, overlap, partial(refuse_coarse, footprint_m=spec.footprint_m))
     grid = make_grid(opened, spec.footprint_m, spec.satellite_px, stride_m)
@@ -211,7 +211,7 @@ def work_of(plan: Plan, gallery: Path) -> Path:
 def embed(
     plan: Plan, encoder: TwinEncoder, gallery: Path, progress: Progress, engine: Engine = embed_blocks
 ) -> Path:
-    """Step 2: every tile of the plan that has enough valid pixels to a folder of blocks, kept by its key."""
+    """Step 2 of a build: every tile with enough valid pixels to a folder of blocks, kept by its key."""
     work = work_of(plan, gallery)
     engine(plan.blocks, plan.grid, plan.imagery, encoder, work, progress)
     return work
@@ -235,7 +235,7 @@ def tell_unused(plan: Plan, work: Path, given: Iterable[int], note: Note) -> int
 
 
 def store(plan: Plan, shelf: Shelf, index: str) -> Stored:
-    """Steps 3 and 4: the committed blocks to a segment in its place, which no version lists yet."""
+    """Steps 3 and 4 of a build: the committed blocks to a segment, which no version lists yet."""
     columns = [(chunk.ids, chunk.sources) for chunk in committed(shelf.work, len(plan.blocks))]
     ids, sources = (np.concatenate(column) for column in zip(*columns, strict=True))
     paths, gsd_m = ([one.address for one in plan.imagery], [one.gsd_m for one in plan.imagery])

@@ -56,7 +56,7 @@ def embed_blocks(
     work: Path,
     progress: Progress,
 ) -> None:
-    """Step 2: the tiles of every block that is not in `work` yet to a file there, whole or absent.
+    """Step 2 of a build: the tiles of every block that is not in `work` yet to a file there, whole or absent.
 
     As many blocks at a time as there are processors, each on one thread: while one is read, another is
     embedded, and no embedding depends on how many processors there are. Raises ImageryError for imagery

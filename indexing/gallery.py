@@ -1,4 +1,4 @@
-"""A published gallery: every byte checked before it is believed, searched by FAISS, its tiles read afresh."""
+"""Step 4: a published gallery, every byte checked before it is believed, and its search by FAISS."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Step 2 on many machines: Ray embeds the blocks wherever it has processors, and this process keeps them."""
+"""Step 2 of a build on many machines: Ray embeds them where it has processors, this process keeps them."""
 
 import os
 import socket
