@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float, Float32
 
 from geoloc.calibrate import auroc, calibration_error
 from geoloc.lineup import Lineup, View
-from geoloc.places import M_PER_DEG, east_deg, lonlat_rows
+from geoloc.places import flat_m, lonlat_rows
 from geoloc.posterior import Calibration, Evidence
 from geoloc.recall import best_scores
 from geoloc.spec import EncoderSpec
@@ -76,6 +76,4 @@ def _overlaps(query: View, tiles: Float[np.ndarray, "g 2"], footprint_m: float) 
     """Which tiles have their centre within a footprint of the query; none where places are unknown."""
     if query.lonlat is None:
         return np.zeros(len(tiles), bool)
-    east = east_deg(tiles[:, 0], query.lonlat.lon) * np.cos(np.radians(query.lonlat.lat))
-    north = tiles[:, 1] - query.lonlat.lat
-    return np.asarray(np.hypot(east, north) * M_PER_DEG < footprint_m)
+    return flat_m(tiles, query.lonlat) < footprint_m

@@ -7,7 +7,7 @@ from jaxtyping import Float, Float32, Int64
 
 from geoloc.errors import GeolocError
 from geoloc.places import WGS84, LonLat
-from geoloc.posterior import REGION_SHARE, Posterior
+from geoloc.posterior import Posterior
 
 
 @dataclass(frozen=True)
@@ -56,23 +56,9 @@ class ProbabilityMap:
 
     def within(self, center: LonLat, reach_m: float) -> float:
         """The probability of the listed tiles whose centre lies within reach_m of a place."""
-        return float(self.posterior.tiles[self._distances_m(center) <= reach_m].sum())
-
-    def radius_m(self, center: LonLat, share: float = REGION_SHARE) -> float:
-        """Of the circle around a place that holds `share` of what lies in the gallery.
-
-        Where the listed tiles hold less, of the circle that holds them all.
-        """
-        distances_m = self._distances_m(center)
-        order = np.argsort(distances_m)
-        held = np.cumsum(self.posterior.tiles[order]) / max(self.posterior.in_gallery, 1e-12)
-        last = min(int(np.searchsorted(held, share - 1e-9)), len(order) - 1)
-        return float(distances_m[order[last]])
-
-    def _distances_m(self, center: LonLat) -> Float[np.ndarray, " n"]:
         lon, lat = self.lonlats.T
-        n = len(lon)
-        return np.asarray(WGS84.inv(np.full(n, center.lon), np.full(n, center.lat), lon, lat)[2])
+        here = np.full_like(lon, center.lon), np.full_like(lat, center.lat)
+        return float(self.posterior.tiles[WGS84.inv(*here, lon, lat)[2] <= reach_m].sum())
 
 
 @dataclass(frozen=True)

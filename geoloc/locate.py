@@ -25,21 +25,20 @@ def locate(
     hits: Hits,
     tile_of: Callable[[int], Tile],
     stride_m: float,
-    row: int = 0,
     *,
     refined: Sequence[Refined] = (),
     map: ProbabilityMap | None = None,
 ) -> Fix:
-    """Query `row`'s fix: the best of its hits, each at its tile's centre or where it was refined to.
+    """A query's fix: the best of its hits, each at its tile's centre or where it was refined to.
 
-    Headings become true ones. Without a map, radius_m is half the grid's diagonal, or the distance to
-    the farthest hit whose score is within 0.02 of the best, where that is more. Raises GeolocError
-    where the query has no hit.
+    Headings become true ones. radius_m, of no calibration, is half the grid's diagonal, or the distance
+    to the farthest hit whose score is within 0.02 of the best, where that is more. Raises GeolocError where
+    the query has no hit.
     """
-    found = hits.ids[row] >= 0
+    found = hits.ids[0] >= 0
     placed = {one.tile_id: one for one in refined}
     for id, score, heading in zip(
-        *(column[row][found].tolist() for column in (hits.ids, hits.scores, hits.headings_deg)), strict=True
+        *(column[0][found].tolist() for column in (hits.ids, hits.scores, hits.headings_deg)), strict=True
     ):
         placed.setdefault(id, Refined(id, tile_of(id).center, score, heading))
     if not placed:
@@ -51,10 +50,9 @@ def locate(
     )
     best = alternatives[0]
     rivals = [other.lonlat for other in alternatives if best.score - other.score <= NEAR_EQUAL]
-    spread_m = _spread_m(best.lonlat, rivals) if map is None else map.radius_m(best.lonlat)
     return Fix(
         lonlat=best.lonlat,
-        radius_m=max(stride_m / math.sqrt(2), spread_m),
+        radius_m=max(stride_m / math.sqrt(2), *(best.lonlat.distance_m(other) for other in rivals)),
         heading_deg=best.heading_deg,
         score=best.score,
         tile_id=best.tile_id,
@@ -66,7 +64,3 @@ def locate(
 
 def _true(heading_deg: float, tile: Tile) -> float | None:
     return None if math.isnan(heading_deg) else (heading_deg + tile.north_deg) % 360
-
-
-def _spread_m(center: LonLat, others: list[LonLat]) -> float:
-    return max(center.distance_m(other) for other in others)

@@ -5,10 +5,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import TypeVar
 
 import numpy as np
 import pyproj
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 from pyproj.exceptions import CRSError
 
 from geoloc.errors import GeolocError, ImageryError
@@ -38,14 +39,23 @@ class LonLat:
         return float(WGS84.inv(self.lon, self.lat, other.lon, other.lat)[2])
 
 
-def direction(azimuth_deg: float) -> float:
+def wrapped_deg(azimuth_deg: float) -> float:
     """The same azimuth in 0 <= a < 360; what is hardly below 0 comes to 360 in one division."""
     return azimuth_deg % 360 % 360
 
 
-def east_deg(lon: Float64[np.ndarray, " n"], of: float) -> Float64[np.ndarray, " n"]:
-    """How far longitudes lie east of another, -180 <= d < 180, the antimeridian or not."""
-    return (lon - of + 180) % 360 - 180
+Angles = TypeVar("Angles", float, Float[np.ndarray, " n"])
+
+
+def turned_deg(angle: Angles, of: Angles | float) -> Angles:
+    """How far an azimuth lies clockwise of another, or a longitude east of it, -180 <= d < 180."""
+    return (angle - of + 180) % 360 - 180
+
+
+def flat_m(lonlats: Float64[np.ndarray, "n 2"], of: LonLat) -> Float64[np.ndarray, " n"]:
+    """Metres from a place on a plane, good over a few kilometres; NaN where a place is."""
+    east = turned_deg(lonlats[:, 0], of.lon) * math.cos(math.radians(of.lat))
+    return np.asarray(np.hypot(east, lonlats[:, 1] - of.lat) * M_PER_DEG)
 
 
 def lonlat_rows(places: Iterable[LonLat | None]) -> Float64[np.ndarray, "n 2"]:

@@ -17,7 +17,7 @@ from geoloc.errors import DataError
 from geoloc.figures import Figures, position_figures, rank_figures
 from geoloc.lineup import Lineup, View, line_up
 from geoloc.pairs import PairTable
-from geoloc.places import WGS84, LonLat
+from geoloc.places import WGS84, LonLat, turned_deg
 from geoloc.posterior import Calibration
 from geoloc.recall import Standing, Ties, stand
 from geoloc.spec import EncoderSpec
@@ -181,8 +181,8 @@ def score(
     if rolls > 1:
         match = lineup.right.row[_firsts(lineup.right.query)]
         found = headings_deg(queries, gallery[match], rolls)
-        turned_deg = columns_turned(spec, directions_deg(lineup)) * 360 / spec.street_hw[1]
-        wrong_deg = np.abs((found - turned_deg + 180) % 360 - 180)
+        towards_deg = columns_turned(spec, directions_deg(lineup)) * 360 / spec.street_hw[1]
+        wrong_deg = np.abs(turned_deg(found, towards_deg))
         wrong_deg[[view.heading_deg is None for view in lineup.queries]] = np.nan
         correct = wrong_deg[(standing.rank == 0) & np.isfinite(wrong_deg)]
         if np.isfinite(wrong_deg).any():

@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from geoloc.errors import GeolocError, ImageError
-from geoloc.places import LonLat, direction
+from geoloc.places import LonLat, wrapped_deg
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_BYTES = 256 * 2**20
@@ -120,7 +120,7 @@ def read_street_view(
         rgb=np.asarray(image),
         source=name,
         lonlat=_gps_lonlat(exif, name),
-        heading_deg=_heading_deg(exif, gpano, name) if heading_deg is None else direction(heading_deg),
+        heading_deg=_heading_deg(exif, gpano, name) if heading_deg is None else wrapped_deg(heading_deg),
         hfov_deg=field_deg,
         is_panorama=is_panorama,
         elevation_deg=elevation_deg,
@@ -162,7 +162,7 @@ def looking(panorama: StreetView, azimuth_deg: float, hfov_deg: float) -> Street
     return dataclasses.replace(
         panorama,
         rgb=panorama.rgb[:, columns],
-        heading_deg=None if panorama.heading_deg is None else direction(panorama.heading_deg + middle_deg),
+        heading_deg=None if panorama.heading_deg is None else wrapped_deg(panorama.heading_deg + middle_deg),
         hfov_deg=len(columns) / w * 360,
     )
 
@@ -336,7 +336,7 @@ def _heading_deg(exif: Image.Exif, gpano: dict[str, Any], name: str) -> float | 
         raise ImageError(
             f"{name}: its metadata claims a heading of {heading:g} degrees; state it with --heading-deg."
         )
-    return None if heading is None else direction(heading)
+    return None if heading is None else wrapped_deg(heading)
 
 
 def _gps_lonlat(exif: Image.Exif, name: str) -> LonLat | None:

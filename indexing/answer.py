@@ -15,7 +15,7 @@ from geoloc.errors import ImageError, ImageryError
 from geoloc.hits import Alternative, Fix, Hits, ProbabilityMap
 from geoloc.locate import Refined, locate
 from geoloc.model import load_encoder
-from geoloc.places import LonLat, Tile, direction
+from geoloc.places import LonLat, Tile, wrapped_deg
 from geoloc.posterior import Evidence
 from geoloc.street_view import StreetView
 from geoloc.tensors import street_tensor
@@ -148,7 +148,7 @@ def answer(
 def _embed(
     views: list[StreetView], heading_deg: float | None, encoder: TwinEncoder
 ) -> Float32[np.ndarray, "q d"]:
-    turned = None if heading_deg is None else direction(heading_deg)
+    turned = None if heading_deg is None else wrapped_deg(heading_deg)
     canvases = [street_tensor(dataclasses.replace(view, heading_deg=turned), encoder.spec) for view in views]
     with torch.inference_mode():
         batch = torch.stack(canvases).to(device_of(encoder))

@@ -1,6 +1,5 @@
 """Step 4: a published gallery, every byte checked before it is believed, and its search by FAISS."""
 
-import math
 import os
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ from jaxtyping import Float, Float32, Int64, UInt8
 from geoloc.errors import GalleryError, ModelError
 from geoloc.hits import Hits
 from geoloc.model import SPEC, read_spec
-from geoloc.places import M_PER_DEG, LonLat, Tile, east_deg, to_lonlat
+from geoloc.places import LonLat, Tile, flat_m, to_lonlat, turned_deg
 from geoloc.posterior import Calibration, Evidence, read_calibration
 from geoloc.spec import EncoderSpec
 from indexing.blocks import SUFFIX
@@ -144,8 +143,7 @@ class Gallery:
     def nearest(self, place: LonLat) -> int:
         """The id of the tile whose centre lies nearest."""
         ids, lonlats = self._centres
-        east = east_deg(lonlats[:, 0], place.lon) * math.cos(math.radians(place.lat))
-        return int(ids[np.hypot(east, lonlats[:, 1] - place.lat).argmin()])
+        return int(ids[flat_m(lonlats, place).argmin()])
 
     def tile(self, id: int) -> Tile:
         """The tile of an id. Raises GalleryError for an id that is not in this gallery."""
@@ -238,12 +236,12 @@ class Gallery:
     ) -> Float[np.ndarray, "n"]:
         """Where a query looks that fits `turn` bins on, clockwise from the grid's north.
 
-        Within the tolerance of a known heading.
+        Within the tolerance of a known heading; NaN where neither that nor azimuth bins say it.
         """
-        turned_deg = turn * 360 / self.spec.azimuth_bins
+        bins = self.spec.azimuth_bins
         if heading_deg is None:
-            return np.asarray(turned_deg % 360)
-        off_deg = np.clip((turned_deg + 180) % 360 - 180, -tolerance_deg, tolerance_deg)
+            return np.asarray(turn * 360 / bins % 360) if bins > 1 else np.full(len(turn), np.nan)
+        off_deg = np.clip(turned_deg(turn * 360 / bins, 0.0), -tolerance_deg, tolerance_deg)
         return np.asarray((heading_deg + off_deg) % 360)
 
     def _search_one(
@@ -261,8 +259,6 @@ class Gallery:
         best = np.lexsort((id, -score.round(6)))[:k]
         score = np.minimum.accumulate(score[best])
         heading = self.looks_deg(turn[best], heading_deg, tolerance_deg)
-        if heading_deg is None and self.spec.azimuth_bins == 1:
-            heading = np.full_like(heading, np.nan)
         pad = (0, k - len(best))
         return (
             np.pad(id[best], pad, constant_values=-1),
@@ -317,9 +313,8 @@ class Gallery:
 
     def rival(self, ids: Int64[np.ndarray, "k"], scores: Float32[np.ndarray, "k"]) -> float:
         """The score of the best tile that does not show the place of the first, or else of the last."""
-        lon, lat = self.lonlats(ids).T
-        east = east_deg(lon, lon[0]) * math.cos(math.radians(lat[0]))
-        elsewhere = scores[np.hypot(east, lat - lat[0]) * M_PER_DEG > self.spec.footprint_m / 2]
+        lonlats = self.lonlats(ids)
+        elsewhere = scores[flat_m(lonlats, LonLat(*lonlats[0])) > self.spec.footprint_m / 2]
         return float(elsewhere[0] if len(elsewhere) else scores[-1])
 
     def _check_queries(

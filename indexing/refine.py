@@ -47,7 +47,8 @@ def refine(
     for tile_id in _separate(gallery, hits.ids[0]):
         tile = gallery.manifest.grid.tile(tile_id)
         reach = max(1, round(gallery.manifest.stride_m / tile.gsd_m))
-        pixels = gallery.read_around(tile, reach + 2 * _px(FINEST_M, tile))
+        step = max(1, round(FINEST_M / tile.gsd_m))
+        pixels = gallery.read_around(tile, reach + 2 * step)
 
         def scores(
             offsets: Int64[np.ndarray, "n 2"], tile: Tile = tile, pixels: np.ndarray = pixels
@@ -64,16 +65,12 @@ def refine(
                 "one to geoloc index replace."
             )
         best = coarse[score.argmax()]
-        step = _px(FINEST_M, tile)
         fine = best + lattice(np.arange(-1, 2) * step)
         score, turn = scores(fine)
         top = int(score.argmax())
         at = fine[top] if top != 4 else best + step * paraboloid_top(score.reshape(3, 3))
         (heading,) = gallery.looks_deg(turn[[top]], heading_deg, tolerance_deg)
-        known = gallery.spec.azimuth_bins > 1 or heading_deg is not None
-        found.append(
-            Refined(tile_id, moved(tile, at), float(score[top]), float(heading if known else np.nan))
-        )
+        found.append(Refined(tile_id, moved(tile, at), float(score[top]), float(heading)))
     apart: list[Refined] = []
     for one in sorted(found, key=lambda one: -one.score):
         if all(one.lonlat.distance_m(other.lonlat) >= gallery.manifest.stride_m for other in apart):
@@ -106,10 +103,6 @@ def around(grid: Grid, ids: Int64[np.ndarray, "n"], tile_id: int) -> Bool[np.nda
     zones, columns, rows = grid.cells(ids)
     (zone,), (column,), (row,) = grid.cells(np.array([tile_id]))
     return np.asarray((np.maximum(abs(columns - column), abs(rows - row)) <= AROUND) & (zones == zone))
-
-
-def _px(metres: float, tile: Tile) -> int:
-    return max(1, round(metres / tile.gsd_m))
 
 
 def _separate(gallery: Gallery, ids: Int64[np.ndarray, "k"]) -> list[int]:

@@ -14,7 +14,7 @@ from geoloc.calibrate import ELSEWHERE, Trial, auroc, calibration_error, reliabi
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError
 from geoloc.figures import position_figures
-from geoloc.places import LonLat
+from geoloc.places import LonLat, turned_deg
 from geoloc.score import Asked
 from geoloc.street_view import StreetView, looking, narrowed, read_street_view
 from indexing.answer import Answer, answer
@@ -153,7 +153,7 @@ def _try(case: Case, view: StreetView, gallery: Gallery, encoder: TwinEncoder, a
     truth = None if truth_id is None else int(at[0]) if len(at) else ELSEWHERE
     turn_deg = None
     if asked.unknown_heading and fix.heading_deg is not None and view.heading_deg is not None:
-        turn_deg = abs((fix.heading_deg - view.heading_deg + 180) % 360 - 180)
+        turn_deg = abs(turned_deg(fix.heading_deg, view.heading_deg))
     map, likely = fix.map, found.likely
     off_m = None if truth_id is None else _off_m(case, truth_id, found, gallery)
     return Result(

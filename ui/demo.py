@@ -14,6 +14,7 @@ from rich.table import Table
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import GalleryError
 from geoloc.hits import Fix
+from geoloc.places import turned_deg
 from indexing.answer import answer, open_gallery
 from indexing.build import build_gallery
 from indexing.gallery import Gallery
@@ -115,7 +116,7 @@ def _rank(fix: Fix, sample: Sample) -> int | None:
 
 def _turn_deg(a: float | None, b: float) -> float | None:
     """The angle between two headings, 0 to 180 degrees."""
-    return None if a is None else abs((a - b + 180) % 360 - 180)
+    return None if a is None else abs(turned_deg(a, b))
 
 
 def errors_table(rows: Sequence[Row]) -> Table:

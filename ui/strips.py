@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
+from geoloc.places import wrapped_deg
 from geoloc.polar import polar_form
 from geoloc.spec import EncoderSpec
 from geoloc.street_view import StreetView
@@ -31,7 +32,7 @@ def strips(
     """The view at a heading against the grid's north, and the tile in polar form, dimmed where not seen."""
     h, w = spec.street_hw
     fine = dataclasses.replace(spec, street_hw=(h * UPSCALE, w * UPSCALE))
-    turned = dataclasses.replace(view, heading_deg=None if heading_deg is None else heading_deg % 360)
+    turned = dataclasses.replace(view, heading_deg=None if heading_deg is None else wrapped_deg(heading_deg))
     canvas = street_canvas(turned, fine)
     seen = canvas[3:].amax(dim=1, keepdim=True)
     around = polar_form(torch.from_numpy(tile.copy()).permute(2, 0, 1)[None].float() / 255, fine.street_hw)[0]

@@ -80,9 +80,9 @@ def near(
 ) -> Bool[Tensor, "m n"]:
     """Which of two lists of lonlats are nearer to each other than apart_m; unknown places (NaN) are far."""
     here, there = (torch.from_numpy(places).to(device) for places in (these, those))
-    east, north = ((here[:, axis, None] - there[:, axis]) * M_PER_DEG for axis in (0, 1))
-    east *= torch.deg2rad(here[:, 1:]).cos()
-    return torch.hypot(east, north) < apart_m
+    east, north = (here[:, axis, None] - there[:, axis] for axis in (0, 1))
+    east = ((east + 180) % 360 - 180) * torch.deg2rad(here[:, 1:]).cos()
+    return torch.hypot(east, north) * M_PER_DEG < apart_m
 
 
 def lonlats_of(table: PairTable) -> Float[np.ndarray, "n 2"]:

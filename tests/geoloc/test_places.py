@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoloc.errors import GeolocError, ImageryError
-from geoloc.places import LonLat, Tile, direction, east_deg
+from geoloc.places import LonLat, Tile, turned_deg, wrapped_deg
 
 
 @given(st.floats(-180, 180), st.floats(-90, 90), st.floats(-180, 180), st.floats(-90, 90))
@@ -52,17 +52,17 @@ def test_tile_of_an_unknown_crs_names_it() -> None:
 
 @given(st.floats(-1e4, 1e4))
 def test_a_direction_is_less_than_a_full_circle(azimuth_deg: float) -> None:
-    turned = direction(azimuth_deg)
+    turned = wrapped_deg(azimuth_deg)
     assert 0 <= turned < 360
     assert math.cos(math.radians(turned - azimuth_deg)) == pytest.approx(1)
 
 
 def test_what_is_hardly_west_of_north_is_north() -> None:
-    assert direction(-1e-20) == 0
+    assert wrapped_deg(-1e-20) == 0
 
 
 @given(st.floats(-180, 180), st.floats(-180, 180))
 def test_east_is_the_shorter_way(lon: float, of: float) -> None:
-    (east,) = east_deg(np.array([lon]), of)
+    (east,) = turned_deg(np.array([lon]), of)
     assert -180 <= east < 180
     assert math.cos(math.radians(of + east - lon)) == pytest.approx(1)

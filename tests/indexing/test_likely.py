@@ -54,7 +54,10 @@ def test_without_refined_hits_it_is_the_fewest_whole_cells(tiles: list[float], a
     fewest = int((np.cumsum(best_first) < 0.9 - 1e-6).sum()) + 1
     assert in_metres(likely.ground).area == pytest.approx(fewest * STRIDE_M**2, rel=1e-4, abs=65)
     assert 0.9 - 1e-6 <= likely.holds <= 0.9 + best_first[fewest - 1] + 1e-6
-    assert likely.radius_m == pytest.approx(map.radius_m(LonLat(*map.lonlats[0])) + STRIDE_M / 2**0.5)
+    away_m = np.array([LonLat(*map.lonlats[0]).distance_m(LonLat(*place)) for place in map.lonlats])
+    held = np.cumsum(np.array(tiles)[np.argsort(away_m)]) / sum(tiles)
+    farthest = np.sort(away_m)[np.searchsorted(held, 0.9 - 1e-9)]
+    assert likely.radius_m == pytest.approx(farthest + STRIDE_M / 2**0.5)
     unfitted = likely_ground(GRID, map, [refined(map, 24, (1.0, 2.0))], None)
     assert (unfitted.ground, unfitted.holds) == (likely.ground, likely.holds)
 

@@ -23,6 +23,11 @@ def test_near_is_what_geodesics_say() -> None:
     assert not matrix[:, 7].any()
 
 
+def test_near_over_the_antimeridian() -> None:
+    matrix = near(np.array([[179.9999, 10.0]]), np.array([[-179.9999, 10.0], [-179.999, 10.0]]), 25.0)
+    assert matrix.tolist() == [[True, False]]
+
+
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 2**31))
 def test_who_is_no_negative_equals_a_naive_look(places: list[Pair], seed: int) -> None:
