@@ -1,8 +1,8 @@
 """embeddings.h5: the tiles' embeddings and ids, checksummed, and read as if from a stranger.
 
-A search scores some hundred rows from all over the file again. In chunks of 1,024 rows, the first layout,
-that reads 2 MB for each 2 kB wanted; so embeddings lie in one piece, a row is read where it is, and its
-CRC-32 in `checks` takes the place of the chunk's fletcher32. Files of the first layout are read as well.
+A search scores some hundred rows from all over the file again. In chunks of 1,024 rows that would read 2 MB
+for each 2 kB wanted; so embeddings lie in one piece, a row is read where it is, and its CRC-32 in `checks`
+takes the place of a chunk's fletcher32.
 """
 
 import io
@@ -95,8 +95,7 @@ def read_embeddings(path: Path, spec: EncoderSpec, rows: int) -> Iterator[Chunk]
         for start in range(0, rows, _BLOCK):
             stop = min(rows, start + _BLOCK)
             some = file["embeddings"][start:stop]
-            if "checks" in file:
-                _refuse_changed(path, some, file["checks"][start:stop])
+            _refuse_changed(path, some, file["checks"][start:stop])
             yield file["ids"][start:stop], some
 
 
@@ -108,8 +107,6 @@ def read_rows(
     with _opened(path, spec, rows) as file:
         if len(row) and (row[0] < 0 or row[-1] >= rows):
             raise GalleryError(f"{path} has no row {row[0]} or {row[-1]}; build the gallery again.")
-        if "checks" not in file:
-            return _read_chunked(file["embeddings"], row)[place]
         edges = np.flatnonzero(np.diff(row, prepend=-2) != 1)
         runs = list(zip(row[edges].tolist(), np.diff(edges, append=len(row)).tolist(), strict=True))
         some = _read_runs(path, file["embeddings"], runs).reshape(len(row), spec.dim)
@@ -133,15 +130,6 @@ def _refuse_changed(path: Path, some: Float16[np.ndarray, "n d"], checks: UInt32
         raise GalleryError(f"{path} is damaged: rows do not have their checksum; {_REMEDY}")
 
 
-def _read_chunked(embeddings: h5py.Dataset, row: Int64[np.ndarray, "m"]) -> Float16[np.ndarray, "m d"]:
-    """Ascending rows of the first layout, each chunk read once."""
-    found = np.empty((len(row), embeddings.shape[1]), np.float16)
-    for chunk in np.unique(row // CHUNK).tolist():
-        here = row // CHUNK == chunk
-        found[here] = embeddings[chunk * CHUNK : (chunk + 1) * CHUNK][row[here] % CHUNK]
-    return found
-
-
 _REMEDY = "take the gallery again from its source."
 
 
@@ -157,18 +145,21 @@ def _opened(path: Path, spec: EncoderSpec, rows: int) -> Iterator[h5py.File]:
 
 def _refuse_hostile(path: Path, file: h5py.File, spec: EncoderSpec, rows: int) -> None:
     """HDF5 can point into any other file and declare any size: look before reading."""
-    wanted = {"embeddings": (np.float16, (rows, spec.dim)), "ids": (np.int64, (rows,))}
+    wanted = {
+        "embeddings": (np.float16, (rows, spec.dim)),
+        "checks": (np.uint32, (rows,)),
+        "ids": (np.int64, (rows,)),
+    }
     links = {name: file.get(name, getlink=True) for name in file}
-    if "checks" in links:
-        wanted["checks"] = (np.uint32, (rows,))
     if set(links) != set(wanted) or not all(type(link) is h5py.HardLink for link in links.values()):
-        raise GalleryError(f"{path} holds other things than embeddings and ids, or links; do not use it.")
+        raise GalleryError(
+            f"{path} holds other things than embeddings, checks and ids, or links; build the gallery again."
+        )
     for name, (dtype, shape) in wanted.items():
         data = file[name]
         if not isinstance(data, h5py.Dataset) or data.external or data.is_virtual:
             raise GalleryError(f"{path}: {name} is stored in another file; do not use it.")
-        in_one_piece = "checks" in wanted and name != "ids"
-        laid_out = _in_one_piece(path, data) if in_one_piece else _in_chunks(data)
+        laid_out = _in_chunks(data) if name == "ids" else _in_one_piece(path, data)
         if (data.dtype, data.shape) != (dtype, shape) or not laid_out:
             raise GalleryError(f"{path}: {name} is {data.dtype} {data.shape}, not {dtype.__name__} {shape}.")
     if not _says(file.attrs.get("spec"), spec):
