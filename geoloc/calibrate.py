@@ -154,11 +154,11 @@ def _tensors(trials: Sequence[Trial]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def reliability(
-    confidence: Float[np.ndarray, " n"], correct: Bool[np.ndarray, " n"], bins: int = 10
+    confidence: Float[np.ndarray, " n"], correct: Bool[np.ndarray, " n"]
 ) -> list[tuple[int, float, float]]:
     """For each tenth of confidence that occurs: how many, their mean confidence, and how many were right."""
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
-    groups = [place == number for number in range(bins)]
+    place = np.minimum((confidence * 10).astype(int), 9)
+    groups = [place == number for number in range(10)]
     return [
         (int(group.sum()), float(confidence[group].mean()), float(correct[group].mean()))
         for group in groups

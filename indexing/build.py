@@ -169,7 +169,7 @@ def work_key(
     """A hash of all that decides the embeddings of a plan, and so the blocks it may go on from."""
     decisive = {
         "spec": spec.to_json(),
-        "weights": sha256_of(_model_file(model, WEIGHTS)),
+        "weights": sha256_of(_weights(model)),
         "grid": dataclasses.asdict(grid),
         "covered": COVERED,
         "dtype": str(compute_dtype("auto", best_device())),
@@ -182,10 +182,10 @@ def work_key(
     return digest.hexdigest()[:16]
 
 
-def _model_file(model: Path, name: str) -> Path:
-    if not (model / name).is_file():
-        raise ModelError(f"{model} has no {name}; give a folder that geoloc train wrote.")
-    return model / name
+def _weights(model: Path) -> Path:
+    if not (model / WEIGHTS).is_file():
+        raise ModelError(f"{model} has no {WEIGHTS}; give a folder that geoloc train wrote.")
+    return model / WEIGHTS
 
 
 def _refuse_foreign_folder(out: Path) -> None:

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from preprocessing.towns.lens import Camera
 from preprocessing.towns.scene import Scene, Surface
-from preprocessing.towns.street import Camera
 from preprocessing.towns.weather import SEASONS, Weather
 
 GSD_M, WEST_M, NORTH_M, CRS = 0.3, 500_000.0, 5_000_000.0, "EPSG:32633"

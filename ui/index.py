@@ -3,10 +3,9 @@
 import dataclasses
 import json
 from collections.abc import Callable
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -30,21 +29,6 @@ from indexing.versions import versions
 from preprocessing.sources import Overlap
 from ui.hosts import AllowHost
 from ui.progress import progress
-
-
-class Engine(StrEnum):
-    """Where tiles are embedded."""
-
-    local = "local"
-    ray = "ray"
-
-
-class Target(StrEnum):
-    """What a gallery is exported to."""
-
-    parquet = "parquet"
-    milvus = "milvus"
-
 
 index_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -98,9 +82,9 @@ def build(
     overlap: Winner = "listed",
     allow_host: AllowHost = None,
     engine: Annotated[
-        Engine,
+        Literal["local", "ray"],
         typer.Option(help="Where tiles are embedded: on this machine, or on the Ray cluster at --address."),
-    ] = Engine.local,
+    ] = "local",
     address: Annotated[
         str | None, typer.Option(help="Of the Ray cluster, such as 10.0.0.5:6379; only with --engine ray.")
     ] = None,
@@ -115,7 +99,7 @@ def build(
 
     Example: geoloc index build ortho/ --model data/model --out town.gallery
     """
-    if (engine is Engine.ray) != (address is not None):
+    if (engine == "ray") != (address is not None):
         raise GalleryError("--engine ray and --address belong together; give both or neither.")
     with progress("Embedding tiles") as report:
         folder = build_gallery(
@@ -281,7 +265,7 @@ def export(
     out: Annotated[
         str, typer.Argument(metavar="OUT", help="parquet: the file; milvus: a server's URI, or a file.")
     ],
-    to: Annotated[Target, typer.Option(help="GeoParquet, or a collection of Milvus.")],
+    to: Annotated[Literal["parquet", "milvus"], typer.Option(help="GeoParquet, or a collection of Milvus.")],
 ) -> None:
     """Write the tiles and their embeddings for others to read or serve.
 
@@ -294,7 +278,7 @@ def export(
     if Path(out).resolve().is_relative_to(gallery.resolve()):
         raise GalleryError(f"{out} lies within the gallery, whose files are its own; choose another OUT.")
     with Gallery.open(gallery) as opened, progress("Exporting tiles") as report:
-        if to is Target.parquet:
+        if to == "parquet":
             export_to_parquet(opened, Path(out), report)
         else:
             export_to_milvus(opened, out, report)

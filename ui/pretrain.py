@@ -2,12 +2,12 @@
 
 import sys
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from geoloc.embed import Side
 from geoloc.training.config import read_config
 from geoloc.training.pretrain import pretrain as run_pretraining
 from geoloc.training.pretrain_recipe import PretrainConfig
@@ -15,13 +15,6 @@ from geoloc.training.ranks import writes
 from preprocessing.unlabelled import open_unlabelled
 from ui.hosts import AllowHost
 from ui.watch import say_if_new, watched
-
-
-class View(StrEnum):
-    """Whose encoder learns."""
-
-    street = "street"
-    satellite = "satellite"
 
 
 def pretrain(
@@ -33,7 +26,7 @@ def pretrain(
             "folders that `geoloc synth` made.",
         ),
     ],
-    view: Annotated[View, typer.Option(help="What they are, and whose encoder learns.")],
+    view: Annotated[Side, typer.Option(help="What they are, and whose encoder learns.")],
     out: Annotated[Path, typer.Option(help="Folder of the run: log, checkpoint, and the model in model/.")],
     config: Annotated[Path | None, typer.Option(help="TOML file of settings.")] = None,
     set: Annotated[
@@ -59,7 +52,7 @@ def pretrain(
     Example: geoloc pretrain ortho/ --view satellite --out tiles, then
     geoloc train --data towns:towns --out run --set start_from=tiles/model
     """
-    settings = read_config(replace(PretrainConfig(), view=view.value), config, set or [])
+    settings = read_config(replace(PretrainConfig(), view=view), config, set or [])
     opened = [
         open_unlabelled(word, settings.view, settings.model, stride_m, allow_host or ()) for word in images
     ]

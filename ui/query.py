@@ -4,9 +4,8 @@ import dataclasses
 import math
 import sys
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -20,14 +19,7 @@ from ui.formats import to_csv, to_geojson, to_json, to_table
 from ui.hosts import AllowHost, trust
 from ui.progress import progress
 
-
-class Format(StrEnum):
-    """What `geoloc query` writes to standard output."""
-
-    table = "table"
-    json = "json"
-    geojson = "geojson"
-    csv = "csv"
+Format = Literal["table", "json", "geojson", "csv"]
 
 
 def query(
@@ -61,7 +53,7 @@ def query(
         float | None, typer.Option(help="Horizontal field of view; overrules the file's own.")
     ] = None,
     allow_host: AllowHost = None,
-    format: Annotated[Format, typer.Option(help="How to write the answers.")] = Format.table,
+    format: Annotated[Format, typer.Option(help="How to write the answers.")] = "table",
 ) -> None:
     """Say where street views were taken: the best tiles of a gallery, and a fix on the map.
 
@@ -99,7 +91,7 @@ def query(
     finally:
         for why in dict.fromkeys(one.unrefined for one in answers if one.unrefined):
             complain(f"Places are centres of tiles: {why}")
-        if answers or (failed and format is Format.json):
+        if answers or (failed and format == "json"):
             _write(answers, failed, gallery, format)
     if failed:
         raise typer.Exit(2)
@@ -113,13 +105,13 @@ def _without_pixels(found: Answer) -> Answer:
 
 def _write(answers: Sequence[Answer], failed: dict[str, str], gallery: str, format: Format) -> None:
     match format:
-        case Format.json:
+        case "json":
             sys.stdout.write(to_json(gallery, answers, failed))
-        case Format.geojson:
+        case "geojson":
             sys.stdout.write(to_geojson(answers))
-        case Format.csv:
+        case "csv":
             sys.stdout.write(to_csv(answers))
-        case Format.table:
+        case "table":
             console = Console(width=None if sys.stdout.isatty() else 120)
             for item in answers:
                 console.print(to_table(item))

@@ -1,9 +1,8 @@
 """`geoloc synth`: towns that nobody can withhold."""
 
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,36 +12,11 @@ from preprocessing.towns.synth import SynthConfig, synthesize
 from preprocessing.towns.town import TownConfig
 from ui.progress import progress
 
+Difficulty = Literal["easy", "normal", "hard"]
+World = Literal[
+    "town", "suburb", "centre", "industrial", "farmland", "forest", "desert", "coast", "motorway", "mixed"
+]
 CVUSA_SIZES = {"tile_px": 750, "panorama_wh": (1232, 224)}
-
-
-class Difficulty(StrEnum):
-    """How far a street view's day lies from the orthophoto's."""
-
-    easy = "easy"
-    normal = "normal"
-    hard = "hard"
-
-
-class World(StrEnum):
-    """A plain town, a biome, or another biome for each town."""
-
-    town = "town"
-    suburb = "suburb"
-    centre = "centre"
-    industrial = "industrial"
-    farmland = "farmland"
-    forest = "forest"
-    desert = "desert"
-    coast = "coast"
-    motorway = "motorway"
-    mixed = "mixed"
-
-
-class Like(StrEnum):
-    """A dataset whose image sizes to copy."""
-
-    cvusa = "cvusa"
 
 
 def synth(
@@ -57,14 +31,14 @@ def synth(
     difficulty: Annotated[
         Difficulty,
         typer.Option(help="How far sun, season, weather, trees and cars differ between the views."),
-    ] = Difficulty.normal,
+    ] = "normal",
     world: Annotated[
         World,
         typer.Option(
             help="town: a plain town. Else a biome, drawn with its own land, species, materials, skies and "
             "cameras, wide enough to train on for real photographs; mixed: another biome for each town."
         ),
-    ] = World.town,
+    ] = "town",
     pairs_per_town: Annotated[int, typer.Option(min=0, help="Tiles with a panorama each.")] = 250,
     side_m: Annotated[float, typer.Option(help="Side of a town, 160 to 2400 m.")] = 640.0,
     jitter_m: Annotated[float, typer.Option(help="How far a tile's centre may be off the camera.")] = 2.0,
@@ -77,7 +51,7 @@ def synth(
         ),
     ] = GSD_M,
     like: Annotated[
-        Like | None,
+        Literal["cvusa"] | None,
         typer.Option(help="cvusa: tiles of 750 px and panoramas of 1232 x 224, else 256 and 512 x 128."),
     ] = None,
     photos: Annotated[int, typer.Option(min=0, help="Perspective photos per town, beside the pairs.")] = 0,
@@ -97,7 +71,7 @@ def synth(
     """
     sizes = CVUSA_SIZES if like else {}
     town = TownConfig(
-        pairs=pairs_per_town, photos=photos, difficulty=difficulty.value, world=world.value,
+        pairs=pairs_per_town, photos=photos, difficulty=difficulty, world=world,
         side_m=side_m, jitter_m=jitter_m, footprint_m=footprint_m, gsd_m=gsd_m, **sizes,  # type: ignore[arg-type]
     )  # fmt: skip
     config = SynthConfig(towns, seed, town)

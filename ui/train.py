@@ -1,9 +1,8 @@
 """`geoloc train`: a dataset of pairs in, a model folder out."""
 
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,12 +14,7 @@ from geoloc.training.train import train as run_training
 from preprocessing.datasets.open import open_pairs
 from ui.watch import say_if_new, watched
 
-
-class Area(StrEnum):
-    """Which of VIGOR's two protocols."""
-
-    same = "same"
-    cross = "cross"
+Area = Literal["same", "cross"]
 
 
 def train(
@@ -41,7 +35,7 @@ def train(
     area: Annotated[
         Area,
         typer.Option(help="Of VIGOR: its same-area split, or New York and Seattle of its cross-area one."),
-    ] = Area.same,
+    ] = "same",
     labels: Annotated[str | None, typer.Option(help="Of VIGOR: corrected (default) or original.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file of settings.")] = None,
     set: Annotated[

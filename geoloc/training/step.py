@@ -111,7 +111,7 @@ class Stepper:
             for view in (0, 1)
         )
         torch.manual_seed(seed)
-        loss = self.learner.objective(street, satellite, self._queries(asked, self.device), rows)
+        loss = self.learner.objective(street, satellite, self._queries(asked), rows)
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()
         for value in self.learner.objective.parameters():
@@ -134,7 +134,7 @@ class Stepper:
             one, other = part.images
             return self.encode(self.learner.encoder, one.to(device), other.to(device))
 
-    def _queries(self, parts: list[Queries], device: torch.device) -> Queries:
+    def _queries(self, parts: list[Queries]) -> Queries:
         """What the whole batch is asked, in the order of its embeddings."""
         sizes = [len(part.turn) for part in parts]
         starts = np.cumsum([self.ranks.rank * sum(sizes), *sizes]).tolist()
@@ -143,7 +143,7 @@ class Stepper:
             [part.owner + start for part, start in zip(parts, starts, strict=False)],
             [part.windows for part in parts],
         )
-        return Queries(*(self.ranks.gather(torch.cat(column).to(device)) for column in columns))
+        return Queries(*(self.ranks.gather(torch.cat(column).to(self.device)) for column in columns))
 
 
 @contextmanager

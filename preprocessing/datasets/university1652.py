@@ -6,7 +6,6 @@ from pathlib import Path
 from geoloc.errors import DataError
 from geoloc.pairs import Distractor, Pair, PairTable
 
-VIEWS = ("drone", "street", "satellite")
 SPLITS = ("drone-satellite", "satellite-drone", "street-satellite", "satellite-street", "train")
 ALIASES = {"val": "drone-satellite"}
 SUFFIXES = {".jpg", ".jpeg", ".png"}

@@ -17,6 +17,8 @@ from preprocessing.towns.weather import Weather
 
 WHITE = 1.5
 LEVELS = 4
+BAND = 512
+"""Rows that are lit at a time."""
 RAISED = (
     Surface.ROOF_TILE,
     Surface.ROOF_FLAT,
@@ -79,13 +81,13 @@ def light(weather: Weather, facing_sun: np.ndarray, openness: np.ndarray) -> Flo
 
 
 def _lit_colours(
-    scene: Scene, weather: Weather, owners: Owners, shadow_m: np.ndarray, band: int = 512
+    scene: Scene, weather: Weather, owners: Owners, shadow_m: np.ndarray
 ) -> UInt8[np.ndarray, "h w 4"]:
     shade = foliage_shade(scene, weather)
     around_m = ndimage.uniform_filter(scene.height_m, round(3 / scene.gsd_m) | 1)
     lit = np.zeros((*scene.surface.shape, 4), np.uint8)
-    for top in range(0, len(lit), band):
-        rows = slice(top, top + band)
+    for top in range(0, len(lit), BAND):
+        rows = slice(top, top + BAND)
         colours = seen_from_above(scene, weather, owners, rows)
         above_m = scene.height_m[rows] - shadow_m[rows]
         sunlit = np.clip(above_m / np.float32(0.3) + 1, 0, 1) * (1 - shade[rows])

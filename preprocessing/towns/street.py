@@ -16,8 +16,6 @@ from preprocessing.towns.weather import Weather
 from preprocessing.towns.worlds.film import compressed, cover_nadir, expose, metered, through_lens
 from preprocessing.towns.worlds.skies import wide_sky
 
-__all__ = ["Camera", "render"]
-
 
 def render(
     painted: Painted, camera: Camera, rng: np.random.Generator

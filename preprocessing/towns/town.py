@@ -11,12 +11,13 @@ from jaxtyping import Float64, UInt8
 from geoloc.errors import DataError
 from geoloc.places import LonLat, to_lonlat
 from preprocessing.towns.cameras import place_cameras
+from preprocessing.towns.lens import Camera
 from preprocessing.towns.ortho import orthophoto
 from preprocessing.towns.painted import paint
 from preprocessing.towns.plan import GSD_M, Plan, draw_plan
 from preprocessing.towns.raster import GAPS, dress
 from preprocessing.towns.scene import Scene
-from preprocessing.towns.street import Camera, render
+from preprocessing.towns.street import render
 from preprocessing.towns.weather import Weather, draw_weather
 from preprocessing.towns.worlds.biome import check_world
 from preprocessing.towns.worlds.day import draw_day

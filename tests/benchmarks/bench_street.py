@@ -10,10 +10,11 @@ import time
 import numpy as np
 
 from preprocessing.towns.cameras import place_cameras
+from preprocessing.towns.lens import Camera
 from preprocessing.towns.painted import paint
 from preprocessing.towns.plan import draw_plan
 from preprocessing.towns.raster import build_scene
-from preprocessing.towns.street import Camera, render
+from preprocessing.towns.street import render
 from preprocessing.towns.weather import draw_weather
 
 VIEWS, ROUNDS = 40, 5

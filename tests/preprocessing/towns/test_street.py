@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy._core import _multiarray_umath
 
-from preprocessing.towns.lens import lens_of
+from preprocessing.towns.lens import Camera, lens_of
 from preprocessing.towns.march import Ground, arctangent, march, ranges_m
 from preprocessing.towns.ortho import orthophoto
 from preprocessing.towns.painted import paint
 from preprocessing.towns.scene import Scene, Surface
-from preprocessing.towns.street import Camera, render
+from preprocessing.towns.street import render
 
 EYE_M = 2.5
 
