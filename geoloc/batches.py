@@ -43,3 +43,8 @@ def batches(
     except GeolocError as cause:  # a worker's error arrives with its traceback in the message
         *_, last = str(cause).strip().splitlines()
         raise type(cause)(last.removeprefix(f"{type(cause).__module__}.{type(cause).__name__}: ")) from None
+    except RuntimeError as cause:  # torch's word for a worker that was killed
+        raise GeolocError(
+            f"A process that decodes images was ended from outside, most likely for want of memory or of "
+            f"/dev/shm ({cause}); free some, or decode in this process with --set workers=0."
+        ) from cause

@@ -14,6 +14,7 @@ from safetensors.torch import save as save_tensors
 from geoloc.atomic import atomic_path, write_text
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import ModelError
+from geoloc.posterior import CALIBRATION
 from geoloc.spec import EncoderSpec
 
 WEIGHTS, SPEC, CARD = "weights.safetensors", "spec.json", "README.md"
@@ -117,7 +118,8 @@ def save_encoder(
     Raises ModelError for weights that are no numbers, and nothing is written.
 
     Each file is replaced atomically, the spec last: a folder caught between two models refuses to
-    load rather than mixing them, and a new one that was not finished is not there.
+    load rather than mixing them, and a new one that was not finished is not there. What a calibration said of
+    other weights goes with them.
     """
     new = not folder.exists()
     weights = {name: _stored(name, value, dtype) for name, value in _own_tensors(encoder).items()}
@@ -127,6 +129,7 @@ def save_encoder(
         with atomic_path(folder / WEIGHTS) as temporary:
             temporary.write_bytes(blob)
         write_text(folder / CARD, card)
+        (folder / CALIBRATION).unlink(missing_ok=True)
         write_text(folder / SPEC, spec.to_json())
     except BaseException:
         if new:

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64
 
 from geoloc.errors import ModelError
 
-FILE = "calibration.json"
+CALIBRATION = "calibration.json"
 SCHEMA = 2
 REGION_SHARE = 0.9
 MOST = 1e6
@@ -164,7 +164,7 @@ class Calibration:
 
 def read_calibration(folder: Path) -> Calibration | None:
     """The calibration of a model's folder, None where it has none. Raises ModelError."""
-    path = folder / FILE
+    path = folder / CALIBRATION
     if not path.is_file():
         return None
     try:

@@ -19,7 +19,7 @@ from geoloc.embed import best_device
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import ImageryError
 from geoloc.model import CARD, SPEC, WEIGHTS
-from geoloc.posterior import FILE as CALIBRATION
+from geoloc.posterior import CALIBRATION
 from indexing.build import Plan
 from indexing.choose import choose_factory
 from indexing.embed import embed_tiles, ready, single_threaded, tiles_at_once

@@ -12,7 +12,7 @@ from pathlib import Path
 from geoloc.atomic import sync
 from geoloc.errors import GalleryError
 from geoloc.model import CARD, SPEC, WEIGHTS
-from geoloc.posterior import FILE as CALIBRATION
+from geoloc.posterior import CALIBRATION
 from indexing.durable import sync_tree, write_whole
 from indexing.manifest import (
     NAME,

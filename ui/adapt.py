@@ -18,7 +18,7 @@ from geoloc.embed import Report
 from geoloc.errors import DataError
 from geoloc.model import load_encoder, read_card, refuse_taken, save_encoder, trained_towns
 from geoloc.pairs import PairTable, joined
-from geoloc.posterior import FILE as CALIBRATION
+from geoloc.posterior import CALIBRATION
 from geoloc.spec import EncoderSpec
 from geoloc.street_view import read_street_view
 from geoloc.training.adapt import APART_M, Change, Region, Stage

@@ -12,7 +12,7 @@ from geoloc.calibrate import Trial, fit_calibration
 from geoloc.embed import best_device
 from geoloc.errors import DataError
 from geoloc.model import load_encoder, trained_towns
-from geoloc.posterior import FILE
+from geoloc.posterior import CALIBRATION
 from geoloc.score import Asked
 from indexing.build import build_gallery
 from indexing.gallery import Gallery
@@ -66,8 +66,8 @@ def calibrate(
             trials += [result.trial for result in results]
     words = "; ".join(said)
     fitted = fit_calibration(trials, words)
-    write_text(model / FILE, fitted.to_json())
-    print(f"{model / FILE}: fitted on {words}.", file=sys.stderr)
+    write_text(model / CALIBRATION, fitted.to_json())
+    print(f"{model / CALIBRATION}: fitted on {words}.", file=sys.stderr)
 
 
 def _cases(data: str, split: str, queries: int) -> Cases:

@@ -53,7 +53,7 @@ def contrasts(
     if near is not None:
         counts &= ~(near & ~torch.eye(b, dtype=torch.bool, device=near.device))[owner]
     stranger = (owner[:, None] != owner) | (rows[:, None] == rows)
-    tile = Contrast(positive, negative.T[owner], counts.T[owner] & stranger)
+    tile = Contrast(positive, negative.T.index_select(0, owner), counts.T[owner] & stranger)
     return Contrast(positive, negative, counts), tile
 
 

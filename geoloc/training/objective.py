@@ -66,7 +66,8 @@ class Asked:
     def of(cls, street: Float[Tensor, "b a c"], batch: Queries) -> "Asked":
         """What a batch asks of the bins of its street views."""
         owner, windows = batch.owner.to(street.device), batch.windows.to(street.device)
-        bins = F.normalize((street[owner] * windows[:, :, None]).flatten(1), dim=1)
+        asking = street.index_select(0, owner)  # the gradient of street[owner] is summed in any order
+        bins = F.normalize((asking * windows[:, :, None]).flatten(1), dim=1)
         return cls(bins.view(-1, *street.shape[1:]), windows, owner, batch.turn.to(street.device)[owner])
 
     def scores(self, satellite: Float[Tensor, "b a c"]) -> Float[Tensor, "q b a"]:
@@ -133,7 +134,7 @@ class Objective(nn.Module):
             within = correlate(asked.bins, asked.bins).amax(dim=2)
             tiles = correlate(satellite, satellite).amax(dim=2) / satellite.shape[1]
             view = anchors[0].beside(within, apart[:, owner])
-            return nt_xent(view, anchors[1].beside(tiles[owner], apart), self._temperature())
+            return nt_xent(view, anchors[1].beside(tiles.index_select(0, owner), apart), self._temperature())
         if self.config.loss == "bnneck":
             return self._identification(asked, satellite, rows) + batch_hard_triplet(*anchors)
         return OVER_PAIRS[self.config.loss](*anchors)

@@ -105,8 +105,13 @@ def all_ranks() -> Iterator[Ranks]:
         if own >= torch.cuda.device_count():
             raise DataError(f"There are {torch.cuda.device_count()} GPUs; lower --nproc-per-node to that.")
         torch.cuda.set_device(own)
-    with _together():
+    try:
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    except RuntimeError as cause:
+        raise GeolocError(
+            f"The processes of this run do not find each other ({_first_line(cause)}); check MASTER_ADDR and "
+            "MASTER_PORT, and that all were started."
+        ) from cause
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size())
     finally:
@@ -119,9 +124,13 @@ def _together() -> Iterator[None]:
         yield
     except RuntimeError as cause:
         raise GeolocError(
-            "Another process of this run is gone, so this one stops; what it said is above. "
-            "Start them all again with --resume: the run goes on from its last checkpoint."
+            f"Another process of this run is gone, so this one stops ({_first_line(cause)}); what that one "
+            "said is above. Start them all again with --resume: the run goes on from its last checkpoint."
         ) from cause
+
+
+def _first_line(cause: Exception) -> str:
+    return next(iter(str(cause).splitlines()), type(cause).__name__)
 
 
 def norms_over_all(encoder: nn.Module, ranks: Ranks) -> None:

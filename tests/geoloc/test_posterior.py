@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from geoloc.calibrate import ELSEWHERE, Trial, auroc, calibration_error, fit_calibration, reliability, thinned
 from geoloc.errors import DataError, ModelError
-from geoloc.posterior import FILE, Calibration, Evidence, Posterior, Scatter, read_calibration
+from geoloc.posterior import CALIBRATION, Calibration, Evidence, Posterior, Scatter, read_calibration
 
 NONE = (0.0, 0.0, 0.0, 0.0)
 PLAIN = Calibration(
@@ -82,10 +82,10 @@ def test_the_region_is_the_smallest_that_holds_its_share(parts: list[float], abs
 
 def test_round_trip_and_files_that_are_none(tmp_path: Path) -> None:
     assert read_calibration(tmp_path) is None
-    (tmp_path / FILE).write_text(PLAIN.to_json())
+    (tmp_path / CALIBRATION).write_text(PLAIN.to_json())
     assert read_calibration(tmp_path) == PLAIN
     good = json.loads(PLAIN.to_json())
-    (tmp_path / FILE).write_text(
+    (tmp_path / CALIBRATION).write_text(
         json.dumps({key: good[key] for key in good if key not in ("spread", "tail")})
     )
     assert read_calibration(tmp_path) == PLAIN
@@ -97,7 +97,7 @@ def test_round_trip_and_files_that_are_none(tmp_path: Path) -> None:
         json.dumps(good | {"tail": [1, 2]}), json.dumps(good | {"fitted_on": 3}),
     ]  # fmt: skip
     for text in wrong:
-        (tmp_path / FILE).write_text(text)
+        (tmp_path / CALIBRATION).write_text(text)
         with pytest.raises(ModelError, match="no calibration"):
             read_calibration(tmp_path)
 

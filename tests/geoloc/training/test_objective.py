@@ -188,3 +188,24 @@ def test_places_too_many_to_learn_are_refused(
 def test_settings_of_another_loss_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(DataError, match=r"set (smoothing|hardest)|list of shares"):
         TrainConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_threads_sum_a_gradient_in_one_order() -> None:
+    """Overlapping windows of one view add to the same bins: with two threads as with one, again and again."""
+    rng = np.random.default_rng(0)
+    owner = torch.from_numpy(rng.integers(0, 4, 256))
+    windows = torch.from_numpy(rng.uniform(size=(256, 32)) < 0.6).float()
+    street = torch.from_numpy(rng.normal(size=(4, 32, 32)).astype(np.float32))
+    pull = torch.from_numpy(rng.normal(size=(256, 32, 32)).astype(np.float32))
+    before, found = torch.get_num_threads(), set()
+    try:
+        for threads in (1, *[4] * 30):
+            torch.set_num_threads(threads)
+            learnt = street.clone().requires_grad_()
+            asked = Asked.of(learnt, Queries(torch.zeros(4), owner, windows))
+            (asked.bins * pull).sum().backward()
+            assert learnt.grad is not None
+            found.add(learnt.grad.numpy().tobytes())
+    finally:
+        torch.set_num_threads(before)
+    assert len(found) == 1
