@@ -103,9 +103,11 @@ class PooledEncoder(nn.Module):
         super().__init__()
         how: dict[str, Any] = {"global_pool": "token"} if spec.head == "token" else {}
         classes = 0 if pooled_channels(spec.backbone, **how) == spec.channels else spec.channels
-        if spec.backbone.startswith(("vit", "deit", "test_vit")):
-            how["img_size"] = hw
-        self.backbone = timm.create_model(spec.backbone, pretrained=False, num_classes=classes, **how)
+        try:
+            net = timm.create_model(spec.backbone, pretrained=False, num_classes=classes, img_size=hw, **how)
+        except TypeError:  # a backbone for images of any size
+            net = timm.create_model(spec.backbone, pretrained=False, num_classes=classes, **how)
+        self.backbone = net
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c 1"]:
         """The numbers of every image, not normalised."""

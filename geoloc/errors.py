@@ -31,3 +31,8 @@ class DataError(GeolocError):
 
 class GalleryError(GeolocError):
     """A gallery that is missing, damaged, of another model, or being built."""
+
+
+def first_line(cause: BaseException) -> str:
+    """What an error of a library says, without what follows for its developers."""
+    return next(iter(str(cause).splitlines()), type(cause).__name__)

@@ -18,7 +18,7 @@ from geoloc.training.augment import Augmentation, Queries, draw, vary_street, va
 from geoloc.training.learner import freeze
 from geoloc.training.losses import heading_infonce
 from geoloc.training.negatives import near
-from geoloc.training.objective import Asked
+from geoloc.training.objective import AskedBins
 from geoloc.training.step import MAX_GRAD_NORM
 
 BATCH, RIVALS = 16, 32
@@ -220,7 +220,7 @@ def _loss(
     )
     street, owner, windows = vary_street(shown, spec, mine)
     queries = Queries(torch.from_numpy(-mine.turn).float(), owner, windows)
-    asked = Asked.of(encoder.street_bins(street), queries)
+    asked = AskedBins.of(encoder.street_bins(street), queries)
     tiles = encoder.satellite_bins(vary_tiles(ground, spec, drawn))
     close = near(region.lonlats[rivals], region.lonlats[rivals], APART_M)
     numbers = np.arange(len(region.tiles)) + region.pairs

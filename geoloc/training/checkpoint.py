@@ -95,9 +95,26 @@ def load_state(run: Path, model: nn.Module, optimizer: torch.optim.Optimizer) ->
         optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
         return RunState(**{**kept, "log": tuple(kept["log"])})
     except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as cause:
-        raise ModelError(
-            f"{path} is damaged or of another model ({cause}); start anew in another --out."
-        ) from cause
+        raise _damaged(path, cause) from cause
+
+
+def ended_epochs(run: Path) -> list[dict[str, float]]:
+    """What the checkpoint says of the epochs that are done; nothing where there is none.
+
+    Raises ModelError.
+    """
+    path = run / CHECKPOINT
+    if not path.exists():
+        return []
+    try:
+        with safe_open(path, framework="pt") as file:
+            return list(json.loads(file.metadata()["state"])["log"])
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as cause:
+        raise _damaged(path, cause) from cause
+
+
+def _damaged(path: Path, cause: Exception) -> ModelError:
+    return ModelError(f"{path} is damaged or of another model ({cause}); start anew in another --out.")
 
 
 def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -24,6 +24,7 @@ from geoloc.tensors import normalise, resized, street_canvas
 
 BATCH, GPU_BATCH = 64, 512
 HELD_AT_MOST = 0.5
+PART = ".part"
 
 
 @dataclass(frozen=True)
@@ -84,20 +85,23 @@ def decode_pairs(
 
 def _decode(dataset: "_PairBytes", done: Path, workers: int, report: Callable[[int, int], None]) -> None:
     n, (canvas_shape, tile_shape) = len(dataset), dataset.shapes
-    unfinished = done.with_name(done.name + ".part")
-    for left in (unfinished, done):
+    unfinished = done.with_name(done.name + PART)
+    for left in (*done.parent.glob(f"*{PART}"), done):  # who decodes holds the folder
         shutil.rmtree(left, ignore_errors=True)
     dataset[0]  # an image that cannot be read is an error before room is taken
-    unfinished.mkdir()
-    canvases = _new(unfinished / "canvases.npy", (n, *canvas_shape))
-    tiles = _new(unfinished / "tiles.npy", (n, *tile_shape))
-    order = [range(start, min(start + BATCH, n)) for start in range(0, n, BATCH)]
-    for rows, (some_canvases, some_tiles) in zip(order, batches(dataset, order, workers), strict=True):
-        canvases[rows.start : rows.stop], tiles[rows.start : rows.stop] = some_canvases, some_tiles
-        report(rows.stop, n)
-    canvases.flush()
-    tiles.flush()
-    unfinished.rename(done)
+    try:
+        unfinished.mkdir()
+        canvases = _new(unfinished / "canvases.npy", (n, *canvas_shape))
+        tiles = _new(unfinished / "tiles.npy", (n, *tile_shape))
+        order = [range(start, min(start + BATCH, n)) for start in range(0, n, BATCH)]
+        for rows, (some_canvases, some_tiles) in zip(order, batches(dataset, order, workers), strict=True):
+            canvases[rows.start : rows.stop], tiles[rows.start : rows.stop] = some_canvases, some_tiles
+            report(rows.stop, n)
+        canvases.flush()
+        tiles.flush()
+        unfinished.rename(done)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _opened(done: Path, dataset: "_PairBytes") -> Decoded | None:

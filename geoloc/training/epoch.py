@@ -19,7 +19,7 @@ from geoloc.training.learner import Learner, optimizer_of, set_rate
 from geoloc.training.ranks import norms_over_all
 from geoloc.training.read_ahead import Timed, read_ahead
 from geoloc.training.run import Progress, Run
-from geoloc.training.run_folder import blame, claim, cut_log, log
+from geoloc.training.run_folder import blame, claim, cut_log, log, note_data
 from geoloc.training.step import Encode, Ready, Stepper, parts_of
 
 Made = TypeVar("Made", bound=Ready)
@@ -66,6 +66,7 @@ def take_up(
     optimizer = optimizer_of(learner, config, layer_decay)
     if ranks.first:
         claim(run.folder, config, resume, ranks.world, device)
+        note_data(run.notes, run.data, run.before)
     ranks.wait()
     state = (load_state(run.folder, learner, optimizer) if resume else None) or RunState()
     if ranks.first:
@@ -104,7 +105,8 @@ def rest_of_epoch(run: Run, lesson: Lesson, stepper: Stepper, state: RunState) -
         rate = set_rate(stepper.optimizer, config, state.step, steps)
         mine = (next(coming) for _ in needed)
         loss, norm = stepper.step(mine, len(once), rows, config.seed + state.step, state.step)
-        if not (math.isfinite(loss) and (math.isfinite(norm) or stepper.scaler.is_enabled())):
+        still_scaling = (stepper.loss_scale or 0.0) >= 1
+        if not (math.isfinite(loss) and (math.isfinite(norm) or still_scaling)):
             _stop(run, state.step, loss, norm, [lesson.name(row) for row in rows.tolist()])
         state = state.stepped(loss, stepper.loss_scale or state.loss_scale)
         if not ranks.first:
@@ -112,8 +114,9 @@ def rest_of_epoch(run: Run, lesson: Lesson, stepper: Stepper, state: RunState) -
         took_s = time.monotonic() - began
         per_s = (state.step - first) * config.batch / took_s
         if state.step % config.log_every == 0:
-            line = {"step": state.step, "epoch": epoch, "loss": loss, "learning_rate": rate}
-            line |= {"gradient_norm": norm, "pairs_per_s": per_s, "waited": coming.waited_s / took_s}
+            line: dict[str, Any] = {"step": state.step, "epoch": epoch, "loss": loss, "learning_rate": rate}
+            line |= {"gradient_norm": norm if math.isfinite(norm) else None}
+            line |= {"pairs_per_s": per_s, "waited": coming.waited_s / took_s}
             log(run.folder, line)
         run.report(Progress(epoch, state.step, steps, state.mean_loss, per_s, state.recall_at_1))
         if time.monotonic() - saved_at >= config.save_every_s and state.step % len(order):

@@ -3,6 +3,7 @@
 import copy
 import math
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import nn
@@ -136,8 +137,12 @@ def backbones(encoder: TwinEncoder) -> list[nn.Module]:
 
 def _layers(backbone: nn.Module, spec: EncoderSpec, *, coarse: bool) -> dict[str, int]:
     """The layer of each of a backbone's parameters, from 0 at the image; coarse: by stages."""
-    with torch.device("meta"):
-        whole = timm.create_model(spec.backbone, pretrained=False)
+    whole = backbone
+    if spec.head not in ("pooled", "token"):
+        sizes = {"channels": spec.widths, "layers": spec.depths}
+        how: dict[str, Any] = {name: value for name, value in sizes.items() if value}
+        with torch.device("meta"):
+            whole = timm.create_model(spec.backbone, pretrained=False, **how)
     if not hasattr(whole, "group_matcher"):
         raise DataError(f"timm does not say what {spec.backbone}'s layers are; set layer_decay=1, frozen=0.")
     found = timm.models.group_parameters(whole, whole.group_matcher(coarse=coarse), reverse=True)  # type: ignore[operator]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from geoloc.azimuth import correlate
 from geoloc.errors import DataError
 from geoloc.training.augment import Queries
-from geoloc.training.losses import heading_infonce
+from geoloc.training.losses import heading_infonce, heading_infonce_in_parts
 from geoloc.training.losses_pairs import (
     Contrast,
     batch_hard_triplet,
@@ -54,7 +54,7 @@ MAX_LEARNT = 2**28
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedBins:
     """The queries of a batch: unit vectors where their windows are, and 0 elsewhere. See `Varied`."""
 
     bins: Float[Tensor, "q a c"]
@@ -63,12 +63,16 @@ class Asked:
     turn: Float[Tensor, " q"]
 
     @classmethod
-    def of(cls, street: Float[Tensor, "b a c"], batch: Queries) -> "Asked":
+    def of(cls, street: Float[Tensor, "b a c"], batch: Queries) -> "AskedBins":
         """What a batch asks of the bins of its street views."""
         owner, windows = batch.owner.to(street.device), batch.windows.to(street.device)
         asking = street.index_select(0, owner)  # the gradient of street[owner] is summed in any order
         bins = F.normalize((asking * windows[:, :, None]).flatten(1), dim=1)
         return cls(bins.view(-1, *street.shape[1:]), windows, owner, batch.turn.to(street.device)[owner])
+
+    def part(self, rows: slice) -> "AskedBins":
+        """Some of the queries."""
+        return AskedBins(self.bins[rows], self.windows[rows], self.owner[rows], self.turn[rows])
 
     def scores(self, satellite: Float[Tensor, "b a c"]) -> Float[Tensor, "q b a"]:
         """The cosine of every query with every tile at every heading."""
@@ -118,14 +122,12 @@ class Objective(nn.Module):
         rows: Int64[np.ndarray, " b"],
     ) -> Float[Tensor, ""]:
         """The loss of the bins of both views; rows: which pairs of the table they are."""
-        close, asked = self.negatives.close(rows, rows).to(street.device), Asked.of(street, batch)
+        close, asked = self.negatives.close(rows, rows).to(street.device), AskedBins.of(street, batch)
         if self.config.loss in OVER_PLACES:
             return self._over_places(asked, satellite, rows)
-        scores, owner = asked.scores(satellite), asked.owner
         if self.config.loss == "infonce":
-            return heading_infonce(
-                scores, owner, asked.turn, self._temperature(), close, self.config.smoothing
-            )
+            return self._infonce(asked, satellite, close)
+        scores, owner = asked.scores(satellite), asked.owner
         anchors = contrasts(scores, owner, asked.turn, close)
         if self.config.loss == "triplet":
             return soft_margin_triplet(*anchors, self.config.loss_weight, self._hardest())
@@ -138,6 +140,17 @@ class Objective(nn.Module):
         if self.config.loss == "bnneck":
             return self._identification(asked, satellite, rows) + batch_hard_triplet(*anchors)
         return OVER_PAIRS[self.config.loss](*anchors)
+
+    def _infonce(
+        self, asked: AskedBins, satellite: Float[Tensor, "b a c"], close: Bool[Tensor, "b b"]
+    ) -> Float[Tensor, ""]:
+        """With a chunk, of that many queries at a time."""
+        how = asked.owner, asked.turn, self._temperature(), close, self.config.smoothing
+        if not self.config.chunk:
+            return heading_infonce(asked.scores(satellite), *how)
+        return heading_infonce_in_parts(
+            lambda rows: asked.part(rows).scores(satellite), *how, self.config.chunk
+        )
 
     def _temperature(self) -> Float[Tensor, ""]:
         return self.log_temperature.exp().clamp(min=LOWEST_TEMPERATURE)
@@ -153,7 +166,7 @@ class Objective(nn.Module):
         return shares[now]
 
     def _over_places(
-        self, asked: Asked, satellite: Float[Tensor, "b a c"], rows: Int64[np.ndarray, " b"]
+        self, asked: AskedBins, satellite: Float[Tensor, "b a c"], rows: Int64[np.ndarray, " b"]
     ) -> Float[Tensor, ""]:
         loss, places = OVER_PLACES[self.config.loss], F.normalize(self.places, dim=2).flatten(1).T
         label, out = self._known(rows, asked.owner.device)
@@ -163,7 +176,7 @@ class Objective(nn.Module):
         return (street + loss(from_tile, label, out)) / 2
 
     def _identification(
-        self, asked: Asked, satellite: Float[Tensor, "b a c"], rows: Int64[np.ndarray, " b"]
+        self, asked: AskedBins, satellite: Float[Tensor, "b a c"], rows: Int64[np.ndarray, " b"]
     ) -> Float[Tensor, ""]:
         """The neck (Luo et al. 2019, section 3.5) normalises channels alike in all bins that are seen of both
         views; what follows it is a linear classifier without bias.
@@ -188,7 +201,7 @@ class Objective(nn.Module):
         return label.to(device), out.to(device)
 
 
-def asked_north(asked: Asked) -> tuple[Float[Tensor, "q a c"], Float[Tensor, "q a"]]:
+def asked_north(asked: AskedBins) -> tuple[Float[Tensor, "q a c"], Float[Tensor, "q a"]]:
     """The bins and windows of queries, turned to their true heading as tiles lie, between two bins both."""
     below, part = asked.turn.floor().long(), (asked.turn - asked.turn.floor())[:, None]
     a = asked.windows.shape[1]

@@ -18,7 +18,7 @@ from geoloc.errors import DataError
 from geoloc.model import save_encoder
 from geoloc.training.agreement import Agreement, representation
 from geoloc.training.card import pretrained_card
-from geoloc.training.checkpoint import CHECKPOINT, save_state
+from geoloc.training.checkpoint import CHECKPOINT, RunState, ended_epochs, save_state
 from geoloc.training.decoded import Taken, at_hand
 from geoloc.training.epoch import Lesson, Part, rest_of_epoch, take_up
 from geoloc.training.learner import Learner
@@ -32,14 +32,13 @@ from geoloc.training.run_folder import (
     alone,
     give_up,
     log,
-    read_log,
     refuse_other_data,
     refuse_taken,
+    seeds_before,
 )
-from geoloc.training.step import Bins, refuse_uneven
+from geoloc.training.step import Bins, Stepper, refuse_uneven
 from geoloc.training.two_views import TwoViews, two_views
-from geoloc.training.unlabelled import Unlabelled, stored
-from geoloc.training.validate import seeds_before
+from geoloc.training.unlabelled import Unlabelled, named, stored
 
 
 def pretrain(
@@ -62,14 +61,19 @@ def pretrain(
     """
     _refuse_few(sum(one.planned for one in images), config.batch)
     config = with_their_norm(config)
+    data, before = {"trained on": _described(images)}, seeds_before(config, run / IMAGES if resume else None)
     with all_ranks() as ranks, alone(run, ranks.first):
         refuse_uneven(config, ranks)
-        refuse_taken(run, config, resume)
         learner = _learner(config, begun=resume and (run / CHECKPOINT).exists())
         if ranks.first:
-            refuse_other_data(run / IMAGES, {"trained on": _described(images)})
-        if resume and _is_done(run, config):
+            refuse_taken(run, config, resume)
+            refuse_other_data(run / IMAGES, data)
+        if resume and len(ended_epochs(run)) == config.epochs:
+            if ranks.first:
+                shutil.rmtree(run / DECODED, ignore_errors=True)
             return run / "model"
+        told = Run(config, run, ranks, report, preparing, run / IMAGES, data, before)
+        stepper, state = take_up(told, learner, partial(_both, config.view), resume=resume)
         read = partial(
             stored, images, config.view, config.model, run / DECODED, partial(preparing, "decoding")
         )
@@ -77,19 +81,13 @@ def pretrain(
             decoded = ranks.in_turn(read)
             _refuse_few(len(decoded), config.batch)
         except BaseException:
-            if not (run / CHECKPOINT).exists():
+            if ranks.first and not (run / CHECKPOINT).exists():
                 give_up(run)
             raise
-        _pretrain(Run(config, run, ranks, report, preparing), config, learner, images, decoded, resume)
+        _pretrain(told, config, stepper, state, images, decoded)
         if ranks.first:
             shutil.rmtree(run / DECODED, ignore_errors=True)
     return run / "model"
-
-
-def _is_done(run: Path, config: PretrainConfig) -> bool:
-    """Whether its last epoch has ended, so that no image has to be read again."""
-    ended = [line for line in read_log(run) if "learning_rate" not in line]
-    return len(ended) == config.epochs and (run / CHECKPOINT).exists()
 
 
 def _described(images: Sequence[Unlabelled]) -> dict[str, Any]:
@@ -113,18 +111,18 @@ def _refuse_few(images: int, batch: int) -> None:
 def _pretrain(
     run: Run,
     config: PretrainConfig,
-    learner: Learner,
+    stepper: Stepper,
+    state: RunState,
     images: Sequence[Unlabelled],
     decoded: UInt8[np.ndarray, "n ..."],
-    resume: bool,
 ) -> None:
-    stepper, state = take_up(run, learner, partial(_both, config.view), resume=resume)
-    seeds = seeds_before(config).union(*(one.seeds for one in images))
+    learner = stepper.learner
+    seeds = run.before.union(*(one.seeds for one in images))
     per_epoch, images_at_hand = len(decoded) // config.batch, at_hand(decoded, stepper.device)
     while state.step < config.epochs * per_epoch:
         rng = np.random.default_rng([config.seed, state.step // per_epoch])
         order = rng.permutation(len(decoded))[: per_epoch * config.batch].reshape(per_epoch, config.batch)
-        lesson = Lesson(order, partial(_vary, config, images_at_hand), lambda row: {"image": row})
+        lesson = Lesson(order, partial(_vary, config, images_at_hand), partial(named, images))
         state = rest_of_epoch(run, lesson, stepper, state)
         state = state.ended()
         if run.ranks.first:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from geoloc.encoder import TwinEncoder
-from geoloc.errors import DataError, ModelError
+from geoloc.errors import DataError, ModelError, first_line
 from geoloc.model import MAX_WEIGHTS_BYTES, load_encoder
 from geoloc.published import read_checkpoint
 from geoloc.spec import EncoderSpec
@@ -42,16 +42,35 @@ def first_encoder(config: Recipe, begun: bool) -> TwinEncoder:
     raises.
     """
     torch.manual_seed(config.seed)
-    encoder = load_encoder(config.start_from) if config.start_from else TwinEncoder(config.model)
+    earlier = None if begun else config.start_from
+    encoder = TwinEncoder(config.model) if earlier is None else load_encoder(earlier)
     spec = dataclasses.replace(encoder.spec, weights_sha256="")
     if spec != config.model:
         if dataclasses.replace(config.model, widths=spec.widths, depths=spec.depths) != spec:
             raise DataError(f"{config.start_from} is a model of another spec than the config's.")
         encoder = grown(encoder, config.model)
     encoder.spec = config.model
+    _refuse_unfit(encoder)
     if config.weights and not begun:
         load_pretrained(encoder, config.weights)
     return encoder
+
+
+def _refuse_unfit(encoder: TwinEncoder) -> None:
+    """Raise ModelError for a backbone that does not take images of the spec's sizes, on blank ones."""
+    spec, training = encoder.spec, encoder.training
+    try:
+        with torch.inference_mode():
+            encoder.eval()
+            encoder.street_bins(torch.zeros(1, 4, *spec.street_hw))
+            encoder.satellite_bins(torch.zeros(1, 3, spec.satellite_px, spec.satellite_px))
+    except (RuntimeError, AssertionError, ValueError, IndexError) as cause:
+        raise ModelError(
+            f"{spec.backbone} does not take images of {spec.street_hw} and {spec.satellite_px} pixels "
+            f"({first_line(cause)}); set model.street_hw and model.satellite_px to what it was made for, or "
+            "another model.backbone."
+        ) from cause
+    encoder.train(training)
 
 
 def with_their_norm(config: Told) -> Told:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from geoloc.errors import DataError, GeolocError
+from geoloc.errors import DataError, GeolocError, first_line
 
 PATIENCE = timedelta(hours=12)
 """How long processes wait for one that decodes, mines or validates; one that died is noticed at once."""
@@ -109,7 +109,7 @@ def all_ranks() -> Iterator[Ranks]:
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
     except RuntimeError as cause:
         raise GeolocError(
-            f"The processes of this run do not find each other ({_first_line(cause)}); check MASTER_ADDR and "
+            f"The processes of this run do not find each other ({first_line(cause)}); check MASTER_ADDR and "
             "MASTER_PORT, and that all were started."
         ) from cause
     try:
@@ -124,13 +124,9 @@ def _together() -> Iterator[None]:
         yield
     except RuntimeError as cause:
         raise GeolocError(
-            f"Another process of this run is gone, so this one stops ({_first_line(cause)}); what that one "
+            f"Another process of this run is gone, so this one stops ({first_line(cause)}); what that one "
             "said is above. Start them all again with --resume: the run goes on from its last checkpoint."
         ) from cause
-
-
-def _first_line(cause: Exception) -> str:
-    return next(iter(str(cause).splitlines()), type(cause).__name__)
 
 
 def norms_over_all(encoder: nn.Module, ranks: Ranks) -> None:

@@ -8,6 +8,7 @@ from geoloc.pairs import PairTable
 from geoloc.training.pretrain_recipe import Recipe
 from geoloc.training.ranks import Ranks
 from geoloc.training.recipe import TrainConfig
+from geoloc.training.run_folder import Told
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Run:
     """The settings, the folder that it writes to, its processes, and whom it tells.
 
     report: called after every step, preparing: while images are decoded or mined; by the first process alone.
+    notes: the file of the folder that names what it learns from, which is data. before: the seeds of the
+    towns that the model it starts from was trained on.
     """
 
     config: Recipe
@@ -38,6 +41,9 @@ class Run:
     ranks: Ranks
     report: Report
     preparing: Preparing
+    notes: Path
+    data: Told
+    before: frozenset[int]
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ import torch
 from geoloc.atomic import cannot_write, holding, make_folder, write_text
 from geoloc.cores import cores
 from geoloc.errors import DataError
+from geoloc.model import trained_towns
 from geoloc.pairs import PairTable
 from geoloc.training.config import over
 from geoloc.training.pretrain_recipe import Recipe
@@ -28,8 +29,13 @@ from geoloc.training.pretrain_recipe import Recipe
 CONFIG, ENVIRONMENT, LOG, FAILED = "config.json", "environment.jsonl", "log.jsonl", "failed_batch.json"
 OF_NO_WEIGHT = {"workers", "save_every_s", "log_every"}
 PAIRS, IMAGES, DECODED = "pairs.json", "images.json", "decoded"
+WRITTEN = (ENVIRONMENT, LOG, FAILED, PAIRS, IMAGES, DECODED, "checkpoint.safetensors", "model", "curves.png")
+BEFORE = "trained on before"
 PACKAGES = ("geoloc-crossview", "torch", "torchvision", "timm", "numpy", "safetensors", "pillow")
 ROOT = Path(__file__).resolve().parents[2]
+
+Told = dict[str, dict[str, Any]]
+"""What a run learns from, by its use: "trained on", "validated on"."""
 
 
 @contextmanager
@@ -70,14 +76,16 @@ def claim(run: Path, config: Recipe, resume: bool, world: int, device: torch.dev
 def refuse_taken(run: Path, config: Recipe, resume: bool) -> None:
     """Raise DataError for a folder that another config made, or any run's where `resume` is not asked for.
 
-    Settings that an older version did not know count as their defaults; those that decide no weight may
-    differ.
+    Or that is no run's and holds what a run would write over. Settings that an older version did not know
+    count as their defaults; those that decide no weight may differ.
     """
     path = run / CONFIG
-    if path.exists() and not resume:
-        raise DataError(f"{run} holds a run already; go on with --resume or choose another --out.")
     if not path.exists():
+        if others := sorted(name for name in WRITTEN if (run / name).exists()):
+            raise DataError(f"{run} is no run's but holds {', '.join(others)}; choose another --out.")
         return
+    if not resume:
+        raise DataError(f"{run} holds a run already; go on with --resume or choose another --out.")
     before, now = _flat(over(_plain(type(config)()), _read(path))), _flat(_plain(config))
     named = {**before, **now}.keys() - OF_NO_WEIGHT
     if differ := sorted(name for name in named if before.get(name) != now.get(name)):
@@ -93,8 +101,8 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def refuse_other_data(path: Path, found: dict[str, dict[str, Any]]) -> None:
-    """Note in a run's file what it learns from, by its use. Raises DataError for other data than before.
+def refuse_other_data(path: Path, found: Told) -> None:
+    """Raise DataError for other data than a run's file notes, by their use.
 
     What an older version began, which did not note the seeds, goes on; what it noted is compared.
     """
@@ -105,7 +113,19 @@ def refuse_other_data(path: Path, found: dict[str, dict[str, Any]]) -> None:
             raise DataError(
                 f"{path.parent} was begun on other data ({use}; see {path}); give the same or another --out."
             )
-    write_text(path, json.dumps(found, indent=2) + "\n")
+
+
+def note_data(path: Path, data: Told, before: frozenset[int]) -> None:
+    """Note in a run's file what it learns from, and the towns that its beginning was trained on."""
+    write_text(path, json.dumps({**data, BEFORE: {"seeds": sorted(before)}}, indent=2) + "\n")
+
+
+def seeds_before(config: Recipe, noted: Path | None) -> frozenset[int]:
+    """Of the synthetic towns that the model it starts from was trained on, as its file or that model says."""
+    if config.start_from is None:
+        return frozenset()
+    known = _read(noted) if noted and noted.exists() else {}
+    return frozenset(known[BEFORE]["seeds"]) if BEFORE in known else trained_towns(config.start_from)
 
 
 def described(table: PairTable) -> dict[str, Any]:

@@ -31,9 +31,10 @@ from geoloc.training.run_folder import (
     give_up,
     refuse_other_data,
     refuse_taken,
+    seeds_before,
 )
 from geoloc.training.step import both_views, refuse_uneven
-from geoloc.training.validate import asked_as_trained, passed, seeds_before, thinned, validate
+from geoloc.training.validate import asked_as_trained, passed, thinned, validate
 
 
 def train(
@@ -60,7 +61,8 @@ def train(
     more, and where it has forgotten what it found; GeolocError when another process is gone; what reading the
     images raises, and a RUN that had not begun is then not there.
     """
-    shared = (pairs.seeds | seeds_before(config)) & validation.seeds
+    before = seeds_before(config, run / PAIRS if resume else None)
+    shared = (pairs.seeds | before) & validation.seeds
     if shared:
         raise DataError(f"Towns {sorted(shared)} are in training and validation both.")
     if len(pairs.pairs) < config.batch:
@@ -72,8 +74,14 @@ def train(
         make_folder(keep_decoded)
     with all_ranks() as ranks, alone(run, ranks.first):
         refuse_uneven(config, ranks)
-        told = PairRun(config, run, ranks, report, preparing, pairs, thinned(validation), keep_decoded)
-        _train(told, resume)
+        unseen = thinned(validation)
+        data = {"trained on": described(pairs), "validated on": described(unseen)}
+        _train(
+            PairRun(
+                config, run, ranks, report, preparing, run / PAIRS, data, before, pairs, unseen, keep_decoded
+            ),
+            resume,
+        )
     return run / "model"
 
 
@@ -86,8 +94,7 @@ def _train(run: PairRun, resume: bool) -> None:
         compile_blocks(learner.encoder)
     if ranks.first:
         refuse_taken(run.folder, config, resume)
-        tables = {"trained on": run.pairs, "validated on": run.validation}
-        refuse_other_data(run.folder / PAIRS, {use: described(table) for use, table in tables.items()})
+        refuse_other_data(run.notes, run.data)
     stepper, state = take_up(
         run, learner, both_views, resume=resume, layer_decay=config.layer_decay, recompute=config.recompute
     )

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -30,7 +31,7 @@ class Unlabelled:
 
     name: what they are, for people. planned: how many they are; of imagery, at most. key: another text where
     they are others, or lie elsewhere; contents: only where they are others. read: them in order, some at a
-    time, of `image_shape`. seeds: of synthetic towns.
+    time, of `image_shape`. seeds: of synthetic towns. files: what each was read from, nothing for imagery.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Unlabelled:
     contents: str
     read: Callable[[], Iterator[Images]]
     seeds: frozenset[int] = frozenset()
+    files: tuple[Path, ...] = ()
 
 
 def square_px(spec: EncoderSpec) -> int:
@@ -66,7 +68,15 @@ def image_files(
         for one in views
     )
     contents = "".join(f"{one.path.name} {one.heading_deg} {one.footprint_m}\n" for one in views)
-    return Unlabelled(name, len(views), key, contents, partial(_read, views, view, spec), seeds)
+    files = tuple(one.path for one in views)
+    return Unlabelled(name, len(views), key, contents, partial(_read, views, view, spec), seeds, files)
+
+
+def named(images: Sequence[Unlabelled], row: int) -> dict[str, Any]:
+    """Which image a row of `stored` is, for the person who looks for it."""
+    if all(one.files for one in images):
+        return {"image": str([file for one in images for file in one.files][row])}
+    return {"image": row, "of": [one.name for one in images]}
 
 
 def stored(
@@ -85,6 +95,8 @@ def stored(
     key = hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     path = folder / f"{key}.bin"
     if not path.exists():
+        for left in folder.glob(".*.tmp*"):
+            left.unlink(missing_ok=True)
         done = 0
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             for one in images:

@@ -5,14 +5,13 @@ import math
 
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError
-from geoloc.model import save_encoder, trained_towns
+from geoloc.model import save_encoder
 from geoloc.pairs import PairTable
 from geoloc.score import Asked, score_pairs
 from geoloc.training.augment import Augmentation
 from geoloc.training.card import model_card
 from geoloc.training.checkpoint import RunState
 from geoloc.training.decoded import Decoded
-from geoloc.training.pretrain_recipe import Recipe
 from geoloc.training.run import PairRun
 from geoloc.training.run_folder import log
 
@@ -49,7 +48,7 @@ def validate(run: PairRun, unseen: Decoded, encoder: TwinEncoder, state: RunStat
     scores = score_pairs(encoder, run.validation, asked, unseen.tensors(config.model)).values
     state = state.ended(**scores)
     if state.best:
-        seeds = run.pairs.seeds | seeds_before(config)
+        seeds = run.pairs.seeds | run.before
         table = dataclasses.replace(run.pairs, seeds=seeds)
         card = model_card(config, table, run.validation, asked, scores, state.log)
         save_encoder(encoder, run.folder / "model", card, seeds)
@@ -74,8 +73,3 @@ def _refuse_forgotten(run: PairRun, state: RunState) -> None:
             f"{best['step']} it found {most:.1%}. {run.folder / 'model'} is the model of then; start anew "
             "with a lower learning_rate, from that model if you like (start_from)."
         )
-
-
-def seeds_before(config: Recipe) -> frozenset[int]:
-    """Of the synthetic towns that the model it starts from was trained on."""
-    return trained_towns(config.start_from) if config.start_from else frozenset()

@@ -12,6 +12,7 @@ from torch import nn
 from geoloc.encoder import WRAP, Encoder, TwinEncoder, seen_bins
 from geoloc.errors import ModelError
 from geoloc.model import load_encoder, read_spec, save_encoder, trained_towns
+from geoloc.posterior import CALIBRATION
 from geoloc.spec import EncoderSpec
 
 
@@ -236,6 +237,9 @@ def test_what_float16_does_not_hold_is_kept_and_what_is_no_number_is_not(
 def test_damaged_model_folders(tiny_encoder: TwinEncoder, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     save_encoder(tiny_encoder, folder, "card")
+    (folder / CALIBRATION).write_text("of these weights")
+    save_encoder(tiny_encoder, folder, "card")
+    assert not (folder / CALIBRATION).exists()
     with pytest.raises(ModelError, match="no model"):
         load_encoder(tmp_path)
     weights = folder / "weights.safetensors"

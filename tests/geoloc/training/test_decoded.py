@@ -1,6 +1,7 @@
 import dataclasses
 import errno
 import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torch.utils.data import Dataset
 
-from geoloc.batches import PairDataset
+from geoloc.batches import PairDataset, batches
 from geoloc.errors import GeolocError, ImageError
 from geoloc.pairs import Pair
 from geoloc.spec import INTERPOLATIONS, EncoderSpec
@@ -173,13 +175,16 @@ def test_what_was_left_unfinished_is_begun_anew(
 
     with pytest.raises(KeyboardInterrupt):
         decode_pairs(few, tiny_spec, 0.0, folder, report=stopped)
-    (left,) = folder.iterdir()
-    assert left.suffix == ".part"
-    (left / "canvases.npy").write_bytes(b"half a file")
-    (left / "stray").write_bytes(b"")
+    assert not list(folder.iterdir())
+    whole = decode_pairs(few, tiny_spec, 0.0, tmp_path / "whole")
+    (key,) = (path.name for path in (tmp_path / "whole").iterdir())
+    for left in (f"{key}.part", "of-another-spec.part"):  # by a process that was killed
+        (folder / left).mkdir()
+        (folder / left / "canvases.npy").write_bytes(b"half a file")
     made = decode_pairs(few, tiny_spec, 0.0, folder)
-    assert [path.name for path in folder.iterdir()] == [left.stem]
-    assert sorted(path.name for path in (folder / left.stem).iterdir()) == ["canvases.npy", "tiles.npy"]
+    assert [path.name for path in folder.iterdir()] == [key]
+    assert sorted(path.name for path in (folder / key).iterdir()) == ["canvases.npy", "tiles.npy"]
+    assert np.array_equal(made.canvases, whole.canvases)
     assert np.array_equal(made.canvases, decode_pairs(few, tiny_spec, 0.0, tmp_path / "fresh").canvases)
 
 
@@ -199,6 +204,23 @@ def test_what_is_damaged_is_decoded_anew(
         kept.unlink()
     assert np.array_equal(decode_pairs(few, tiny_spec, 0.0, tmp_path).tiles, fresh)
     assert len(list(tmp_path.glob("*/*.npy"))) == 2
+
+
+class Deadly(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Its third image ends the process that decodes it, as the system does for want of memory."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        if index == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return torch.zeros(1), torch.zeros(1)
+
+
+def test_a_decoder_that_is_killed_is_named() -> None:
+    with pytest.raises(GeolocError, match=r"decodes images was ended from outside.*workers=0"):
+        list(batches(Deadly(), [range(2), range(2, 4)], 1))
 
 
 def test_of_two_at_once_one_decodes(

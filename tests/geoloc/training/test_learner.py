@@ -126,6 +126,23 @@ def test_frozen_stages_do_not_move(config: TrainConfig) -> None:
         assert f"encoder.{view}.head.weight" in moved
 
 
+def test_a_grown_and_a_whole_backbone_have_layers_too(config: TrainConfig) -> None:
+    grown = dataclasses.replace(config.model, widths=(32, 64, 48, 96), depths=(1, 2, 1, 1))
+    pooled = {"head": "token", "azimuth_bins": 1, "polar": False, "channels": 48}
+    whole = dataclasses.replace(config.model, backbone="test_vit", **pooled)  # type: ignore[arg-type]
+    cases = ((grown, 2, "layer1.0.conv1.weight", "layer2.1"), (whole, 1, "cls_token", "head"))
+    for spec, frozen, first, last in cases:
+        encoder = TwinEncoder(spec)
+        freeze(encoder, frozen)
+        learns = {name: value.requires_grad for name, value in encoder.street.named_parameters()}
+        assert not learns[f"backbone.{first}"]
+        assert all(moves for name, moves in learns.items() if name.startswith(f"backbone.{last}"))
+        told = dataclasses.replace(config, model=spec, layer_decay=0.5)
+        optimizer = optimizer_of(Learner(encoder, Objective(told, apart(4))), told, 0.5)
+        scales = {group["scale"] for group in optimizer.param_groups}
+        assert max(scales) == 1 and len(scales) > 2
+
+
 def test_all_stages_but_the_last_can_be_frozen(config: TrainConfig) -> None:
     encoder = TwinEncoder(config.model)
     freeze(encoder, -1)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoloc.training.losses import heading_infonce
+from geoloc.training.losses import heading_infonce, heading_infonce_in_parts
 
 
 def targets(turn: float, a: int) -> np.ndarray:
@@ -74,6 +74,25 @@ def test_infonce_equals_the_naive_loop(case: Case, temperature: float, smoothing
     )  # fmt: skip
     naive = naive_infonce(scores, owner, turn, temperature, near, smoothing)
     assert float(ours) == pytest.approx(naive, rel=1e-9)
+
+
+@settings(deadline=None, max_examples=60)
+@given(asked(), st.integers(1, 5), st.sampled_from([0.0, 0.1]))
+def test_infonce_in_parts_is_that_of_the_whole(case: Case, size: int, smoothing: float) -> None:
+    """In value and in gradient, with parts that ask nothing of some tiles."""
+    scores, owner, turn, near = case
+    how = (
+        torch.tensor(owner), torch.tensor(turn, dtype=torch.float64), torch.tensor(0.3, dtype=torch.float64),
+        torch.from_numpy(near), smoothing,
+    )  # fmt: skip
+    one, other = (torch.from_numpy(scores.copy()).requires_grad_() for _ in range(2))
+    whole = heading_infonce(one, *how)
+    parts = heading_infonce_in_parts(lambda rows: other[rows], *how, size)
+    assert float(parts.detach()) == pytest.approx(float(whole.detach()), rel=1e-12)
+    whole.backward()
+    parts.backward()
+    assert one.grad is not None and other.grad is not None
+    assert torch.allclose(one.grad, other.grad, rtol=1e-10, atol=1e-13)
 
 
 @pytest.mark.parametrize("turn", [0.0, 0.37, -0.5])

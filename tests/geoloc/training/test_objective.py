@@ -15,7 +15,7 @@ from geoloc.places import LonLat
 from geoloc.spec import EncoderSpec
 from geoloc.training.augment import Augmentation, Queries, Varied, draw, vary
 from geoloc.training.negatives import Negatives
-from geoloc.training.objective import OVER_PLACES, Asked, Objective, asked_north
+from geoloc.training.objective import OVER_PLACES, AskedBins, Objective, asked_north
 from geoloc.training.recipe import Loss, TrainConfig
 from geoloc.training.run import Progress
 from geoloc.training.train import train
@@ -79,7 +79,7 @@ def test_north_is_where_the_tile_has_it() -> None:
     windows[:, 2:5] = 1
     bins = F.normalize((bins * windows[:, :, None]).flatten(1)).view(3, 8, 4)
     turn = torch.tensor([-3.0, 2.0, 5.25])
-    north, window = asked_north(Asked(bins, windows, torch.arange(3), turn))
+    north, window = asked_north(AskedBins(bins, windows, torch.arange(3), turn))
     scores = [[float((torch.roll(one, t, 0) * place).sum()) for t in range(8)] for one in bins]
     want = [scores[0][5], scores[1][2], 0.75 * scores[2][5] + 0.25 * scores[2][6]]
     assert (north * place).sum(dim=(1, 2)).tolist() == pytest.approx(want, abs=1e-5)
@@ -202,7 +202,7 @@ def test_threads_sum_a_gradient_in_one_order() -> None:
         for threads in (1, *[4] * 30):
             torch.set_num_threads(threads)
             learnt = street.clone().requires_grad_()
-            asked = Asked.of(learnt, Queries(torch.zeros(4), owner, windows))
+            asked = AskedBins.of(learnt, Queries(torch.zeros(4), owner, windows))
             (asked.bins * pull).sum().backward()
             assert learnt.grad is not None
             found.add(learnt.grad.numpy().tobytes())

@@ -1,6 +1,7 @@
 """Pre-training against a loop of eq. 1, against views whose geometry is known, and stopped at any moment."""
 
 import dataclasses
+import json
 import math
 import signal
 import subprocess
@@ -30,7 +31,7 @@ from geoloc.training.run import Progress
 from geoloc.training.run_folder import read_log
 from geoloc.training.train import train
 from geoloc.training.two_views import Crops, blurred, cropped, draw_crops, two_views
-from geoloc.training.unlabelled import Unlabelled, image_files, image_shape, square_px, stored
+from geoloc.training.unlabelled import Unlabelled, image_files, image_shape, named, square_px, stored
 
 CHILD = """
 import sys, time
@@ -251,6 +252,48 @@ def test_a_run_that_is_done_reads_no_image_again(
     away = [dataclasses.replace(images[0], read=gone)]
     assert pretrain(dataclasses.replace(config, view="street"), away, tmp_path / "run", resume=True) == model
     assert (tmp_path / "run" / "checkpoint.safetensors").read_bytes() == before
+
+
+def test_killed_between_the_last_line_and_the_checkpoint_is_not_done(
+    config: PretrainConfig, places: list[Pair], tmp_path: Path
+) -> None:
+    """What is done says the checkpoint; images that a killed process left are gone once it is."""
+    told, images, run = (
+        dataclasses.replace(config, view="street"),
+        [streets_of(places, config.model)],
+        tmp_path / "run",
+    )
+    pretrain(told, images, tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    def killer(now: Progress) -> None:
+        if now.step == now.steps - 1:
+            raise Killed
+
+    with pytest.raises(Killed):
+        pretrain(told, images, run, report=killer)
+    with (run / "log.jsonl").open("a") as file:
+        for epoch in range(told.epochs):
+            file.write(json.dumps({"step": epoch, "loss": 1.0}) + "\n")
+    pretrain(told, images, run, resume=True)
+    ours, theirs = ((one / "checkpoint.safetensors").read_bytes() for one in (run, tmp_path / "whole"))
+    assert ours == theirs
+    (run / "decoded").mkdir()
+    pretrain(told, images, run, resume=True)
+    assert not (run / "decoded").exists()
+
+
+def test_a_batch_that_broke_it_is_named(config: PretrainConfig, places: list[Pair], tmp_path: Path) -> None:
+    wild = dataclasses.replace(config, view="street", learning_rate=1e30, warmup=0.0)
+    images = [streets_of(places, config.model), streets_of(places[8:], config.model)]
+    with pytest.raises(DataError, match=r"failed_batch.json"):
+        pretrain(wild, images, tmp_path / "run")
+    failed = json.loads((tmp_path / "run" / "failed_batch.json").read_text())
+    known = {str(pair.street) for pair in places}
+    assert len(failed["batch"]) == wild.batch and all(one["image"] in known for one in failed["batch"])
+    assert named([dataclasses.replace(images[0], files=())], 3) == {"image": 3, "of": ["made"]}
 
 
 def test_sigkilled_and_resumed_is_unbroken(

@@ -93,6 +93,7 @@ def test_chunks_have_the_gradient_of_the_batch(
     config = dataclasses.replace(config_of(tiny_spec, shared=shared), loss=loss)  # type: ignore[arg-type]
     learner = learner_of(config)
     wanted, theirs = plain(learner, chunks_of(config, B))
+    learner.objective.config = dataclasses.replace(config, chunk=size % B)  # type: ignore[union-attr, assignment]
     got = stepper_of(learner, config).gradients(chunks_of(config, size) * 2, B // size, ALL, seed=3)
     assert got == pytest.approx(wanted, rel=1e-5)
     assert max(float(one.abs().max()) for one in theirs.values()) > 1e-2

@@ -2,6 +2,7 @@ import dataclasses
 import errno
 import fcntl
 import json
+import math
 import os
 import signal
 import subprocess
@@ -31,6 +32,7 @@ from geoloc.training.read_ahead import read_ahead
 from geoloc.training.recipe import TrainConfig
 from geoloc.training.run import Progress
 from geoloc.training.run_folder import read_log
+from geoloc.training.step import Stepper
 from geoloc.training.train import train
 from geoloc.training.validate import asked_as_trained
 
@@ -594,6 +596,78 @@ def test_goes_on_from_a_model(
         load_encoder(first).named_parameters(), second.parameters(), strict=True
     ):
         assert torch.allclose(before, after, atol=1e-3), name
+
+
+def test_goes_on_without_the_model_it_began_with(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    """The checkpoint has its weights, and the run's folder the towns it had seen."""
+    short = dataclasses.replace(config, epochs=1)
+    seen = dataclasses.replace(training, seeds=frozenset({7}))
+    first = train(short, seen, validation, tmp_path / "first")
+    onward = dataclasses.replace(config, start_from=first)
+
+    def killer(now: Progress) -> None:
+        if now.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(onward, training, validation, tmp_path / "run", report=killer)
+    unbroken = train(onward, training, validation, tmp_path / "whole")
+    first.rename(tmp_path / "away")
+    resumed = train(onward, training, validation, tmp_path / "run", resume=True)
+    assert (resumed / "weights.safetensors").read_bytes() == (unbroken / "weights.safetensors").read_bytes()
+    assert trained_towns(resumed) == {7} | training.seeds
+
+
+def test_a_folder_of_other_things_is_left_alone(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    """Even where it is called as a run's files are."""
+    (tmp_path / "decoded").mkdir()
+    (tmp_path / "decoded" / "mine.txt").write_text("mine")
+    (tmp_path / "model").mkdir()
+    with pytest.raises(DataError, match=r"no run's but holds decoded, model; choose another --out"):
+        train(config, training, validation, tmp_path)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == [
+        "decoded", "decoded/mine.txt", "model",
+    ]  # fmt: skip
+
+
+def test_a_backbone_that_images_do_not_fit_is_refused_first(
+    config: TrainConfig, training: PairTable, validation: PairTable, tmp_path: Path
+) -> None:
+    swin = dataclasses.replace(
+        config.model, backbone="swin_tiny_patch4_window7_224", stage=1, output_stride=0
+    )
+    with pytest.raises(ModelError, match=r"swin.* does not take images of \(32, 128\)"):
+        train(dataclasses.replace(config, model=swin), training, validation, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_gradient_that_stays_no_number_stops_float16(
+    config: TrainConfig,
+    training: PairTable,
+    validation: PairTable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not while the loss scale finds its size, which it halves each time; the log is JSON all the while."""
+
+    done = list[int]()
+
+    def no_number(*_: object) -> tuple[float, float]:
+        done.append(1)
+        return 1.0, math.nan
+
+    monkeypatch.setattr(Stepper, "step", no_number)
+    monkeypatch.setattr(Stepper, "loss_scale", property(lambda _: 65536 / 2 ** len(done)))
+    half = dataclasses.replace(config, precision="float16", epochs=20, log_every=1, save_every_s=60.0)
+    with pytest.raises(DataError, match="The gradient became nan at step 16;"):
+        train(half, training, validation, tmp_path / "run")
+    lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    steps = [json.loads(line, parse_constant=pytest.fail) for line in lines]
+    assert [line["gradient_norm"] for line in steps if "gradient_norm" in line] == [None] * 16
 
 
 def test_grows_from_a_model(
