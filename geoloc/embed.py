@@ -96,14 +96,13 @@ def embed_views(
     views done and views in all. Raises what reading the images raises, and ModelError for embeddings
     that are no numbers.
     """
-    device = device_of(encoder)
+    device, spec = device_of(encoder), encoder.spec
+    hw = spec.street_hw if side == "street" else spec.tile_hw
     encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    matrices = [np.empty((len(views), encoder.spec.dim), np.float32) for _ in changes]
+    matrices = [np.empty((len(views), spec.dim), np.float32) for _ in changes]
     began, forward_s, spent = time.monotonic(), 0.0, np.zeros(2)
     done = 0
-    for tensors, seconds in _read_ahead(
-        views, encoder.spec, side, batch_size(_hw(encoder.spec, side), device)
-    ):
+    for tensors, seconds in _read_ahead(views, spec, side, batch_size(hw, device)):
         started = time.monotonic()
         rows = slice(done, done + len(tensors))
         for matrix, change in zip(matrices, changes, strict=True):
@@ -140,11 +139,6 @@ def _forward(
     dtype = compute_dtype(precision, batch.device)
     with torch.inference_mode(), torch.autocast(batch.device.type, dtype, enabled=dtype != torch.float32):
         return embed(batch).float().cpu()
-
-
-def _hw(spec: EncoderSpec, side: Side) -> tuple[int, int]:
-    """What the backbone sees of a view: a tile in its polar form where it is brought to that."""
-    return spec.street_hw if side == "street" or spec.polar else (spec.satellite_px, spec.satellite_px)
 
 
 def _read_ahead(

@@ -11,7 +11,7 @@ from geoloc.allocator import hold_memory
 from geoloc.errors import ModelError
 from geoloc.heads import pooling
 from geoloc.polar import polar_form
-from geoloc.spec import MAP_HEADS, EncoderSpec
+from geoloc.spec import MAP_HEADS, WHOLE_HEADS, EncoderSpec
 from geoloc.torchvision_mend import mend_torchvision
 
 hold_memory()
@@ -141,19 +141,18 @@ class TwinEncoder(nn.Module):
         if not spec.polar and spec.azimuth_bins != 1:
             raise ModelError("Without the polar form a tile has no azimuths: azimuth_bins must be 1.")
         self.spec = spec
-        tile_hw = spec.street_hw if spec.polar else (spec.satellite_px, spec.satellite_px)
-        whole = spec.head in ("pooled", "token")
-        if spec.head == "safa" and spec.shared and tile_hw != spec.street_hw:
+        whole = spec.head in WHOLE_HEADS
+        if spec.head == "safa" and spec.shared and spec.tile_hw != spec.street_hw:
             raise ModelError(
                 "head 'safa' knows its map's size: shared weights want the polar form or images of one size."
             )
         self.seen = 3 if spec.shared or whole else 4
         if whole:
             self.street: nn.Module = PooledEncoder(spec, spec.street_hw)
-            self.satellite: nn.Module = self.street if spec.shared else PooledEncoder(spec, tile_hw)
+            self.satellite: nn.Module = self.street if spec.shared else PooledEncoder(spec, spec.tile_hw)
         else:
             self.street = Encoder(spec, ring=spec.polar or not spec.shared, in_chans=self.seen)
-            self.satellite = self.street if spec.shared else Encoder(spec, ring=spec.polar, hw=tile_hw)
+            self.satellite = self.street if spec.shared else Encoder(spec, ring=spec.polar, hw=spec.tile_hw)
 
     def street_bins(self, batch: Float[Tensor, "b 4 h w"]) -> Float[Tensor, "b a c"]:
         """Vectors for every azimuth bin of canvases of `street_tensor`, seen or not, not normalised."""

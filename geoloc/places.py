@@ -18,6 +18,8 @@ WGS84 = pyproj.Geod(ellps="WGS84")
 M_PER_DEG = 111_320.0
 """Metres to a degree of latitude, near enough over a few kilometres."""
 
+EQUATOR_M = 2 * math.pi * 6_378_137.0
+
 
 @dataclass(frozen=True, slots=True)
 class LonLat:
@@ -56,6 +58,11 @@ def flat_m(lonlats: Float64[np.ndarray, "n 2"], of: LonLat) -> Float64[np.ndarra
     """Metres from a place on a plane, good over a few kilometres; NaN where a place is."""
     east = turned_deg(lonlats[:, 0], of.lon) * math.cos(math.radians(of.lat))
     return np.asarray(np.hypot(east, lonlats[:, 1] - of.lat) * M_PER_DEG)
+
+
+def mercator_m(px: float, zoom: int, lat_deg: float) -> float:
+    """Metres on the ground along so many pixels of web mercator's 256 px tiles, at a latitude."""
+    return px * EQUATOR_M * math.cos(math.radians(lat_deg)) / (256 * 2.0**zoom)
 
 
 def lonlat_rows(places: Iterable[LonLat | None]) -> Float64[np.ndarray, "n 2"]:

@@ -17,7 +17,7 @@ from geoloc.errors import DataError
 from geoloc.figures import Figures, position_figures, rank_figures
 from geoloc.lineup import Lineup, View, line_up
 from geoloc.pairs import PairTable
-from geoloc.places import WGS84, LonLat, turned_deg
+from geoloc.places import WGS84, lonlat_rows, turned_deg
 from geoloc.posterior import Calibration
 from geoloc.recall import Standing, Ties, stand
 from geoloc.spec import EncoderSpec
@@ -251,10 +251,6 @@ def errors_m(
     """Geodesic metres from every query to its best tile's centre; None unless all images have places."""
     if not all(view.lonlat for view in (*queries, *gallery)):
         return None
-    cameras = [view.lonlat for view in queries]
-    guesses = [gallery[row].lonlat for row in best.tolist()]
-    return np.asarray(WGS84.inv(*_columns(cameras), *_columns(guesses))[2])
-
-
-def _columns(places: Sequence[LonLat | None]) -> Float[np.ndarray, "2 n"]:
-    return np.array([(place.lon, place.lat) for place in places if place]).T
+    cameras = lonlat_rows(view.lonlat for view in queries)
+    guesses = lonlat_rows(gallery[row].lonlat for row in best.tolist())
+    return np.asarray(WGS84.inv(*cameras.T, *guesses.T)[2])

@@ -11,7 +11,10 @@ from geoloc.errors import ModelError
 
 SCHEMA = 1
 MAP_HEADS = ("average", "max", "mixed", "gem", "safa", "parts")
-HEADS = ("azimuth", *MAP_HEADS, "pooled", "token")
+WHOLE_HEADS = ("pooled", "token")
+"""Of a whole backbone, which pools by itself; the others are of feature maps."""
+
+HEADS = ("azimuth", *MAP_HEADS, *WHOLE_HEADS)
 LAYOUTS = ("canvas", "whole", "centre")
 INTERPOLATIONS = ("bilinear", "bilinear-plain")
 
@@ -84,7 +87,7 @@ class EncoderSpec:
                 self.widths or self.depths
             )
             and self._stage_weights > 10**9,
-            "widths and depths want a head of feature maps": self.head in ("pooled", "token")
+            "widths and depths want a head of feature maps": self.head in WHOLE_HEADS
             and bool(self.widths or self.depths),
             f"interpolation must be one of {', '.join(INTERPOLATIONS)}": self.interpolation
             not in INTERPOLATIONS,
@@ -93,7 +96,7 @@ class EncoderSpec:
             "azimuth_bins must be 1 without head 'azimuth' and street_layout 'canvas'": self.azimuth_bins > 1
             and (self.head, self.street_layout) != ("azimuth", "canvas"),
             "the polar form wants a head of feature maps and street_layout 'canvas'": self.polar
-            and (self.head in ("pooled", "token") or self.street_layout != "canvas"),
+            and (self.head in WHOLE_HEADS or self.street_layout != "canvas"),
             "dim must be at most 65,536": self.dim > 65_536,
         }
         wrong = [problem for problem, holds in problems.items() if holds]
@@ -105,6 +108,11 @@ class EncoderSpec:
         """About how many: two convolutions of 3 x 3 to a block, and timm's most of what is not given."""
         stages = zip(self.widths or (512,) * 4, self.depths or (36,) * 4, strict=False)
         return sum(18 * width**2 * depth for width, depth in stages)
+
+    @property
+    def tile_hw(self) -> tuple[int, int]:
+        """What the backbone sees of a tile: its polar form, of the size of a canvas, or the tile as it is."""
+        return self.street_hw if self.polar else (self.satellite_px, self.satellite_px)
 
     @property
     def dim(self) -> int:

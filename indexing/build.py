@@ -10,7 +10,6 @@ import json
 import shutil
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +29,10 @@ from indexing.publish import install, install_model, publish
 from indexing.region import read_region
 from indexing.source import source_of
 from indexing.store import write_segment
-from indexing.table import Bounds, Origins
-from preprocessing.source import Imagery
+from indexing.table import Origins
+from preprocessing.source import Bounds, Imagery
 from preprocessing.sources import Overlap, open_all
-from preprocessing.tiles import COVERED, Block, Grid, make_grid, plan_blocks, refuse_coarse
+from preprocessing.tiles import COVERED, Block, Grid, make_grid, plan_blocks
 
 Note = Callable[[str], None]
 
@@ -156,7 +155,7 @@ def plan_build(
 ) -> Plan:
     """Step 1 of a build: which tiles, of which files, and the key under which their embeddings are kept."""
     spec = encoder.spec
-    opened = open_all(imagery, hosts, overlap, partial(refuse_coarse, footprint_m=spec.footprint_m))
+    opened = open_all(imagery, hosts, overlap, spec.footprint_m)
     grid = make_grid(opened, spec.footprint_m, spec.satellite_px, stride_m)
     area = read_region(region) if region is not None else None
     blocks = along_curve(plan_blocks(opened, grid, area), grid)

@@ -143,7 +143,7 @@ def _rows_of(base: Manifest, chosen: Sequence[StoredSegment], gallery: Path) -> 
     )
     order = row_order(ids, base.grid)
     return _Rows(
-        Origins(ids[order], sources[order], gsd_m[order]),
+        Origins(ids, sources, gsd_m).part(order),
         np.repeat(np.arange(len(rows)), [len(some) for some in rows])[order],
         np.concatenate(rows)[order],
         tuple((gallery / segment.folder / EMBEDDINGS, segment.rows) for segment in chosen),

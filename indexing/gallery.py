@@ -28,7 +28,7 @@ from indexing.source import open_source
 from indexing.table import rows_from, rows_inside, source_at
 from indexing.versions import hold_live
 from preprocessing.imagery import read_square
-from preprocessing.source import Imagery
+from preprocessing.source import Bounds, Imagery
 
 _SAMPLE, _NORTHS = 4096, 256
 
@@ -99,7 +99,7 @@ class Gallery:
         return self.manifest.spec
 
     @property
-    def bounds_lonlat(self) -> tuple[float, float, float, float]:
+    def bounds_lonlat(self) -> Bounds:
         """(west, south, east, north) of all tiles, in degrees."""
         return self.manifest.bounds_lonlat
 

@@ -9,7 +9,6 @@ import dataclasses
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,11 +40,11 @@ from indexing.manifest import EMBEDDINGS, TABLE, Manifest, Source, live_folder, 
 from indexing.publish import publish
 from indexing.rows import both, rows_of
 from indexing.source import open_source, source_of
-from indexing.table import Bounds, rows_inside
+from indexing.table import rows_inside
 from preprocessing.remote import host_of, is_url
-from preprocessing.source import Imagery, outline
+from preprocessing.source import Bounds, Imagery, outline
 from preprocessing.sources import open_all
-from preprocessing.tiles import Block, Grid, make_grid, plan_blocks, refuse_coarse
+from preprocessing.tiles import Block, Grid, make_grid, plan_blocks
 
 
 @dataclass(frozen=True)
@@ -144,8 +143,7 @@ def plan_growth(
     hosts: Collection[str],
 ) -> Growth:
     """Which tiles to embed: those that may show the imagery, less those the gallery has of it already."""
-    check = partial(refuse_coarse, footprint_m=base.grid.footprint_m)
-    given = open_all(paths, hosts, "listed", check)
+    given = open_all(paths, hosts, "listed", base.grid.footprint_m)
     known = {source.path: source for source in base.sources}
     listed = {one.address: source_of(one) for one in given}
     if not replace:

@@ -29,6 +29,7 @@ from geoloc.spec import EncoderSpec
 from indexing.blocks import SUFFIX, check_span
 from indexing.durable import sha256_of
 from indexing.rows import Ranges, ranges_of
+from preprocessing.source import Bounds
 from preprocessing.tiles import Grid
 
 SCHEMA = 2
@@ -60,7 +61,7 @@ class Source:
 
     path: str
     bytes: int
-    bounds_lonlat: tuple[float, float, float, float]
+    bounds_lonlat: Bounds
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class Manifest:
     version: str
     spec: EncoderSpec
     grid: Grid
-    bounds_lonlat: tuple[float, float, float, float]
+    bounds_lonlat: Bounds
     sources: tuple[Source, ...]
     wanted_index: str
     model: str
@@ -265,7 +266,7 @@ def _source(raw: dict[str, Any]) -> Source:
     return Source(str(raw["path"]), int(raw["bytes"]), _bounds(raw["bounds_lonlat"]))
 
 
-def _bounds(raw: list[float]) -> tuple[float, float, float, float]:
+def _bounds(raw: list[float]) -> Bounds:
     west, south, east, north = map(float, raw)
     if not all(map(math.isfinite, raw)):
         raise ValueError("bounds that are no numbers")

@@ -16,7 +16,8 @@ from indexing.manifest import TABLE, Manifest, Source, check_file, live_folder, 
 from indexing.publish import publish
 from indexing.region import read_region
 from indexing.rows import mask_of
-from indexing.table import Bounds, Origins, make_table, read_origins, rows_inside
+from indexing.table import make_table, read_origins, rows_inside
+from preprocessing.source import Bounds
 
 _AT_ONCE = 100_000
 
@@ -71,10 +72,8 @@ def _ground(
     for segment, rows in zip(base.segments, left, strict=True):
         tiles, chosen = read_origins(gallery / segment.folder / TABLE), np.flatnonzero(rows)
         for start in range(0, len(chosen), _AT_ONCE):
-            some = chosen[start : start + _AT_ONCE]
-            footprints = make_table(
-                base.grid, Origins(tiles.ids[some], tiles.sources[some], tiles.gsd_m[some])
-            ).geometry
+            some = tiles.part(chosen[start : start + _AT_ONCE])
+            footprints = make_table(base.grid, some).geometry
             edges.append(footprints.total_bounds)
             below.update(footprints.sindex.query(boxes, predicate="intersects")[0].tolist())
     low, high = np.min(edges, axis=0), np.max(edges, axis=0)

@@ -9,7 +9,8 @@ from indexing.blocks import write_blocks
 from indexing.choose import Indexed, index_rows
 from indexing.embeddings import Chunk, write_embeddings
 from indexing.manifest import EMBEDDINGS, INDEX, TABLE
-from indexing.table import Bounds, Origins, write_table
+from indexing.table import Origins, write_table
+from preprocessing.source import Bounds
 from preprocessing.tiles import Grid
 
 

@@ -19,12 +19,11 @@ from pyarrow.parquet import ParquetFile, ParquetWriter
 from geoloc.places import to_lonlat
 from indexing.blocks import CheckedFile, has_blocks
 from indexing.rows import Ranges, ranges_of
+from preprocessing.source import Bounds
 from preprocessing.tiles import Grid
 
 _GROUP = 8192
 _AT_ONCE = 16 * _GROUP
-
-Bounds = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,9 @@ class Origins:
     sources: np.ndarray
     gsd_m: Float64[np.ndarray, "n"]
 
-    def part(self, start: int, stop: int) -> "Origins":
+    def part(self, rows: slice | Int64[np.ndarray, "m"]) -> "Origins":
         """Some of them."""
-        return Origins(self.ids[start:stop], self.sources[start:stop], self.gsd_m[start:stop])
+        return Origins(self.ids[rows], self.sources[rows], self.gsd_m[rows])
 
 
 def make_table(grid: Grid, tiles: Origins) -> geopandas.GeoDataFrame:
@@ -81,8 +80,8 @@ def _to_degrees(
 
 def write_table(grid: Grid, tiles: Origins, path: Path) -> Bounds:
     """Write the table of tiles, a part of it in memory at a time: their (west, south, east, north)."""
-    parts = range(0, len(tiles.ids), _AT_ONCE)
-    return write_frames((make_table(grid, tiles.part(start, start + _AT_ONCE)) for start in parts), path)
+    parts = (slice(start, start + _AT_ONCE) for start in range(0, len(tiles.ids), _AT_ONCE))
+    return write_frames((make_table(grid, tiles.part(rows)) for rows in parts), path)
 
 
 def write_frames(frames: Iterable[geopandas.GeoDataFrame], path: Path) -> Bounds:

@@ -14,10 +14,11 @@ from PIL import Image
 from rasterio.windows import Window
 
 from geoloc.errors import ImageError, ImageryError
+from geoloc.places import EQUATOR_M
 from geoloc.street_view import decode_tile, tile_side_px
 from preprocessing.source import LARGEST_READ_PX, Bounds, Hw, Imagery, Level, State, place
 
-HALF_M = math.pi * 6378137.0
+HALF_M = EQUATOR_M / 2
 """Half the side of the web mercator square, EPSG:3857."""
 
 MAX_ZOOM = 24

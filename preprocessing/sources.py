@@ -1,6 +1,6 @@
 """What a user names as imagery, to pieces of it that can be tiled, in the order that wins overlaps."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -14,6 +14,7 @@ from preprocessing.pmtiles import open_pmtiles
 from preprocessing.remote import host_of, is_url, refuse_foreign
 from preprocessing.source import Imagery
 from preprocessing.tile_folder import open_tile_folder, scheme_of
+from preprocessing.tiles import refuse_coarse
 
 Overlap = Literal["listed", "newest"]
 _SCHEMES = ("xyz:", "tms:")
@@ -90,11 +91,12 @@ def open_all(
     words: Sequence[str | Path],
     hosts: Collection[str],
     overlap: Overlap,
-    check: Callable[[Imagery], None],
+    footprint_m: float,
 ) -> list[Imagery]:
     """Open everything that is named, in the order that wins overlaps: as listed, or the newest first.
 
-    Of those that cannot be used or that `check` refuses, one line each in a single ImageryError.
+    Of those that cannot be used, or are too coarse for tiles of that footprint, one line each in a single
+    ImageryError.
     """
     listed = find_imagery(words, hosts)
     known = {*hosts, *(host_of(address) for address, _ in listed if is_url(address))}
@@ -102,7 +104,7 @@ def open_all(
     for address, taken_at in listed:
         try:
             one = open_imagery(address, known)
-            check(one)
+            refuse_coarse(one, footprint_m)
         except ImageryError as cause:
             refused.append(str(cause))
             continue

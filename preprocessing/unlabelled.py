@@ -14,7 +14,7 @@ from geoloc.training.unlabelled import SOME, Images, Unlabelled, image_files, sq
 from preprocessing.source import Imagery
 from preprocessing.sources import SUFFIXES, open_all
 from preprocessing.tile_folder import scheme_of
-from preprocessing.tiles import Block, Grid, cut_block, make_grid, plan_blocks, refuse_coarse
+from preprocessing.tiles import Block, Grid, cut_block, make_grid, plan_blocks
 from preprocessing.towns.table import TABLE, town_rows
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
@@ -83,7 +83,7 @@ def _imagery(
     hosts: Collection[str] = (),
 ) -> Unlabelled:
     side = square_px(spec)
-    imagery = open_all(words, hosts, "listed", lambda one: refuse_coarse(one, spec.footprint_m))
+    imagery = open_all(words, hosts, "listed", spec.footprint_m)
     reach_m = spec.footprint_m * side / spec.satellite_px
     grid = make_grid(imagery, reach_m, side, spec.footprint_m / 2 if stride_m is None else stride_m)
     blocks = plan_blocks(imagery, grid)

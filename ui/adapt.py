@@ -29,7 +29,6 @@ from geoloc.training.negatives import Negatives, tile_lonlats_of
 from preprocessing.datasets.open import open_pairs
 from preprocessing.ground import sample_ground
 from preprocessing.sources import open_all
-from preprocessing.tiles import refuse_coarse
 from preprocessing.unlabelled import pictures
 from ui.hosts import AllowHost
 from ui.progress import stages
@@ -129,7 +128,7 @@ def _gather(
         canvases.append(decode_photos(paths, spec, partial(report, "photos read")))
         sources.append(f"{len(paths):,} photos of {photos.name}, none with a place")
     if imagery:
-        opened = open_all(imagery, hosts, "listed", lambda one: refuse_coarse(one, spec.footprint_m))
+        opened = open_all(imagery, hosts, "listed", spec.footprint_m)
         side_px = matched.tiles.shape[1]
         side_m = spec.footprint_m * side_px / spec.satellite_px
         ground, where = sample_ground(opened, side_m, side_px, MOST, partial(report, "tiles cut"))

@@ -11,6 +11,7 @@ from pydeck.types import String
 
 from geoloc.places import WGS84, LonLat
 from indexing.answer import Answer, Match
+from preprocessing.source import Bounds
 from ui.clicks import CATCHER, TILES
 
 FIX_RGB = (214, 40, 57)
@@ -22,7 +23,6 @@ SPECK = 0.02
 FAINTEST = 1e-3
 CATCHER_CELLS = (96, 48)
 RGB = tuple[int, int, int]
-Bounds = tuple[float, float, float, float]
 Corners = tuple[LonLat, ...]
 
 

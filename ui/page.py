@@ -19,6 +19,7 @@ from jaxtyping import UInt8
 from geoloc.errors import GeolocError
 from geoloc.places import LonLat
 from indexing.answer import Answer, Match, answer
+from preprocessing.source import Bounds
 from ui import layers, panels
 from ui.clicks import clicked_place, clicked_tile, region_of_corners
 from ui.controls import Question, ask_corners, ask_pose, ask_region, ask_street_view, memo
@@ -205,7 +206,7 @@ def _imagery_layers(here: Shelf, sight: Sight | None) -> list[pdk.Layer]:
     ]
 
 
-def _toolbar(here: Shelf, sight: Sight | None) -> tuple[list[LonLat], layers.Bounds]:
+def _toolbar(here: Shelf, sight: Sight | None) -> tuple[list[LonLat], Bounds]:
     """What stands above the map: the legend, or the tools to draw a region; and which part to show.
 
     Returns the corners drawn so far, and the bounds to show.

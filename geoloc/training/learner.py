@@ -10,7 +10,7 @@ from torch import nn
 
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError
-from geoloc.spec import EncoderSpec
+from geoloc.spec import WHOLE_HEADS, EncoderSpec
 from geoloc.torchvision_mend import mend_torchvision
 from geoloc.training.pretrain_recipe import Recipe
 
@@ -138,7 +138,7 @@ def backbones(encoder: TwinEncoder) -> list[nn.Module]:
 def _layers(backbone: nn.Module, spec: EncoderSpec, *, coarse: bool) -> dict[str, int]:
     """The layer of each of a backbone's parameters, from 0 at the image; coarse: by stages."""
     whole = backbone
-    if spec.head not in ("pooled", "token"):
+    if spec.head not in WHOLE_HEADS:
         sizes = {"channels": spec.widths, "layers": spec.depths}
         how: dict[str, Any] = {name: value for name, value in sizes.items() if value}
         with torch.device("meta"):
@@ -152,7 +152,7 @@ def _layers(backbone: nn.Module, spec: EncoderSpec, *, coarse: bool) -> dict[str
 
 def _last(layers: dict[str, int], backbone: nn.Module, spec: EncoderSpec) -> int:
     """The layer that the head is fed by; timm keeps some that come after it."""
-    if spec.head in ("pooled", "token"):
+    if spec.head in WHOLE_HEADS:
         return max(layers.values())
     tapped = plain_name(backbone.feature_info.info[spec.stage]["module"])  # type: ignore[union-attr, index, arg-type]
     fed = (layer for name, layer in layers.items() if plain_name(name).startswith(f"{tapped}_"))

@@ -1,6 +1,5 @@
 """CVACT in its authors' layout (Liu & Li 2019), with both of its test protocols."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,14 @@ from scipy.spatial import cKDTree
 
 from geoloc.errors import DataError
 from geoloc.pairs import Pair, PairTable
-from geoloc.places import LonLat
+from geoloc.places import LonLat, mercator_m
 
 SPLITS = {
     "train": ("trainSet", "trainInd", "ANU_data_small"),
     "val": ("valSet", "valInd", "ANU_data_small"),
     "test": ("valSetAll", "valInd", "ANU_data_test"),
 }
-TILE_M = 1200 * 156_543.034 / 2**20 * math.cos(math.radians(35.3))
+TILE_M = mercator_m(1200, 20, 35.3)
 """A tile's side: 1,200 px of zoom 20 at Canberra, 146 m."""
 
 WITHIN_M = 5.0

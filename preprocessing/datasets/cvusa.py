@@ -2,16 +2,16 @@
 
 import csv
 import io
-import math
 from dataclasses import replace
 from pathlib import Path
 
 from geoloc.errors import DataError
 from geoloc.pairs import Pair, PairTable
+from geoloc.places import mercator_m
 from preprocessing.datasets.lists import read_list
 
 SPLITS = ("train", "val")
-TILE_M = 750 * 156_543.034 / 2**19 * math.cos(math.radians(38.5))
+TILE_M = mercator_m(750, 19, 38.5)
 """A tile's side: 750 px of zoom 19, 175 m. Where each lies is not published; this is the middle of the
 contiguous states, and from their south to their north it is 203 to 147 m."""
 

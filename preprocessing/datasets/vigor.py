@@ -6,7 +6,7 @@ from pathlib import Path
 
 from geoloc.errors import DataError, GeolocError
 from geoloc.pairs import Distractor, Pair, PairTable
-from geoloc.places import LonLat
+from geoloc.places import LonLat, mercator_m
 from preprocessing.datasets.lists import read_list
 
 CITIES = {
@@ -24,7 +24,6 @@ LISTS = {
 ALIASES = {"train": "same-train", "val": "same-test"}
 ENDINGS = {"corrected": "__corrected.txt", "original": ".txt"}
 TILE_PX, ZOOM = 640, 20
-EQUATOR_M: float = 2 * math.pi * 6_378_137
 
 
 def read_vigor(root: Path, split: str = "same-test", labels: str = "corrected") -> PairTable:
@@ -158,4 +157,4 @@ def _place(name: str, listing: Path, line: int) -> LonLat:
 
 
 def _side_m(place: LonLat) -> float:
-    return EQUATOR_M * math.cos(math.radians(place.lat)) / (256 * 2.0**ZOOM) * TILE_PX
+    return mercator_m(TILE_PX, ZOOM, place.lat)

@@ -49,7 +49,7 @@ def main() -> None:
     }
     with serving(folder) as served:
         kinds["GeoTIFF on a server"] = f"{served.url}/ortho.tif"
-        opened = {kind: open_all([word], (), "listed", lambda _: None)[0] for kind, word in kinds.items()}
+        opened = {kind: open_all([word], (), "listed", 64.0)[0] for kind, word in kinds.items()}
         fetched = served.bytes
         far = opened["GeoTIFF on a server"]
         read_square([far], far.utm, _middle(far), (TILE_PX, TILE_PX))

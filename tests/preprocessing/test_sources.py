@@ -58,7 +58,7 @@ def addresses(pyramid, tmp_path_factory):
 
 
 def opened(word):
-    (one,) = open_all([word], (), "listed", lambda _: None)
+    (one,) = open_all([word], (), "listed", 64.0)
     return one
 
 
@@ -189,8 +189,8 @@ def test_the_newest_wins_by_tag_or_file_date(tmp_path):
     middling = dated(tmp_path / "middling.tif", (3, 3, 3))
     os.utime(middling, (1_600_000_000,) * 2)  # 2020
     words = [old, middling, new]
-    listed = open_all(words, (), "listed", lambda _: None)
-    newest = open_all(words, (), "newest", lambda _: None)
+    listed = open_all(words, (), "listed", 64.0)
+    newest = open_all(words, (), "newest", 64.0)
     assert [one.label for one in listed] == ["old.tif", "middling.tif", "new.tif"]
     assert [one.label for one in newest] == ["new.tif", "middling.tif", "old.tif"]
     assert newest[0].notes[-1] == "new.tif: 2024-05-04, by its TIFFTAG_DATETIME."
@@ -224,7 +224,7 @@ def test_of_a_stac_collection_the_newest_wins(tmp_path):
         item("b", "./cogs/b.tif", "2023-01-01T00:00:00Z"),
         item("c", "cogs/c.tif", None),
     )
-    found = open_all([path], (), "listed", lambda _: None)
+    found = open_all([path], (), "listed", 64.0)
     assert [one.label for one in found] == ["b.tif", "a.tif", "c.tif"]
     assert found[0].state.taken_at == datetime(2023, 1, 1, tzinfo=UTC)
     rgb, _ = read_square(found, UTM, (LEFT, TOP - 100, LEFT + 100, TOP), (20, 20))
@@ -236,14 +236,14 @@ def test_a_stac_collection_on_the_web_may_list_its_own_host_and_those_named(tmp_
     with serving(tmp_path) as served, serving(tmp_path) as other:
         collection(tmp_path / "own.json", item("a", "a.tif", "2021-01-01T00:00:00Z"))
         collection(tmp_path / "far.json", item("a", f"{other.url}/a.tif", "2021-01-01T00:00:00Z"))
-        (one,) = open_all([f"{served.url}/own.json"], (), "listed", lambda _: None)
+        (one,) = open_all([f"{served.url}/own.json"], (), "listed", 64.0)
         assert one.address == f"{served.url}/a.tif"
         with pytest.raises(ImageryError, match=f"--allow-host {other.host}"):
-            open_all([f"{served.url}/far.json"], (), "listed", lambda _: None)
+            open_all([f"{served.url}/far.json"], (), "listed", 64.0)
         with pytest.raises(ImageryError, match="--allow-host"):
-            open_all([tmp_path / "far.json"], (), "listed", lambda _: None)
+            open_all([tmp_path / "far.json"], (), "listed", 64.0)
         assert other.requests == []
-        (one,) = open_all([tmp_path / "far.json"], [other.host], "listed", lambda _: None)
+        (one,) = open_all([tmp_path / "far.json"], [other.host], "listed", 64.0)
         assert one.address == f"{other.url}/a.tif"
 
 
