@@ -74,7 +74,7 @@ class PairTable:
     satellite_px: tuple[int, int] | None = None
 
     def complete(self, allow_missing: bool) -> "PairTable":
-        """This table, if nothing is missing or that is allowed, and something is left."""
+        """This table, if nothing is missing or that is allowed, and something is left; else DataError."""
         listed = len(self.pairs) + self.missing_pairs
         if self.missing and not allow_missing:
             named = ", ".join(str(path) for path in self.missing[:3])

@@ -125,7 +125,7 @@ class Gallery:
         return (min(norths) + max(norths)) / 2
 
     def lonlats(self, ids: Int64[np.ndarray, "n"]) -> Float[np.ndarray, "n 2"]:
-        """The centres of tiles of its grid."""
+        """The centres of tiles of its grid: (lon, lat) in degrees, a row for each."""
         grid = self.manifest.grid
         zones, middles = grid.middles(ids)
         lonlats = np.empty((len(ids), 2))
@@ -163,7 +163,10 @@ class Gallery:
         return self.read_around(self.tile(id), 0)
 
     def read_around(self, tile: Tile, spare_px: int) -> UInt8[np.ndarray, "w w 3"]:
-        """The tile's pixels and spare_px more of the same size on every side, black beyond the imagery."""
+        """The tile's pixels and spare_px more of the same size on every side, black beyond the imagery.
+
+        Raises ImageryError where that has moved or changed.
+        """
         spare_m = spare_px * tile.gsd_m
         left, bottom, right, top = tile.bounds
         bounds = left - spare_m, bottom - spare_m, right + spare_m, top + spare_m

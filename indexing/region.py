@@ -27,7 +27,7 @@ def read_region(path: Path) -> shapely.Geometry:
 
 
 def parse_region(content: str | bytes) -> shapely.Geometry:
-    """The same for GeoJSON text: a FeatureCollection, Feature, or Polygon or MultiPolygon."""
+    """The same for GeoJSON text: FeatureCollection, Feature, Polygon or MultiPolygon. Raises DataError."""
     if len(content) > _LARGEST_BYTES:
         raise DataError(f"A region may have at most {_LARGEST_BYTES >> 20} MiB of GeoJSON; simplify it.")
     try:

@@ -43,7 +43,7 @@ def scheme_of(folder: Path) -> str | None:
     """'xyz' or 'tms' where the folder itself says so, '' where it holds map tiles but does not; else None.
 
     tilejson.json and metadata.json say it as `scheme`; TileJSON without one is xyz by its specification;
-    tilemapresource.xml is a TMS.
+    tilemapresource.xml is a TMS. Raises ImageryError for one of these that is no JSON.
     """
     if not _numbered(folder, MAX_ZOOM):
         return None

@@ -1,12 +1,11 @@
 """InfoNCE over a batch of pairs; losses_pairs.py and losses_places.py hold the other losses."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 
 def heading_infonce(
@@ -27,11 +26,13 @@ def heading_infonce(
     near[i, j]: pairs i and j are too near each other to be told apart, and not negatives. smoothing: the
     share of the target that is spread evenly over all candidates (Szegedy et al. 2016; 0.1 in Sample4Geo).
     """
-    return _both_ways([_part(scores, owner, turn, temperature, near, smoothing)], smoothing)
+    return _both_ways(*_part(scores, owner, turn, temperature, near, smoothing), smoothing)
 
 
 def heading_infonce_in_parts(
-    scores: Callable[[slice], Float[Tensor, "m b a"]],
+    scores: Callable[[slice, Float[Tensor, "q a c"], Float[Tensor, "b a c"]], Float[Tensor, "m b a"]],
+    street: Float[Tensor, "q a c"],
+    satellite: Float[Tensor, "b a c"],
     owner: Int64[Tensor, " q"],
     turn: Float[Tensor, " q"],
     temperature: Float[Tensor, ""],
@@ -41,15 +42,59 @@ def heading_infonce_in_parts(
 ) -> Float[Tensor, ""]:
     """`heading_infonce` with the scores of `size` queries at a time in memory, computed again backwards.
 
-    All of them are most of what a large batch takes: 1,024 pairs of 32 bins have 300 MB of them.
+    All of them are most of what a large batch takes: 1,024 pairs of 32 bins have 300 MB of them, and as many
+    again for every step of the loss.
     """
 
-    def part(rows: slice) -> Part:
-        return _part(scores(rows), owner[rows], turn[rows], temperature, near, smoothing)
+    def part(rows: slice, street: Tensor, satellite: Tensor, temperature: Tensor) -> Part:
+        some = scores(rows, street, satellite)
+        return _part(some, owner[rows], turn[rows], temperature, near, smoothing)
 
-    rows = (slice(start, start + size) for start in range(0, len(owner), size))
-    again = partial(checkpoint, part, use_reentrant=False, preserve_rng_state=False)
-    return _both_ways([again(some) for some in rows], smoothing)
+    rows = [slice(start, start + size) for start in range(0, len(owner), size)]
+    loss: Tensor = _InParts.apply(part, rows, smoothing, street, satellite, temperature)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _InParts(torch.autograd.Function):
+    """A loss of sums over all parts: how it pulls at those is known from them alone, so no part is kept.
+
+    What is kept of a part has its room beforehand: small tensors between the large ones that come and go
+    leave glibc none of the same size to use again.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, part: Callable[..., "Part"], rows: Sequence[slice], smoothing: float, *given: Tensor
+    ) -> Tensor:
+        street, satellite = given[:2]
+        queries, tiles = street.new_zeros(5, len(street)), street.new_zeros(5, len(satellite))
+        tiles[0] = -torch.inf
+        for some in rows:
+            here, there = part(some, *given)
+            for row in range(5):
+                queries[row, some] = here[row]
+                tiles[row] = torch.logaddexp(tiles[0], there[0]) if row == 0 else tiles[row] + there[row]
+        with torch.enable_grad():
+            loss = _both_ways(queries.requires_grad_(), tiles.requires_grad_(), smoothing)
+            ctx.pulls = torch.autograd.grad(loss, (queries, tiles))
+        ctx.save_for_backward(tiles[0].detach(), *given)
+        ctx.part, ctx.rows = part, rows
+        return loss.detach()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        total, *given = ctx.saved_tensors
+        own = [one.detach().requires_grad_() for one in given]
+        at_queries, at_tiles = (pull * gradient for pull in ctx.pulls)
+        for some in ctx.rows:
+            with torch.enable_grad():
+                here, there = ctx.part(some, *own)
+            pulls = at_tiles.clone()
+            pulls[0] *= (there[0].detach() - total).exp()
+            told = [*zip(here, at_queries[:, some], strict=True), *zip(there, pulls, strict=True)]
+            sums, pull = zip(*((one, by) for one, by in told if one.requires_grad), strict=True)
+            torch.autograd.backward(sums, pull)
+        return None, None, None, *(one.grad for one in own)
 
 
 Sums = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
@@ -93,25 +138,14 @@ def _part(
     return sums((1, 2)), sums((0, 2))
 
 
-def _both_ways(parts: Sequence[Part], smoothing: float) -> Float[Tensor, ""]:
-    """The mean of both directions; a tile's candidates are the queries of all parts."""
-    queries, tiles = zip(*parts, strict=True)
-    totals, *others = (torch.stack(column) for column in zip(*tiles, strict=True))
-    asking = [torch.cat(column) for column in zip(*queries, strict=True)]
-    asked = [totals.logsumexp(dim=0), *(column.sum(dim=0) for column in others)]
-    return (_cost(smoothing, *asking) + _cost(smoothing, *asked)) / 2
-
-
-def _cost(
-    smoothing: float,
-    total: Float[Tensor, " m"],
-    told: Float[Tensor, " m"],
-    asked: Float[Tensor, " m"],
-    even: Float[Tensor, " m"],
-    count: Float[Tensor, " m"],
+def _both_ways(
+    queries: Float[Tensor, "5 q"] | Sums, tiles: Float[Tensor, "5 b"] | Sums, smoothing: float
 ) -> Float[Tensor, ""]:
-    """The mean cross entropy of the anchors that anything is asked of."""
-    cost = total - told / asked.clamp(min=1e-6)
-    if smoothing:
-        cost = (1 - smoothing) * cost + smoothing * (total - even / count)
-    return cost[asked > 0].mean()
+    """The mean cross entropy of the anchors of both directions that anything is asked of."""
+    costs = []
+    for total, told, asked, even, count in (queries, tiles):
+        cost = total - told / asked.clamp(min=1e-6)
+        if smoothing:
+            cost = (1 - smoothing) * cost + smoothing * (total - even / count)
+        costs.append(cost[asked > 0].mean())
+    return (costs[0] + costs[1]) / 2

@@ -70,10 +70,6 @@ class AskedBins:
         bins = F.normalize((asking * windows[:, :, None]).flatten(1), dim=1)
         return cls(bins.view(-1, *street.shape[1:]), windows, owner, batch.turn.to(street.device)[owner])
 
-    def part(self, rows: slice) -> "AskedBins":
-        """Some of the queries."""
-        return AskedBins(self.bins[rows], self.windows[rows], self.owner[rows], self.turn[rows])
-
     def scores(self, satellite: Float[Tensor, "b a c"]) -> Float[Tensor, "q b a"]:
         """The cosine of every query with every tile at every heading."""
         return correlate(self.bins, satellite) / self.length[:, None, None]
@@ -148,9 +144,14 @@ class Objective(nn.Module):
         how = asked.owner, asked.turn, self._temperature(), close, self.config.smoothing
         if not self.config.chunk:
             return heading_infonce(asked.scores(satellite), *how)
-        return heading_infonce_in_parts(
-            lambda rows: asked.part(rows).scores(satellite), *how, self.config.chunk
-        )
+
+        def scores(
+            rows: slice, bins: Float[Tensor, "q a c"], satellite: Float[Tensor, "b a c"]
+        ) -> Float[Tensor, "m b a"]:
+            some = AskedBins(bins[rows], asked.windows[rows], asked.owner[rows], asked.turn[rows])
+            return some.scores(satellite)
+
+        return heading_infonce_in_parts(scores, asked.bins, satellite, *how, self.config.chunk)
 
     def _temperature(self) -> Float[Tensor, ""]:
         return self.log_temperature.exp().clamp(min=LOWEST_TEMPERATURE)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,19 +48,20 @@ def read_table(path: Path, split: str | None = None) -> PairTable:
     """
     pairs, missing, dropped = [], [], 0
     for row in _rows(path, split, ("street", "satellite")):
-        absent = [row[name] for name in ("street", "satellite") if not row[name].is_file()]
+        absent = [file for file in row.files if not file.is_file()]
         missing += absent
         dropped += bool(absent)
         if not absent:
+            street, satellite = row.files
             pairs.append(
                 Pair(
-                    street=row["street"],
-                    satellite=row["satellite"],
-                    heading_deg=_heading(row),
-                    hfov_deg=row["hfov_deg"],
-                    lonlat=_place(row["lon"], row["lat"]),
-                    tile_lonlat=_place(row["tile_lon"], row["tile_lat"]),
-                    footprint_m=row["footprint_m"],
+                    street=street,
+                    satellite=satellite,
+                    heading_deg=_stated(street) if row.heading_deg is None else row.heading_deg,
+                    hfov_deg=row.hfov_deg,
+                    lonlat=row.lonlat,
+                    tile_lonlat=row.tile_lonlat,
+                    footprint_m=row.footprint_m,
                 )
             )
     return PairTable("table", split or "all", pairs, missing, dropped)
@@ -68,7 +70,7 @@ def read_table(path: Path, split: str | None = None) -> PairTable:
 def read_photos(path: Path, split: str | None = None) -> list[View]:
     """The photos of such a table that say where they were taken; it needs no tiles. Raises DataError."""
     photos = [
-        View(row["street"], _place(row["lon"], row["lat"]), row["heading_deg"], row["hfov_deg"])
+        View(row.files[0], row.lonlat, row.heading_deg, row.hfov_deg)
         for row in _rows(path, split, ("street",))
     ]
     if not (placed := [photo for photo in photos if photo.lonlat]):
@@ -76,8 +78,20 @@ def read_photos(path: Path, split: str | None = None) -> list[View]:
     return placed
 
 
-def _rows(path: Path, split: str | None, files: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The rows of a split: files as paths, numbers as numbers, None for what is not there."""
+@dataclass(frozen=True)
+class _Row:
+    """A row of a table: the files asked for, in order; None for what is not there."""
+
+    files: tuple[Path, ...]
+    heading_deg: float | None
+    hfov_deg: float | None
+    lonlat: LonLat | None
+    tile_lonlat: LonLat | None
+    footprint_m: float | None
+
+
+def _rows(path: Path, split: str | None, files: Sequence[str]) -> Iterator[_Row]:
+    """The rows of a split."""
     rows = _read(path)
     if "grd_id" in rows.columns:
         ids = rows["grd_id"].astype(str)
@@ -98,10 +112,15 @@ def _rows(path: Path, split: str | None, files: Sequence[str]) -> Iterator[dict[
             continue
         here = f"{path}, row {number + 1}"
         row = {name: column.iloc[number] for name, column in columns.items() if column is not None}
-        yield {
-            **{name: _file(path.parent, row[name], f"{here}: {name}") for name in files},
-            **{name: _number(row.get(name), *limits, f"{here}: {name}") for name, limits in RANGES.items()},
-        }
+        known = {name: _number(row.get(name), *limits, f"{here}: {name}") for name, limits in RANGES.items()}
+        yield _Row(
+            tuple(_file(path.parent, row[name], f"{here}: {name}") for name in files),
+            known["heading_deg"],
+            known["hfov_deg"],
+            _place(known["lon"], known["lat"]),
+            _place(known["tile_lon"], known["tile_lat"]),
+            known["footprint_m"],
+        )
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -157,12 +176,10 @@ def _number(value: Any, low: float, high: float, here: str) -> float | None:
     return number
 
 
-def _heading(row: dict[str, Any]) -> float | None:
-    """The table's, or else the photo's own; of a file that is no image none."""
-    if row["heading_deg"] is not None:
-        return float(row["heading_deg"])
+def _stated(photo: Path) -> float | None:
+    """A photo's own heading; of a file that is no image none."""
     with suppress(ImageError):
-        return stated_heading_deg(row["street"])
+        return stated_heading_deg(photo)
     return None
 
 

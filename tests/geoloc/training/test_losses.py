@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from geoloc.azimuth import correlate
 from geoloc.training.losses import heading_infonce, heading_infonce_in_parts
 
 
@@ -79,20 +80,24 @@ def test_infonce_equals_the_naive_loop(case: Case, temperature: float, smoothing
 @settings(deadline=None, max_examples=60)
 @given(asked(), st.integers(1, 5), st.sampled_from([0.0, 0.1]))
 def test_infonce_in_parts_is_that_of_the_whole(case: Case, size: int, smoothing: float) -> None:
-    """In value and in gradient, with parts that ask nothing of some tiles."""
-    scores, owner, turn, near = case
-    how = (
-        torch.tensor(owner), torch.tensor(turn, dtype=torch.float64), torch.tensor(0.3, dtype=torch.float64),
-        torch.from_numpy(near), smoothing,
-    )  # fmt: skip
-    one, other = (torch.from_numpy(scores.copy()).requires_grad_() for _ in range(2))
-    whole = heading_infonce(one, *how)
-    parts = heading_infonce_in_parts(lambda rows: other[rows], *how, size)
-    assert float(parts.detach()) == pytest.approx(float(whole.detach()), rel=1e-12)
-    whole.backward()
-    parts.backward()
-    assert one.grad is not None and other.grad is not None
-    assert torch.allclose(one.grad, other.grad, rtol=1e-10, atol=1e-13)
+    """In value and in all gradients, with parts that ask nothing of some tiles."""
+    (q, b, a), rng = case[0].shape, np.random.default_rng(0)
+    street, satellite = (torch.from_numpy(rng.normal(size=(n, a, 3))) for n in (q, b))
+    owner, turn, near = torch.tensor(case[1]), torch.tensor(case[2]).double(), torch.from_numpy(case[3])
+    found = []
+    for in_parts in (False, True):
+        given = [one.clone().requires_grad_() for one in (street, satellite, torch.tensor(0.3).double())]
+        how = owner, turn, given[2], near, smoothing
+        if in_parts:
+            loss = heading_infonce_in_parts(
+                lambda rows, one, other: correlate(one[rows], other), given[0], given[1], *how, size
+            )
+        else:
+            loss = heading_infonce(correlate(given[0], given[1]), *how)
+        (2 * loss).backward()  # type: ignore[no-untyped-call]
+        found.append([loss.detach(), *(one.grad for one in given)])
+    for whole, parts in zip(*found, strict=True):
+        assert torch.allclose(whole, parts, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("turn", [0.0, 0.37, -0.5])
