@@ -16,7 +16,16 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from geoloc.errors import GeolocError, ImageError
+from geoloc.errors import ImageError
+from geoloc.metadata import (
+    focal_hfov_deg,
+    gps_lonlat,
+    image_heading_deg,
+    number,
+    panorama_crop,
+    read_xmp,
+    says_panorama,
+)
 from geoloc.places import LonLat, wrapped_deg
 
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -25,7 +34,6 @@ MAX_PIXELS = 100_000_000
 MAX_SIDE_PX = 4096
 MIN_HW_PX = (16, 32)
 DEFAULT_HFOV_DEG = 70.0
-FILM_WIDTH_MM = 36.0
 UPRIGHT: dict[float, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -104,23 +112,23 @@ def read_street_view(
     if not metadata:
         exif, gpano = Image.Exif(), {}
     wh = image.size
-    crop = None if hfov_deg is not None else _gpano_crop(gpano, wh, name)
-    focal_mm = _number(exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.FocalLengthIn35mmFilm))
+    crop = None if hfov_deg is not None else panorama_crop(gpano, wh, name)
+    focal_mm = number(exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.FocalLengthIn35mmFilm))
     if crop is not None:
         field_deg, elevation_deg, is_panorama = *crop, True
     elif hfov_deg is not None:
-        is_panorama = hfov_deg >= 180 or _says_equirectangular(gpano)
+        is_panorama = hfov_deg >= 180 or says_panorama(gpano)
         field_deg, elevation_deg = hfov_deg, 0.0
     elif focal_mm:
-        field_deg, elevation_deg, is_panorama = _focal_hfov_deg(focal_mm, wh), 0.0, False
+        field_deg, elevation_deg, is_panorama = focal_hfov_deg(focal_mm, wh), 0.0, False
     else:
         is_panorama = _panorama_shape(wh)
         field_deg, elevation_deg = (360.0 if is_panorama else DEFAULT_HFOV_DEG), 0.0
     return StreetView(
         rgb=np.asarray(image),
         source=name,
-        lonlat=_gps_lonlat(exif, name),
-        heading_deg=_heading_deg(exif, gpano, name) if heading_deg is None else wrapped_deg(heading_deg),
+        lonlat=gps_lonlat(exif, name),
+        heading_deg=image_heading_deg(exif, gpano, name) if heading_deg is None else wrapped_deg(heading_deg),
         hfov_deg=field_deg,
         is_panorama=is_panorama,
         elevation_deg=elevation_deg,
@@ -134,9 +142,9 @@ def stated_heading_deg(path: Path) -> float | None:
     None where it states none, or nothing that can be true. Raises ImageError for no image.
     """
     with _image_errors(str(path)), Image.open(path, formats=FORMATS) as image:
-        exif, gpano = image.getexif(), _gpano(image)
+        exif, gpano = image.getexif(), read_xmp(image)
     with suppress(ImageError):
-        return _heading_deg(exif, gpano, str(path))
+        return image_heading_deg(exif, gpano, str(path))
     return None
 
 
@@ -213,10 +221,10 @@ def _decode(source: Path | BufferedIOBase, name: str) -> tuple[Image.Image, Imag
     blob = _read(source, name)
     with _image_errors(name), Image.open(io.BytesIO(blob), formats=FORMATS) as image:
         _refuse_bomb(image)
-        exif, gpano = image.getexif(), _gpano(image)
+        exif, gpano = image.getexif(), read_xmp(image)
         if image.format in ("JPEG", "MPO"):
             image.draft("RGB", (MAX_SIDE_PX, MAX_SIDE_PX))
-        turn = UPRIGHT.get(_number(exif.get(ExifTags.Base.Orientation)) or 1)
+        turn = UPRIGHT.get(number(exif.get(ExifTags.Base.Orientation)) or 1)
         upright = _in_8_bits(image if turn is None else image.transpose(turn)).convert("RGB")
     factor = math.ceil(max(upright.size) / MAX_SIDE_PX)
     return (upright.reduce(factor) if factor > 1 else upright), exif, gpano
@@ -267,99 +275,6 @@ def _small(path: Path) -> bool:
     return True
 
 
-def _gpano(image: Image.Image) -> dict[str, Any]:
-    """The XMP description's attributes, flat; empty where there is no readable XMP."""
-    try:
-        description = image.getxmp()["xmpmeta"]["RDF"]["Description"]
-    except Exception:  # XMP is arbitrary XML from outside; unreadable is the same as absent
-        return {}
-    parts = description if isinstance(description, list) else [description]
-    return {key: value for part in parts if isinstance(part, dict) for key, value in part.items()}
-
-
-def _number(value: object) -> float | None:
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, ZeroDivisionError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _says_equirectangular(gpano: dict[str, Any]) -> bool:
-    return gpano.get("ProjectionType") == "equirectangular"
-
-
 def _panorama_shape(wh: tuple[int, int]) -> bool:
     aspect = wh[0] / wh[1]
     return abs(aspect - 2) < 0.04 or aspect >= 3
-
-
-def _focal_hfov_deg(focal_mm: float, wh: tuple[int, int]) -> float:
-    film_mm = FILM_WIDTH_MM * min(1.0, wh[0] / wh[1])
-    return math.degrees(2 * math.atan(film_mm / 2 / focal_mm))
-
-
-def _gpano_crop(gpano: dict[str, Any], wh: tuple[int, int], name: str) -> tuple[float, float] | None:
-    """Horizontal field of view and elevation of the image centre, in degrees, from GPano."""
-    if not _says_equirectangular(gpano):
-        return None
-    full_w = _number(gpano.get("FullPanoWidthPixels")) or float(wh[0])
-    full_h = _number(gpano.get("FullPanoHeightPixels")) or full_w / 2
-    crop_w = _number(gpano.get("CroppedAreaImageWidthPixels")) or full_w
-    crop_h = _number(gpano.get("CroppedAreaImageHeightPixels")) or crop_w * wh[1] / wh[0]
-    top = _number(gpano.get("CroppedAreaTopPixels"))
-    top = (full_h - crop_h) / 2 if top is None else top
-    fits = (
-        0 < crop_w <= full_w
-        and 0 < crop_h <= full_h
-        and 0 <= top <= full_h - crop_h + 1
-        and abs(full_w / full_h - 2) < 0.1
-        and abs(crop_w / crop_h * wh[1] / wh[0] - 1) < 0.1
-    )
-    if not fits:
-        raise ImageError(
-            f"{name}: its GPano metadata (a {crop_w:g} x {crop_h:g} px part of a {full_w:g} x {full_h:g} px "
-            f"panorama) cannot be true of a {wh[0]} x {wh[1]} px image; state --hfov-deg."
-        )
-    return 360 * crop_w / full_w, 90 - 180 * (top + crop_h / 2) / full_h
-
-
-def _heading_deg(exif: Image.Exif, gpano: dict[str, Any], name: str) -> float | None:
-    """Of the image centre. A GPano heading of exactly 0 is what cameras write when they do not know."""
-    gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
-    compass = _number(gps.get(ExifTags.GPS.GPSImgDirection))
-    if gps.get(ExifTags.GPS.GPSImgDirectionRef, "T") != "T":
-        compass = None
-    pose = _number(gpano.get("PoseHeadingDegrees"))
-    heading = pose if pose or compass is None else compass
-    if heading is not None and not 0 <= heading <= 360:
-        raise ImageError(
-            f"{name}: its metadata claims a heading of {heading:g} degrees; state it with --heading-deg."
-        )
-    return None if heading is None else wrapped_deg(heading)
-
-
-def _gps_lonlat(exif: Image.Exif, name: str) -> LonLat | None:
-    gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
-    lon = _dms(gps.get(ExifTags.GPS.GPSLongitude), gps.get(ExifTags.GPS.GPSLongitudeRef), "EW")
-    lat = _dms(gps.get(ExifTags.GPS.GPSLatitude), gps.get(ExifTags.GPS.GPSLatitudeRef), "NS")
-    if lon is None or lat is None:
-        return None
-    try:
-        return LonLat(lon, lat)
-    except GeolocError as cause:
-        raise ImageError(
-            f"{name}: its EXIF claims longitude {lon:g}, latitude {lat:g}, which is not on the earth; "
-            "remove the position from the file."
-        ) from cause
-
-
-def _dms(value: object, ref: object, signs: str) -> float | None:
-    """Degrees from EXIF's degrees, minutes, seconds and reference letter; None where incomplete."""
-    if not isinstance(value, tuple) or len(value) != 3 or not isinstance(ref, str) or ref not in tuple(signs):
-        return None
-    parts = [_number(part) for part in value]
-    if None in parts:
-        return None
-    degrees: float = sum(part / 60.0**power for power, part in enumerate(parts) if part is not None)
-    return degrees if ref == signs[0] else -degrees
