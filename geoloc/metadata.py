@@ -6,7 +6,7 @@ from typing import Any
 from PIL import ExifTags, Image
 
 from geoloc.errors import GeolocError, ImageError
-from geoloc.places import LonLat, wrapped_deg
+from geoloc.places import LonLat
 
 FILM_WIDTH_MM = 36.0
 
@@ -30,9 +30,9 @@ def number(value: object) -> float | None:
     return parsed if math.isfinite(parsed) else None
 
 
-def says_panorama(gpano: dict[str, Any]) -> bool:
+def says_panorama(xmp: dict[str, Any]) -> bool:
     """Whether GPano names a projection whose columns are azimuths."""
-    return gpano.get("ProjectionType") == "equirectangular"
+    return xmp.get("ProjectionType") == "equirectangular"
 
 
 def focal_hfov_deg(focal_mm: float, wh: tuple[int, int]) -> float:
@@ -41,15 +41,15 @@ def focal_hfov_deg(focal_mm: float, wh: tuple[int, int]) -> float:
     return math.degrees(2 * math.atan(film_mm / 2 / focal_mm))
 
 
-def panorama_crop(gpano: dict[str, Any], wh: tuple[int, int], name: str) -> tuple[float, float] | None:
+def panorama_crop(xmp: dict[str, Any], wh: tuple[int, int], name: str) -> tuple[float, float] | None:
     """Horizontal field of view and elevation of the image centre, in degrees, from GPano."""
-    if not says_panorama(gpano):
+    if not says_panorama(xmp):
         return None
-    full_w = number(gpano.get("FullPanoWidthPixels")) or float(wh[0])
-    full_h = number(gpano.get("FullPanoHeightPixels")) or full_w / 2
-    crop_w = number(gpano.get("CroppedAreaImageWidthPixels")) or full_w
-    crop_h = number(gpano.get("CroppedAreaImageHeightPixels")) or crop_w * wh[1] / wh[0]
-    top = number(gpano.get("CroppedAreaTopPixels"))
+    full_w = number(xmp.get("FullPanoWidthPixels")) or float(wh[0])
+    full_h = number(xmp.get("FullPanoHeightPixels")) or full_w / 2
+    crop_w = number(xmp.get("CroppedAreaImageWidthPixels")) or full_w
+    crop_h = number(xmp.get("CroppedAreaImageHeightPixels")) or crop_w * wh[1] / wh[0]
+    top = number(xmp.get("CroppedAreaTopPixels"))
     top = (full_h - crop_h) / 2 if top is None else top
     fits = (
         0 < crop_w <= full_w
@@ -66,23 +66,19 @@ def panorama_crop(gpano: dict[str, Any], wh: tuple[int, int], name: str) -> tupl
     return 360 * crop_w / full_w, 90 - 180 * (top + crop_h / 2) / full_h
 
 
-def image_heading_deg(exif: Image.Exif, gpano: dict[str, Any], name: str) -> float | None:
-    """Of the image centre. A GPano heading of exactly 0 is what cameras write when they do not know."""
+def compass_deg(exif: Image.Exif, xmp: dict[str, Any]) -> float | None:
+    """The heading from true north that GPano or EXIF states.
+
+    A GPano heading of exactly 0 is what cameras write that do not know.
+    """
     gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
-    compass = number(gps.get(ExifTags.GPS.GPSImgDirection))
-    if gps.get(ExifTags.GPS.GPSImgDirectionRef, "T") != "T":
-        compass = None
-    pose = number(gpano.get("PoseHeadingDegrees"))
-    heading = pose if pose or compass is None else compass
-    if heading is not None and not 0 <= heading <= 360:
-        raise ImageError(
-            f"{name}: its metadata claims a heading of {heading:g} degrees; state it with --heading-deg."
-        )
-    return None if heading is None else wrapped_deg(heading)
+    is_true = gps.get(ExifTags.GPS.GPSImgDirectionRef, "T") == "T"
+    compass = number(gps.get(ExifTags.GPS.GPSImgDirection)) if is_true else None
+    return number(xmp.get("PoseHeadingDegrees")) or compass
 
 
-def gps_lonlat(exif: Image.Exif, name: str) -> LonLat | None:
-    """Where the camera says it stood; None where that is incomplete."""
+def gps_lonlat(exif: Image.Exif) -> LonLat | None:
+    """Where the camera says it stood; None where that is incomplete or not on the earth."""
     gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
     lon = _dms(gps.get(ExifTags.GPS.GPSLongitude), gps.get(ExifTags.GPS.GPSLongitudeRef), "EW")
     lat = _dms(gps.get(ExifTags.GPS.GPSLatitude), gps.get(ExifTags.GPS.GPSLatitudeRef), "NS")
@@ -90,11 +86,8 @@ def gps_lonlat(exif: Image.Exif, name: str) -> LonLat | None:
         return None
     try:
         return LonLat(lon, lat)
-    except GeolocError as cause:
-        raise ImageError(
-            f"{name}: its EXIF claims longitude {lon:g}, latitude {lat:g}, which is not on the earth; "
-            "remove the position from the file."
-        ) from cause
+    except GeolocError:
+        return None
 
 
 def _dms(value: object, ref: object, signs: str) -> float | None:

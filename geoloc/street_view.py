@@ -6,7 +6,7 @@ import io
 import math
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
@@ -18,9 +18,9 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from geoloc.errors import ImageError
 from geoloc.metadata import (
+    compass_deg,
     focal_hfov_deg,
     gps_lonlat,
-    image_heading_deg,
     number,
     panorama_crop,
     read_xmp,
@@ -108,16 +108,16 @@ def read_street_view(
     Raises ImageError for a file that is no sound image, is too large, or whose metadata cannot be true.
     """
     name = name or (str(source) if isinstance(source, Path) else "the upload")
-    image, exif, gpano = _decode(source, name)
+    image, exif, xmp = _decode(source, name)
     if not metadata:
-        exif, gpano = Image.Exif(), {}
+        exif, xmp = Image.Exif(), {}
     wh = image.size
-    crop = None if hfov_deg is not None else panorama_crop(gpano, wh, name)
+    crop = None if hfov_deg is not None else panorama_crop(xmp, wh, name)
     focal_mm = number(exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.FocalLengthIn35mmFilm))
     if crop is not None:
         field_deg, elevation_deg, is_panorama = *crop, True
     elif hfov_deg is not None:
-        is_panorama = hfov_deg >= 180 or says_panorama(gpano)
+        is_panorama = hfov_deg >= 180 or says_panorama(xmp)
         field_deg, elevation_deg = hfov_deg, 0.0
     elif focal_mm:
         field_deg, elevation_deg, is_panorama = focal_hfov_deg(focal_mm, wh), 0.0, False
@@ -127,8 +127,8 @@ def read_street_view(
     return StreetView(
         rgb=np.asarray(image),
         source=name,
-        lonlat=gps_lonlat(exif, name),
-        heading_deg=image_heading_deg(exif, gpano, name) if heading_deg is None else wrapped_deg(heading_deg),
+        lonlat=gps_lonlat(exif),
+        heading_deg=_heading_deg(exif, xmp) if heading_deg is None else wrapped_deg(heading_deg),
         hfov_deg=field_deg,
         is_panorama=is_panorama,
         elevation_deg=elevation_deg,
@@ -139,13 +139,11 @@ def read_street_view(
 def stated_heading_deg(path: Path) -> float | None:
     """The heading that a file's metadata states, as in `read_street_view`; no pixel is decoded.
 
-    None where it states none, or nothing that can be true. Raises ImageError for no image.
+    None where it states none. Raises ImageError for no image.
     """
     with _image_errors(str(path)), Image.open(path, formats=FORMATS) as image:
-        exif, gpano = image.getexif(), read_xmp(image)
-    with suppress(ImageError):
-        return image_heading_deg(exif, gpano, str(path))
-    return None
+        exif, xmp = image.getexif(), read_xmp(image)
+    return _heading_deg(exif, xmp)
 
 
 def narrowed(view: StreetView, hfov_deg: float) -> StreetView:
@@ -221,13 +219,13 @@ def _decode(source: Path | BufferedIOBase, name: str) -> tuple[Image.Image, Imag
     blob = _read(source, name)
     with _image_errors(name), Image.open(io.BytesIO(blob), formats=FORMATS) as image:
         _refuse_bomb(image)
-        exif, gpano = image.getexif(), read_xmp(image)
+        exif, xmp = image.getexif(), read_xmp(image)
         if image.format in ("JPEG", "MPO"):
             image.draft("RGB", (MAX_SIDE_PX, MAX_SIDE_PX))
         turn = UPRIGHT.get(number(exif.get(ExifTags.Base.Orientation)) or 1)
         upright = _in_8_bits(image if turn is None else image.transpose(turn)).convert("RGB")
     factor = math.ceil(max(upright.size) / MAX_SIDE_PX)
-    return (upright.reduce(factor) if factor > 1 else upright), exif, gpano
+    return (upright.reduce(factor) if factor > 1 else upright), exif, xmp
 
 
 def _read(source: Path | BufferedIOBase, name: str) -> bytes:
@@ -278,3 +276,8 @@ def _small(path: Path) -> bool:
 def _panorama_shape(wh: tuple[int, int]) -> bool:
     aspect = wh[0] / wh[1]
     return abs(aspect - 2) < 0.04 or aspect >= 3
+
+
+def _heading_deg(exif: Image.Exif, xmp: dict[str, Any]) -> float | None:
+    heading_deg = compass_deg(exif, xmp)
+    return None if heading_deg is None else wrapped_deg(heading_deg)
