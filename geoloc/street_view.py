@@ -6,7 +6,7 @@ import io
 import math
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
@@ -18,11 +18,13 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from geoloc.errors import ImageError
 from geoloc.metadata import (
+    Crop,
     compass_deg,
     focal_hfov_deg,
     gps_lonlat,
     number,
     panorama_crop,
+    perspective_hfov_deg,
     read_xmp,
     says_panorama,
 )
@@ -34,6 +36,10 @@ MAX_PIXELS = 100_000_000
 MAX_SIDE_PX = 4096
 MIN_HW_PX = (16, 32)
 DEFAULT_HFOV_DEG = 70.0
+WIDEST_PHOTO = 2.4
+"""Width to height: single exposures reach 21:9, on phones; what is wider was swept or stitched."""
+FULL_ASPECTS = (2.0, 4.0, 5.5)
+"""Width to height of panoramas that go all around: whole ones, geoloc's own, CVUSA's."""
 UPRIGHT: dict[float, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -101,9 +107,10 @@ def read_street_view(
 ) -> StreetView:
     """Decode a street view and its metadata; what the caller states overrules the file.
 
-    The heading comes from GPano PoseHeadingDegrees or EXIF GPSImgDirection (true north only), the
-    field of view from GPano's CroppedArea* or the EXIF 35 mm focal length; without either, an image
-    of panorama shape (2:1, or 3:1 and wider) is taken for 360 degrees and any other for 70.
+    The heading comes from GPano PoseHeadingDegrees or EXIF GPSImgDirection (true north only), the field
+    of view from GPano's CroppedArea*, Camera:HorizontalFOV, or EXIF's focal length unless the image is
+    wider than one exposure. Without these, a panorama's shape (2:1, 4:1, 5.5:1) is taken for 360 degrees,
+    any other that wide for a part of a panorama, of unknown width, and the rest for 70.
     metadata=False believes none of it but which side is up. Images over 4096 px a side are reduced.
     Raises ImageError for a file that is no sound image, is too large, or whose metadata cannot be true.
     """
@@ -111,39 +118,32 @@ def read_street_view(
     image, exif, xmp = _decode(source, name)
     if not metadata:
         exif, xmp = Image.Exif(), {}
-    wh = image.size
-    crop = None if hfov_deg is not None else panorama_crop(xmp, wh, name)
-    focal_mm = number(exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.FocalLengthIn35mmFilm))
-    if crop is not None:
-        field_deg, elevation_deg, is_panorama = *crop, True
-    elif hfov_deg is not None:
-        is_panorama = hfov_deg >= 180 or says_panorama(xmp)
-        field_deg, elevation_deg = hfov_deg, 0.0
-    elif focal_mm:
-        field_deg, elevation_deg, is_panorama = focal_hfov_deg(focal_mm, wh), 0.0, False
-    else:
-        is_panorama = _panorama_shape(wh)
-        field_deg, elevation_deg = (360.0 if is_panorama else DEFAULT_HFOV_DEG), 0.0
+    crop = None
+    with suppress(ImageError) if hfov_deg is not None else nullcontext():
+        crop = panorama_crop(xmp, image.size, name)
+    field_deg, is_panorama, known = _field(exif, xmp, crop, image.size, hfov_deg)
     return StreetView(
         rgb=np.asarray(image),
         source=name,
         lonlat=gps_lonlat(exif),
-        heading_deg=_heading_deg(exif, xmp) if heading_deg is None else wrapped_deg(heading_deg),
+        heading_deg=_heading_deg(exif, xmp, crop) if heading_deg is None else wrapped_deg(heading_deg),
         hfov_deg=field_deg,
         is_panorama=is_panorama,
-        elevation_deg=elevation_deg,
-        hfov_known=is_panorama or hfov_deg is not None or crop is not None or bool(focal_mm),
+        elevation_deg=crop.elevation_deg if crop else 0.0,
+        hfov_known=known,
     )
 
 
 def stated_heading_deg(path: Path) -> float | None:
     """The heading that a file's metadata states, as in `read_street_view`; no pixel is decoded.
 
-    None where it states none. Raises ImageError for no image.
+    None where it states none, or nothing that can be true. Raises ImageError for no image.
     """
     with _image_errors(str(path)), Image.open(path, formats=FORMATS) as image:
         exif, xmp = image.getexif(), read_xmp(image)
-    return _heading_deg(exif, xmp)
+    with suppress(ImageError):
+        return _heading_deg(exif, xmp, panorama_crop(xmp, image.size, str(path)))
+    return None
 
 
 def narrowed(view: StreetView, hfov_deg: float) -> StreetView:
@@ -273,11 +273,28 @@ def _small(path: Path) -> bool:
     return True
 
 
-def _panorama_shape(wh: tuple[int, int]) -> bool:
-    aspect = wh[0] / wh[1]
-    return abs(aspect - 2) < 0.04 or aspect >= 3
+def _field(
+    exif: Image.Exif, xmp: dict[str, Any], crop: Crop | None, wh: tuple[int, int], stated_deg: float | None
+) -> tuple[float, bool, bool]:
+    """The field of view, whether the columns are azimuths, and whether the field is known.
+
+    Datasets keep no focal length; a wide image that has one was swept by a phone, seldom all around.
+    """
+    aspect, focal_deg = wh[0] / wh[1], focal_hfov_deg(exif, wh)
+    wide, says = aspect > WIDEST_PHOTO, says_panorama(xmp)
+    if stated_deg is not None:
+        return stated_deg, stated_deg >= 180 or wide or says, True
+    if crop is not None:
+        return crop.hfov_deg, True, True
+    if (perspective_deg := perspective_hfov_deg(xmp)) is not None:
+        return perspective_deg, False, True
+    goes_around = any(abs(aspect / full - 1) < 0.02 for full in FULL_ASPECTS)
+    if goes_around or wide or says:
+        swept = wide and focal_deg is not None
+        return 360.0, True, goes_around and not swept
+    return focal_deg or DEFAULT_HFOV_DEG, False, focal_deg is not None
 
 
-def _heading_deg(exif: Image.Exif, xmp: dict[str, Any]) -> float | None:
-    heading_deg = compass_deg(exif, xmp)
-    return None if heading_deg is None else wrapped_deg(heading_deg)
+def _heading_deg(exif: Image.Exif, xmp: dict[str, Any], crop: Crop | None) -> float | None:
+    whole_deg = compass_deg(exif, xmp)
+    return None if whole_deg is None else wrapped_deg(whole_deg + (crop.azimuth_deg if crop else 0.0))
