@@ -60,9 +60,9 @@ class StreetView:
 
     rgb: pixels. source: the file's name. lonlat: where the camera says it stood, or None.
     heading_deg: of the image centre, clockwise from true north, 0 <= h < 360, or None.
-    hfov_deg: horizontal field of view, 0 < f <= 360. is_panorama: equirectangular, so that columns
-    are azimuths; otherwise a pinhole image under 180 degrees. elevation_deg: of the image centre
-    above the horizon. hfov_known: False where nothing says the field of view and it is only usual.
+    hfov_deg: horizontal field of view, 0 < f <= 360. is_panorama: columns are azimuths, and rows are taken
+    for elevations, equirectangular; otherwise a pinhole image under 180 degrees. elevation_deg: of the
+    image centre above the horizon. hfov_known: False where nothing says the field of view and it is a guess.
     Raises ImageError where these are nonsense.
     """
 
