@@ -121,7 +121,7 @@ def _focal_35mm(tags: dict[int, Any]) -> float | None:
     mm_per_unit = MM_PER_UNIT[2.0] if unit is None else MM_PER_UNIT.get(unit)
     if not focal_mm or not px_per_unit or not side_px or not mm_per_unit:
         return None
-    equivalent_mm = focal_mm * FILM_WIDTH_MM / (side_px / px_per_unit * mm_per_unit)
+    equivalent_mm = focal_mm * FILM_WIDTH_MM * px_per_unit / mm_per_unit / side_px
     return equivalent_mm if FOCAL_35MM[0] <= equivalent_mm <= FOCAL_35MM[1] else None
 
 
