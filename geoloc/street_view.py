@@ -6,7 +6,7 @@ import io
 import math
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
@@ -16,7 +16,18 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from geoloc.errors import GeolocError, ImageError
+from geoloc.errors import ImageError
+from geoloc.metadata import (
+    Crop,
+    compass_deg,
+    focal_hfov_deg,
+    gps_lonlat,
+    number,
+    panorama_crop,
+    perspective_hfov_deg,
+    read_xmp,
+    says_panorama,
+)
 from geoloc.places import LonLat, wrapped_deg
 
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -25,7 +36,10 @@ MAX_PIXELS = 100_000_000
 MAX_SIDE_PX = 4096
 MIN_HW_PX = (16, 32)
 DEFAULT_HFOV_DEG = 70.0
-FILM_WIDTH_MM = 36.0
+WIDEST_PHOTO = 2.4
+"""Width to height: single exposures reach 21:9, on phones; what is wider was swept or stitched."""
+FULL_ASPECTS = (2.0, 4.0, 5.5)
+"""Width to height of panoramas that go all around: whole ones, geoloc's own, CVUSA's."""
 UPRIGHT: dict[float, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -46,9 +60,9 @@ class StreetView:
 
     rgb: pixels. source: the file's name. lonlat: where the camera says it stood, or None.
     heading_deg: of the image centre, clockwise from true north, 0 <= h < 360, or None.
-    hfov_deg: horizontal field of view, 0 < f <= 360. is_panorama: equirectangular, so that columns
-    are azimuths; otherwise a pinhole image under 180 degrees. elevation_deg: of the image centre
-    above the horizon. hfov_known: False where nothing says the field of view and it is only usual.
+    hfov_deg: horizontal field of view, 0 < f <= 360. is_panorama: columns are azimuths, and rows are taken
+    for elevations, equirectangular; otherwise a pinhole image under 180 degrees. elevation_deg: of the
+    image centre above the horizon. hfov_known: False where nothing says the field of view and it is a guess.
     Raises ImageError where these are nonsense.
     """
 
@@ -93,38 +107,30 @@ def read_street_view(
 ) -> StreetView:
     """Decode a street view and its metadata; what the caller states overrules the file.
 
-    The heading comes from GPano PoseHeadingDegrees or EXIF GPSImgDirection (true north only), the
-    field of view from GPano's CroppedArea* or the EXIF 35 mm focal length; without either, an image
-    of panorama shape (2:1, or 3:1 and wider) is taken for 360 degrees and any other for 70.
+    The heading comes from GPano PoseHeadingDegrees or EXIF GPSImgDirection (true north only), the field
+    of view from GPano's CroppedArea*, Camera:HorizontalFOV, or EXIF's focal length unless the image is
+    wider than one exposure. Without these, a panorama's shape (2:1, 4:1, 5.5:1) is taken for 360 degrees,
+    any other that wide for a part of a panorama, of unknown width, and the rest for 70.
     metadata=False believes none of it but which side is up. Images over 4096 px a side are reduced.
     Raises ImageError for a file that is no sound image, is too large, or whose metadata cannot be true.
     """
     name = name or (str(source) if isinstance(source, Path) else "the upload")
-    image, exif, gpano = _decode(source, name)
+    image, exif, xmp = _decode(source, name)
     if not metadata:
-        exif, gpano = Image.Exif(), {}
-    wh = image.size
-    crop = None if hfov_deg is not None else _gpano_crop(gpano, wh, name)
-    focal_mm = _number(exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.FocalLengthIn35mmFilm))
-    if crop is not None:
-        field_deg, elevation_deg, is_panorama = *crop, True
-    elif hfov_deg is not None:
-        is_panorama = hfov_deg >= 180 or _says_equirectangular(gpano)
-        field_deg, elevation_deg = hfov_deg, 0.0
-    elif focal_mm:
-        field_deg, elevation_deg, is_panorama = _focal_hfov_deg(focal_mm, wh), 0.0, False
-    else:
-        is_panorama = _panorama_shape(wh)
-        field_deg, elevation_deg = (360.0 if is_panorama else DEFAULT_HFOV_DEG), 0.0
+        exif, xmp = Image.Exif(), {}
+    crop = None
+    with suppress(ImageError) if hfov_deg is not None else nullcontext():
+        crop = panorama_crop(xmp, image.size, name)
+    field_deg, is_panorama, known = _field(exif, xmp, crop, image.size, hfov_deg)
     return StreetView(
         rgb=np.asarray(image),
         source=name,
-        lonlat=_gps_lonlat(exif, name),
-        heading_deg=_heading_deg(exif, gpano, name) if heading_deg is None else wrapped_deg(heading_deg),
+        lonlat=gps_lonlat(exif),
+        heading_deg=_heading_deg(exif, xmp, crop) if heading_deg is None else wrapped_deg(heading_deg),
         hfov_deg=field_deg,
         is_panorama=is_panorama,
-        elevation_deg=elevation_deg,
-        hfov_known=is_panorama or hfov_deg is not None or crop is not None or bool(focal_mm),
+        elevation_deg=crop.elevation_deg if crop else 0.0,
+        hfov_known=known,
     )
 
 
@@ -134,9 +140,9 @@ def stated_heading_deg(path: Path) -> float | None:
     None where it states none, or nothing that can be true. Raises ImageError for no image.
     """
     with _image_errors(str(path)), Image.open(path, formats=FORMATS) as image:
-        exif, gpano = image.getexif(), _gpano(image)
+        exif, xmp = image.getexif(), read_xmp(image)
     with suppress(ImageError):
-        return _heading_deg(exif, gpano, str(path))
+        return _heading_deg(exif, xmp, panorama_crop(xmp, image.size, str(path)))
     return None
 
 
@@ -213,13 +219,13 @@ def _decode(source: Path | BufferedIOBase, name: str) -> tuple[Image.Image, Imag
     blob = _read(source, name)
     with _image_errors(name), Image.open(io.BytesIO(blob), formats=FORMATS) as image:
         _refuse_bomb(image)
-        exif, gpano = image.getexif(), _gpano(image)
+        exif, xmp = image.getexif(), read_xmp(image)
         if image.format in ("JPEG", "MPO"):
             image.draft("RGB", (MAX_SIDE_PX, MAX_SIDE_PX))
-        turn = UPRIGHT.get(_number(exif.get(ExifTags.Base.Orientation)) or 1)
+        turn = UPRIGHT.get(number(exif.get(ExifTags.Base.Orientation)) or 1)
         upright = _in_8_bits(image if turn is None else image.transpose(turn)).convert("RGB")
     factor = math.ceil(max(upright.size) / MAX_SIDE_PX)
-    return (upright.reduce(factor) if factor > 1 else upright), exif, gpano
+    return (upright.reduce(factor) if factor > 1 else upright), exif, xmp
 
 
 def _read(source: Path | BufferedIOBase, name: str) -> bytes:
@@ -267,99 +273,28 @@ def _small(path: Path) -> bool:
     return True
 
 
-def _gpano(image: Image.Image) -> dict[str, Any]:
-    """The XMP description's attributes, flat; empty where there is no readable XMP."""
-    try:
-        description = image.getxmp()["xmpmeta"]["RDF"]["Description"]
-    except Exception:  # XMP is arbitrary XML from outside; unreadable is the same as absent
-        return {}
-    parts = description if isinstance(description, list) else [description]
-    return {key: value for part in parts if isinstance(part, dict) for key, value in part.items()}
+def _field(
+    exif: Image.Exif, xmp: dict[str, Any], crop: Crop | None, wh: tuple[int, int], stated_deg: float | None
+) -> tuple[float, bool, bool]:
+    """The field of view, whether the columns are azimuths, and whether the field is known.
+
+    Datasets keep no focal length; a wide image that has one was swept by a phone, seldom all around.
+    """
+    aspect, focal_deg = wh[0] / wh[1], focal_hfov_deg(exif, wh)
+    wide, says = aspect > WIDEST_PHOTO, says_panorama(xmp)
+    if stated_deg is not None:
+        return stated_deg, stated_deg >= 180 or wide or says, True
+    if crop is not None:
+        return crop.hfov_deg, True, True
+    if (perspective_deg := perspective_hfov_deg(xmp)) is not None:
+        return perspective_deg, False, True
+    goes_around = any(abs(aspect / full - 1) < 0.02 for full in FULL_ASPECTS)
+    if goes_around or wide or says:
+        swept = wide and focal_deg is not None
+        return 360.0, True, goes_around and not swept
+    return focal_deg or DEFAULT_HFOV_DEG, False, focal_deg is not None
 
 
-def _number(value: object) -> float | None:
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, ZeroDivisionError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _says_equirectangular(gpano: dict[str, Any]) -> bool:
-    return gpano.get("ProjectionType") == "equirectangular"
-
-
-def _panorama_shape(wh: tuple[int, int]) -> bool:
-    aspect = wh[0] / wh[1]
-    return abs(aspect - 2) < 0.04 or aspect >= 3
-
-
-def _focal_hfov_deg(focal_mm: float, wh: tuple[int, int]) -> float:
-    film_mm = FILM_WIDTH_MM * min(1.0, wh[0] / wh[1])
-    return math.degrees(2 * math.atan(film_mm / 2 / focal_mm))
-
-
-def _gpano_crop(gpano: dict[str, Any], wh: tuple[int, int], name: str) -> tuple[float, float] | None:
-    """Horizontal field of view and elevation of the image centre, in degrees, from GPano."""
-    if not _says_equirectangular(gpano):
-        return None
-    full_w = _number(gpano.get("FullPanoWidthPixels")) or float(wh[0])
-    full_h = _number(gpano.get("FullPanoHeightPixels")) or full_w / 2
-    crop_w = _number(gpano.get("CroppedAreaImageWidthPixels")) or full_w
-    crop_h = _number(gpano.get("CroppedAreaImageHeightPixels")) or crop_w * wh[1] / wh[0]
-    top = _number(gpano.get("CroppedAreaTopPixels"))
-    top = (full_h - crop_h) / 2 if top is None else top
-    fits = (
-        0 < crop_w <= full_w
-        and 0 < crop_h <= full_h
-        and 0 <= top <= full_h - crop_h + 1
-        and abs(full_w / full_h - 2) < 0.1
-        and abs(crop_w / crop_h * wh[1] / wh[0] - 1) < 0.1
-    )
-    if not fits:
-        raise ImageError(
-            f"{name}: its GPano metadata (a {crop_w:g} x {crop_h:g} px part of a {full_w:g} x {full_h:g} px "
-            f"panorama) cannot be true of a {wh[0]} x {wh[1]} px image; state --hfov-deg."
-        )
-    return 360 * crop_w / full_w, 90 - 180 * (top + crop_h / 2) / full_h
-
-
-def _heading_deg(exif: Image.Exif, gpano: dict[str, Any], name: str) -> float | None:
-    """Of the image centre. A GPano heading of exactly 0 is what cameras write when they do not know."""
-    gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
-    compass = _number(gps.get(ExifTags.GPS.GPSImgDirection))
-    if gps.get(ExifTags.GPS.GPSImgDirectionRef, "T") != "T":
-        compass = None
-    pose = _number(gpano.get("PoseHeadingDegrees"))
-    heading = pose if pose or compass is None else compass
-    if heading is not None and not 0 <= heading <= 360:
-        raise ImageError(
-            f"{name}: its metadata claims a heading of {heading:g} degrees; state it with --heading-deg."
-        )
-    return None if heading is None else wrapped_deg(heading)
-
-
-def _gps_lonlat(exif: Image.Exif, name: str) -> LonLat | None:
-    gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
-    lon = _dms(gps.get(ExifTags.GPS.GPSLongitude), gps.get(ExifTags.GPS.GPSLongitudeRef), "EW")
-    lat = _dms(gps.get(ExifTags.GPS.GPSLatitude), gps.get(ExifTags.GPS.GPSLatitudeRef), "NS")
-    if lon is None or lat is None:
-        return None
-    try:
-        return LonLat(lon, lat)
-    except GeolocError as cause:
-        raise ImageError(
-            f"{name}: its EXIF claims longitude {lon:g}, latitude {lat:g}, which is not on the earth; "
-            "remove the position from the file."
-        ) from cause
-
-
-def _dms(value: object, ref: object, signs: str) -> float | None:
-    """Degrees from EXIF's degrees, minutes, seconds and reference letter; None where incomplete."""
-    if not isinstance(value, tuple) or len(value) != 3 or not isinstance(ref, str) or ref not in tuple(signs):
-        return None
-    parts = [_number(part) for part in value]
-    if None in parts:
-        return None
-    degrees: float = sum(part / 60.0**power for power, part in enumerate(parts) if part is not None)
-    return degrees if ref == signs[0] else -degrees
+def _heading_deg(exif: Image.Exif, xmp: dict[str, Any], crop: Crop | None) -> float | None:
+    whole_deg = compass_deg(exif, xmp)
+    return None if whole_deg is None else wrapped_deg(whole_deg + (crop.azimuth_deg if crop else 0.0))

@@ -27,6 +27,8 @@ from indexing.refine import lifted, refine
 TOLERANCE_DEG = 10.0
 DEPTH = 1000
 USUAL_HFOV_DEG = (55.0, 65.0, 75.0, 90.0)
+SWEPT_HFOV_DEG = (120.0, 150.0, 180.0, 240.0, 300.0, 360.0)
+"""What is tried where nothing says the field of view: of a photo, and of a part of a panorama."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,12 @@ def answer(
     """Find the k best tiles for `view`, of those in `region` (lon, lat) and from `source`, see `search`.
 
     tolerance_deg: how far off a known heading may be. Moving the fix off the tiles' grid is most of the
-    work. A field of view that nothing says is the usual one whose best tile stands out most. Raises
+    work. A field of view that nothing says is the tried one whose best tile stands out most. Raises
     ImageError for a view of nothing but sky or ground, GalleryError where no tile is left.
     """
     heading_deg = None if view.heading_deg is None else view.heading_deg - gallery.north_deg
-    widths = (view.hfov_deg,) if view.hfov_known else USUAL_HFOV_DEG
+    tried = SWEPT_HFOV_DEG if view.is_panorama else USUAL_HFOV_DEG
+    widths = (view.hfov_deg,) if view.hfov_known else tried
     views = [dataclasses.replace(view, hfov_deg=width) for width in widths]
     queries = _embed(views, heading_deg, encoder)
     if not queries.any():

@@ -130,7 +130,7 @@ def as_asked(cases: Sequence[Case], number: int, asked: Asked) -> StreetView:
     """What is shown of a case, its heading not hidden yet. Raises ImageError."""
     case = cases[number]
     view = read_street_view(case.path, heading_deg=case.heading_deg, hfov_deg=case.hfov_deg)
-    if view.hfov_deg < 360:
+    if view.hfov_deg < 360 or not view.hfov_known:
         return narrowed(view, asked.hfov_deg)
     towards_deg = np.random.default_rng(0).uniform(-180, 180, len(cases))[number]
     return looking(view, float(towards_deg), asked.hfov_deg)

@@ -11,7 +11,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from geoloc.errors import GeolocError, ImageError
 from geoloc.places import LonLat
-from geoloc.street_view import DEFAULT_HFOV_DEG, StreetView, read_street_view
+from geoloc.street_view import DEFAULT_HFOV_DEG, WIDEST_PHOTO, StreetView, narrowed, read_street_view
 from indexing.answer import TOLERANCE_DEG
 from indexing.region import parse_region
 from ui.clicks import region_of_corners
@@ -117,7 +117,7 @@ def ask_pose(question: Question) -> Question:
             help="How far off the heading may be. A phone's compass is easily 20° off.",
         )  # fmt: skip
         dial.html(compass(heading_deg, tolerance_deg))
-    width_known = view.is_panorama or st.toggle(
+    width_known = _is_known_panorama(view) or st.toggle(
         "Field of view known",
         view.hfov_known,
         key=f"hfov-known-{key}",
@@ -134,34 +134,40 @@ def ask_pose(question: Question) -> Question:
 
 def _ask_width(view: StreetView, key: str) -> StreetView:
     now = max(2, round(view.hfov_deg))
-    widest = now if view.is_panorama else MOST_HFOV_DEG
+    cropped = _is_known_panorama(view)
+    widest = now if cropped else 360 if view.is_panorama else MOST_HFOV_DEG
     hfov_deg = st.slider(
         "Field of view, °",
         min(20, now - 1),
         widest,
         now,
-        key=f"hfov-{key}-{view.is_panorama}",
-        help="A panorama is cropped to it. Of a photo, say how wide its lens saw.",
+        key=f"hfov-{key}-{view.is_panorama}-{cropped}",
+        help="A panorama is cropped to it. Of a part of one, say how much it spans; of a photo, how wide its "
+        "lens saw.",
     )
     return view if hfov_deg == now else seen_through(view, float(hfov_deg))
 
 
 def _ask_kind(view: StreetView, key: str) -> StreetView:
-    is_panorama = st.toggle("It is a 360° panorama", view.is_panorama, key=f"panorama-{key}")
-    if is_panorama == view.is_panorama:
+    known = _is_known_panorama(view)
+    is_whole = st.toggle("It is a 360° panorama", known, key=f"panorama-{key}")
+    if is_whole == known:
         return view
+    h, w = view.rgb.shape[:2]
+    is_panorama = is_whole or w / h > WIDEST_PHOTO
     hfov_deg = 360.0 if is_panorama else DEFAULT_HFOV_DEG
-    return dataclasses.replace(view, is_panorama=is_panorama, hfov_deg=hfov_deg, hfov_known=is_panorama)
+    return dataclasses.replace(view, is_panorama=is_panorama, hfov_deg=hfov_deg, hfov_known=is_whole)
+
+
+def _is_known_panorama(view: StreetView) -> bool:
+    return view.is_panorama and view.hfov_known
 
 
 def seen_through(view: StreetView, hfov_deg: float) -> StreetView:
-    """A panorama's middle `hfov_deg`, cropped by whole columns; a photo, taken to be so wide."""
-    if not view.is_panorama:
-        return dataclasses.replace(view, hfov_deg=hfov_deg)
-    w = view.rgb.shape[1]
-    kept = min(w, max(32, round(w * hfov_deg / view.hfov_deg)))
-    left = (w - kept) // 2
-    return dataclasses.replace(view, rgb=view.rgb[:, left : left + kept], hfov_deg=view.hfov_deg * kept / w)
+    """The middle of a panorama of known width; any other view, taken to be so wide."""
+    if _is_known_panorama(view):
+        return narrowed(view, hfov_deg)
+    return dataclasses.replace(view, hfov_deg=hfov_deg)
 
 
 def ask_region() -> shapely.Geometry | None:

@@ -108,7 +108,8 @@ def _answer(here: Shelf, question: Question, k: int, region: shapely.Geometry | 
             )  # fmt: skip
 
     view = question.view
-    pose = (view.heading_deg, question.tolerance_deg, view.hfov_deg, view.hfov_known, view.is_panorama)
+    seen = (view.rgb.shape, view.hfov_deg, view.hfov_known, view.is_panorama)
+    pose = (view.heading_deg, question.tolerance_deg, seen)
     version = here.gallery.manifest.version
     return memo("answer", (version, question.key, pose, k, None if region is None else region.wkt), make)
 

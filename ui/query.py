@@ -50,7 +50,10 @@ def query(
         float, typer.Option(min=0, max=180, help="How far off a known heading may be; 0: not at all.")
     ] = TOLERANCE_DEG,
     hfov_deg: Annotated[
-        float | None, typer.Option(help="Horizontal field of view; overrules the file's own.")
+        float | None,
+        typer.Option(
+            help="Horizontal field of view, as 240 for a part of a panorama; overrules the file's own."
+        ),
     ] = None,
     allow_host: AllowHost = None,
     format: Annotated[Format, typer.Option(help="How to write the answers.")] = "table",
@@ -58,10 +61,11 @@ def query(
     """Say where street views were taken: the best tiles of a gallery, and a fix on the map.
 
     Heading and field of view are read from the file where it says them. Without a heading all are searched,
-    and the fix says which way the camera looked; without a field of view the usual ones are tried. Of a
-    calibrated model the fix also says how probable it is that the place is in the gallery, and ± is the
-    circle that holds it with 90 %. A photo that cannot be read is said, the others are answered, and the exit
-    code is 2; --format json lists it under "failed". Stopped, it writes what it has answered.
+    and the fix says which way the camera looked; without a field of view the usual ones are tried, of a photo
+    or of a part of a panorama, by the image's shape. Of a calibrated model the fix also says how probable it
+    is that the place is in the gallery, and ± is the circle that holds it with 90 %. A photo that cannot be
+    read is said, the others are answered, and the exit code is 2; --format json lists it under "failed".
+    Stopped, it writes what it has answered.
 
     Example: geoloc query photo.jpg --gallery town.gallery --heading-deg 120 --heading-tolerance-deg 20
     """

@@ -12,10 +12,10 @@ from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import IFDRational
 
 from geoloc.atomic import atomic_path
+from geoloc.metadata import FILM_WIDTH_MM
 from geoloc.places import LonLat
 
 QUALITY = 90
-FILM_WIDTH_MM = 36.0
 XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description rdf:about="" {namespace} {attributes}/>

@@ -25,6 +25,8 @@ def jpeg(
     gps: dict[int, object] | None = None,
     exif: dict[int, object] | None = None,
     focal_mm: int | None = None,
+    lens: dict[int, object] | None = None,
+    camera: str = "",
 ) -> io.BytesIO:
     """A grey JPEG with the metadata asked for."""
     image, tags = Image.new("RGB", wh, "grey"), Image.Exif()
@@ -34,9 +36,10 @@ def jpeg(
         tags.get_ifd(0x8825).update(gps)
     if focal_mm is not None:
         tags.get_ifd(0x8769)[0xA405] = focal_mm
-    attributes = " ".join(f'GPano:{key}="{value}"' for key, value in (gpano or {}).items())
+    tags.get_ifd(0x8769).update(lens or {})
+    attributes = " ".join([*(f'GPano:{key}="{value}"' for key, value in (gpano or {}).items()), camera])
     file = io.BytesIO()
-    image.save(file, "JPEG", exif=tags, xmp=XMP.format(attributes=attributes).encode() if gpano else b"")
+    image.save(file, "JPEG", exif=tags, xmp=XMP.format(attributes=attributes).encode())
     file.seek(0)
     return file
 
@@ -50,7 +53,25 @@ def test_plain_photo_and_panorama_by_shape() -> None:
     assert (photo.hfov_deg, photo.is_panorama, photo.heading_deg, photo.lonlat) == (70, False, None, None)
     for wh in ((256, 128), (1232, 224), (512, 128)):
         view = read_street_view(jpeg(wh))
-        assert (view.hfov_deg, view.is_panorama) == (360, True), wh
+        assert (view.hfov_deg, view.is_panorama, view.hfov_known) == (360, True, True), wh
+
+
+@pytest.mark.parametrize(("wh", "known"), [((400, 200), True), ((512, 128), False), ((660, 200), False)])
+def test_a_panoramas_focal_length_is_of_its_lens_not_of_its_width(wh: tuple[int, int], known: bool) -> None:
+    """A GoPro Max or a Ricoh Theta, all around; the sweep of a phone, of any width."""
+    for focal_mm in (6, 15, 26):
+        view = read_street_view(jpeg(wh, focal_mm=focal_mm))
+        assert (view.hfov_deg, view.is_panorama, view.hfov_known) == (360, True, known)
+
+
+def test_a_wide_image_is_a_part_of_a_panorama_of_unknown_width() -> None:
+    for wh in ((250, 100), (330, 100), (700, 100)):
+        view = read_street_view(jpeg(wh))
+        assert (view.hfov_deg, view.is_panorama, view.hfov_known) == (360, True, False)
+        stated = read_street_view(jpeg(wh), hfov_deg=100)
+        assert (stated.hfov_deg, stated.is_panorama, stated.hfov_known) == (100, True, True)
+    for wh in ((210, 90), (180, 100), (100, 330)):
+        assert not read_street_view(jpeg(wh)).is_panorama
 
 
 def test_position_and_heading_from_exif() -> None:
@@ -71,6 +92,19 @@ def test_gpano_pose_beats_exif_but_an_unset_one_does_not() -> None:
     assert unset.heading_deg == 200
 
 
+@pytest.mark.parametrize(
+    ("gps", "heading_deg"), [({}, None), ({16: "M", 17: 40.0}, None), ({16: "T", 17: 0.0}, 0.0)]
+)
+def test_a_pose_of_exactly_0_is_none(gps: dict[int, object], heading_deg: float | None) -> None:
+    view = read_street_view(jpeg(gpano={**EQUIRECTANGULAR, "PoseHeadingDegrees": "0.0"}, gps=gps))
+    assert view.heading_deg == heading_deg
+
+
+@pytest.mark.parametrize(("said", "heading_deg"), [(-30, 330), (360, 0), (725.5, 5.5), ("nan", None)])
+def test_headings_are_wrapped(said: object, heading_deg: float | None) -> None:
+    assert read_street_view(jpeg(gpano={"PoseHeadingDegrees": said})).heading_deg == heading_deg
+
+
 def test_cropped_panorama() -> None:
     crop = {
         "CroppedAreaImageWidthPixels": 2000,
@@ -82,6 +116,42 @@ def test_cropped_panorama() -> None:
     view = read_street_view(jpeg((200, 100), gpano=EQUIRECTANGULAR | crop))
     assert (view.hfov_deg, view.is_panorama) == (180, True)
     assert view.elevation_deg == pytest.approx(90 - 180 * 700 / 2000)
+    narrower = read_street_view(jpeg((200, 100), gpano=EQUIRECTANGULAR | crop), hfov_deg=150)
+    assert (narrower.hfov_deg, narrower.is_panorama) == (150, True)
+    assert narrower.elevation_deg == view.elevation_deg
+    unfit = read_street_view(jpeg((640, 480), gpano=EQUIRECTANGULAR | crop), hfov_deg=150)
+    assert (unfit.hfov_deg, unfit.elevation_deg) == (150, 0)
+
+
+def test_the_heading_of_a_crop_is_of_its_own_centre(tmp_path: Path) -> None:
+    crop = {"FullPanoWidthPixels": 4000, "CroppedAreaImageWidthPixels": 1000, "CroppedAreaLeftPixels": 3000}
+    for gpano, gps in (({"PoseHeadingDegrees": 300}, {}), ({}, {16: "T", 17: 300.0})):
+        file = jpeg((200, 100), gpano=EQUIRECTANGULAR | crop | gpano, gps=gps)
+        view = read_street_view(file)
+        assert view.heading_deg == pytest.approx(300 + 135 - 360)
+        (tmp_path / "crop.jpg").write_bytes(file.getvalue())
+        assert stated_heading_deg(tmp_path / "crop.jpg") == view.heading_deg
+
+
+def test_a_cylinder_is_read_for_its_width_heading_and_middle_row() -> None:
+    part = {
+        "ProjectionType": "cylindrical",
+        "PoseHeadingDegrees": 10,
+        "FullPanoWidthPixels": 3600,
+        "FullPanoHeightPixels": 1000,
+        "CroppedAreaImageWidthPixels": 1800,
+        "CroppedAreaImageHeightPixels": 600,
+        "CroppedAreaLeftPixels": 0,
+        "CroppedAreaTopPixels": 0,
+    }
+    view = read_street_view(jpeg((300, 100), gpano=part))
+    assert (view.hfov_deg, view.is_panorama, view.hfov_known) == (180, True, True)
+    assert view.heading_deg == pytest.approx(10 - 90 + 360)
+    assert math.tan(math.radians(view.elevation_deg)) == pytest.approx(200 / (3600 / math.tau))
+    bare = read_street_view(jpeg((300, 100), gpano={"ProjectionType": "cylindrical"}))
+    assert (bare.is_panorama, bare.hfov_known) == (True, False)
+    with pytest.raises(ImageError, match="hfov-deg"):
+        read_street_view(jpeg((300, 200), gpano=part))
 
 
 @pytest.mark.parametrize(("wh", "half_film_mm"), [((400, 300), 18.0), ((300, 400), 13.5)])
@@ -92,6 +162,46 @@ def test_field_of_view_from_focal_length(wh: tuple[int, int], half_film_mm: floa
 
 def test_focal_length_zero_means_unknown() -> None:
     assert read_street_view(jpeg((400, 300), focal_mm=0)).hfov_deg == 70
+
+
+@pytest.mark.parametrize(
+    ("wh", "lens", "film_mm"),
+    [
+        ((300, 200), {0x920A: 50.0, 0xA20E: 4000.0, 0xA210: 3, 0xA002: 9000}, 22.5),
+        ((200, 300), {0x920A: 50.0, 0xA20E: 4000.0, 0xA210: 3, 0xA002: 9000, 0xA003: 6000}, 15.0),
+        ((300, 200), {0x920A: 4.0, 0xA20E: 20_000.0, 0xA002: 4000}, 5.08),
+    ],
+    ids=["centimetres", "upright", "inches unless said"],
+)
+def test_field_of_view_from_the_sensors_size(
+    wh: tuple[int, int], lens: dict[int, object], film_mm: float
+) -> None:
+    view = read_street_view(jpeg(wh, lens=lens))
+    want = math.degrees(2 * math.atan(film_mm / 2 / float(lens[0x920A])))  # type: ignore[arg-type]
+    assert view.hfov_deg == pytest.approx(want) and view.hfov_known
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({0xA20E: per_unit} for per_unit in (0.0, -4000.0, 1e-9, 1e9, IFDRational(0, 0))),
+        *({0xA210: unit} for unit in (1, 77)),
+        {0x920A: 0.0},
+        {0xA002: 0},
+    ],
+    ids=str,
+)
+def test_a_sensor_that_makes_no_sense_is_ignored(wrong: dict[int, object]) -> None:
+    view = read_street_view(
+        jpeg((300, 200), lens={0x920A: 50.0, 0xA20E: 4000.0, 0xA210: 3, 0xA002: 9000} | wrong)
+    )
+    assert (view.hfov_deg, view.hfov_known) == (70, False)
+
+
+@pytest.mark.parametrize(("said", "hfov_deg"), [("61.25", 61.25), ("400", 70), ("wide", 70)])
+def test_field_of_view_from_xmp(said: str, hfov_deg: float) -> None:
+    camera = f'xmlns:Camera="http://pix4d.com/camera/1.0/" Camera:HorizontalFOV="{said}"'
+    assert read_street_view(jpeg((300, 200), camera=camera)).hfov_deg == hfov_deg
 
 
 def test_what_the_caller_states_overrules() -> None:
@@ -118,22 +228,24 @@ def test_orientation_is_undone() -> None:
 @pytest.mark.parametrize(
     "file",
     [
-        jpeg(gps={**HERE, 2: (95.0, 0.0, 0.0)}),
-        jpeg(gps={16: "T", 17: 720.0}),
         jpeg((640, 480), gpano=EQUIRECTANGULAR),
         jpeg(gpano={**EQUIRECTANGULAR, "CroppedAreaImageWidthPixels": 9000, "FullPanoWidthPixels": 4000}),
-        jpeg(gpano={**EQUIRECTANGULAR, "PoseHeadingDegrees": 1e9}),
     ],
-    ids=["latitude", "compass", "no panorama", "crop over full", "pose"],
+    ids=["no panorama", "crop over full"],
 )
 def test_lying_metadata_is_refused(file: io.BytesIO) -> None:
     with pytest.raises(ImageError):
         read_street_view(file)
 
 
-def test_incomplete_position_is_no_position() -> None:
+def test_a_position_that_is_incomplete_or_not_on_the_earth_is_none() -> None:
     nan = IFDRational(0, 0)
-    for gps in ({1: "N", 2: (nan, nan, nan), 3: "E", 4: (1.0, 2.0, 3.0)}, {2: (1.0, 2.0, 3.0)}, {1: "\0"}):
+    for gps in (
+        {1: "N", 2: (nan, nan, nan), 3: "E", 4: (1.0, 2.0, 3.0)},
+        {2: (1.0, 2.0, 3.0)},
+        {1: "\0"},
+        {**HERE, 2: (95.0, 0.0, 0.0)},
+    ):
         assert read_street_view(jpeg(gps=gps)).lonlat is None
 
 
@@ -199,6 +311,21 @@ def test_nonsense_is_refused(wrong: dict[str, object]) -> None:
         StreetView(**(sane | wrong))  # type: ignore[arg-type]
 
 
+def seen_from_the_centre_deg(panorama: StreetView, part: StreetView) -> float:
+    """Where a part of a panorama fits it best, in degrees clockwise from its centre."""
+    h, w = round(part.rgb.shape[0] / part.rgb.shape[1] * part.hfov_deg), round(part.hfov_deg)
+    whole, small = (
+        np.asarray(Image.fromarray(one.rgb).convert("L").resize(wh)).astype(float)
+        for one, wh in ((panorama, (360, 180)), (part, (w, h)))
+    )
+    top = round(90 - part.elevation_deg - h / 2)
+    fits = [
+        np.corrcoef(np.roll(whole, -first, 1)[top : top + h, :w].ravel(), small.ravel())[0, 1]
+        for first in range(360)
+    ]
+    return float(np.argmax(fits)) + part.hfov_deg / 2 - 180
+
+
 def test_real_panoramas(real_data: Path) -> None:
     folder = real_data / "panoramas"
     gopro = read_street_view(folder / "gopro_360_gps_heading.jpg")
@@ -209,6 +336,11 @@ def test_real_panoramas(real_data: Path) -> None:
     cropped = read_street_view(folder / "cropped_gpano.jpg")
     assert cropped.hfov_deg == pytest.approx(360 * 2150 / 4032)
     assert cropped.elevation_deg == pytest.approx(90 - 180 * (134 + 706) / 2016)
+    assert gopro.heading_deg is not None and cropped.heading_deg is not None
+    assert cropped.heading_deg == pytest.approx(349.058 + 360 * (538 + 1075 - 2016) / 4032, abs=1e-3)
+    assert seen_from_the_centre_deg(gopro, cropped) == pytest.approx(
+        cropped.heading_deg - gopro.heading_deg, abs=1
+    )
     assert read_street_view(folder / "ricoh_theta.jpg").heading_deg == 270
     assert read_street_view(folder / "perspective_gps.jpg").lonlat is not None
     for path in sorted(folder.glob("*.jpg")):
@@ -252,8 +384,6 @@ def test_the_heading_alone_is_read_without_a_pixel(tmp_path: Path) -> None:
     }.items():
         (tmp_path / name).write_bytes(file.getvalue())
         assert stated_heading_deg(tmp_path / name) == read_street_view(tmp_path / name).heading_deg
-    (tmp_path / "wrong.jpg").write_bytes(jpeg(gps={16: "T", 17: 720.0}).getvalue())
-    assert stated_heading_deg(tmp_path / "wrong.jpg") is None
     (tmp_path / "none.jpg").write_bytes(b"no image")
     with pytest.raises(ImageError, match="no image"):
         stated_heading_deg(tmp_path / "none.jpg")

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from geoloc.calibrate import ELSEWHERE, Trial, fit_calibration
 from geoloc.encoder import TwinEncoder
@@ -18,7 +19,7 @@ from indexing import trials
 from indexing.answer import answer
 from indexing.build import build_gallery
 from indexing.gallery import Gallery
-from indexing.trials import Result, figures_of, town_cases, try_cases
+from indexing.trials import Case, Result, as_asked, figures_of, town_cases, try_cases
 from preprocessing.towns.synth import SynthConfig, synthesize
 from preprocessing.towns.town import TownConfig
 
@@ -38,6 +39,14 @@ def test_cases_come_from_inside_and_outside_alike(towns):
     assert chosen.seeds == {50, 51}
     with pytest.raises(DataError, match="one inside the gallery and one outside"):
         town_cases(towns, "val", 3)
+
+
+def test_a_view_of_unknown_width_is_not_cut_by_a_guess(tmp_path):
+    for wh, columns in (((400, 100), 100), ((330, 100), 330)):
+        path = tmp_path / f"{wh[0]}.png"
+        Image.new("RGB", wh).save(path)
+        cases = [Case(path, LonLat(9, 50), 0.0, True)]
+        assert as_asked(cases, 0, Asked(90.0, True)).rgb.shape[1] == columns
 
 
 def test_answers_of_a_dense_gallery(towns, tiny_spec, tmp_path):

@@ -1,5 +1,6 @@
 """The page without a browser: uploads, corrections, errors. AppTest cannot see the map; test_browser does."""
 
+import dataclasses
 import json
 import shutil
 import sys
@@ -190,6 +191,33 @@ def test_a_field_of_view_is_known_when_the_user_says_so(world: World, tmp_path: 
     assert view.hfov_known and view.hfov_deg == 70
 
 
+@pytest.mark.parametrize("by_shape", [False, True])
+def test_a_part_of_a_panorama_is_as_wide_as_the_user_says(
+    world: World, tmp_path: Path, by_shape: bool
+) -> None:
+    """One whose shape tells nothing, and one that goes all around until the user knows better."""
+    path = tmp_path / "part.jpg"
+    with Image.open(world.panorama) as whole:
+        whole.crop((0, 0, 256 if by_shape else 212, 64)).save(path)
+    app = upload(opened(world.gallery), "part.jpg", path.read_bytes())
+    (around,) = (toggle for toggle in app.toggle if toggle.key.startswith("panorama-"))
+    assert around.value == by_shape == app.session_state["answer"][1].view.hfov_known
+    app = around.set_value(False).run()
+    assert not app.session_state["answer"][1].view.hfov_known
+    (known,) = (toggle for toggle in app.toggle if toggle.key.startswith("hfov-known-"))
+    app = known.set_value(True).run()
+    (hfov,) = (slider for slider in app.slider if slider.key.startswith("hfov-"))
+    assert (hfov.value, hfov.max) == (360, 360)
+    app = hfov.set_value(240).run()
+    view = app.session_state["answer"][1].view
+    assert (view.hfov_deg, view.hfov_known, view.is_panorama) == (240, True, True)
+    assert view.rgb.shape[1] == (256 if by_shape else 212)
+    (around,) = (toggle for toggle in app.toggle if toggle.key.startswith("panorama-"))
+    app = around.set_value(True).run()
+    view = app.session_state["answer"][1].view
+    assert (view.hfov_deg, view.hfov_known, view.is_panorama) == (360, True, True)
+
+
 def test_metadata_that_cannot_be_true_is_said_and_left_aside(world: World, tmp_path: Path) -> None:
     path, exif = tmp_path / "odd.jpg", Image.Exif()
     exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.FocalLengthIn35mmFilm] = 5000
@@ -253,10 +281,12 @@ def test_a_missing_gallery_is_one_sentence(tmp_path: Path) -> None:
 
 def test_a_panorama_is_cropped_and_a_photo_reinterpreted(panorama: StreetView) -> None:
     cropped = seen_through(panorama, 90)
-    assert cropped.rgb.shape == (128, 128, 3) and cropped.hfov_deg == 90
+    assert cropped.rgb.shape == (128, 128, 3) and cropped.hfov_deg == pytest.approx(90)
     assert np.array_equal(cropped.rgb, panorama.rgb[:, 192:320])
     photo = StreetView(panorama.rgb, "photo", None, 0.0, 70.0, False)
-    assert seen_through(photo, 90).rgb is photo.rgb
+    part = dataclasses.replace(panorama, hfov_known=False)
+    for view in (photo, part):
+        assert seen_through(view, 90).rgb is view.rgb and seen_through(view, 90).hfov_deg == 90
 
 
 def test_the_ruler_of_a_panorama_is_linear_and_of_a_photo_a_tangent() -> None:

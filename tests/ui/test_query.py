@@ -3,6 +3,7 @@ import io
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from small_world import World
 
 from geoloc.errors import ImageError, ImageryError
 from geoloc.street_view import StreetView, read_street_view
-from indexing.answer import answer, open_gallery
+from indexing.answer import SWEPT_HFOV_DEG, answer, open_gallery
 from preprocessing.remote import allowed_hosts
 from ui.cli import main
 
@@ -181,7 +182,7 @@ def test_no_photo_is_kept_in_memory_once_it_is_answered(
         main(["query", str(world.panorama), str(world.photo), "--gallery", str(world.gallery)])
     assert len(kept) == 2
     assert all(one.view.rgb.nbytes < 5000 and one.view.rgb.base is None for one in kept)
-    assert {round(one.view.hfov_deg) for one in kept} == {360, 81}
+    assert {round(one.view.hfov_deg) for one in kept} == {360, 80}
 
 
 def test_a_name_cannot_command_the_terminal(
@@ -202,6 +203,18 @@ def test_an_answer_is_computed_where_the_encoder_is(world: World, monkeypatch: p
             monkeypatch.setattr(module, "best_device", lambda: torch.device("meta"))
     with gallery:
         assert answer(read_street_view(world.photo), gallery, encoder, k=3).refined
+
+
+def test_the_width_of_a_part_of_a_panorama_is_found_among_those_tried(world: World, tmp_path: Path) -> None:
+    with Image.open(world.panorama) as whole:
+        whole.crop((0, 0, 171, 64)).save(tmp_path / "part.jpg")
+    view = read_street_view(tmp_path / "part.jpg")
+    gallery, encoder = open_gallery(world.gallery)
+    with gallery:
+        found = answer(view, gallery, encoder, k=3)
+        told = answer(replace(found.view, hfov_known=True), gallery, encoder, k=3)
+    assert found.view.hfov_deg in SWEPT_HFOV_DEG and not found.view.hfov_known
+    assert (told.fix.tile_id, told.fix.lonlat) == (found.fix.tile_id, found.fix.lonlat)
 
 
 def test_hosts_that_are_named_are_trusted(
