@@ -40,6 +40,8 @@ WIDEST_PHOTO = 2.4
 """Width to height: single exposures reach 21:9, on phones; what is wider was swept or stitched."""
 FULL_ASPECTS = (2.0, 4.0, 5.5)
 """Width to height of panoramas that go all around: whole ones, geoloc's own, CVUSA's."""
+NARROWEST_360_DEG = 90.0
+"""What one lens of a camera that sees all around sees at least; a phone's 18:9 photo is narrower."""
 UPRIGHT: dict[float, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -288,7 +290,8 @@ def _field(
         return crop.hfov_deg, True, True
     if (perspective_deg := perspective_hfov_deg(xmp)) is not None:
         return perspective_deg, False, True
-    goes_around = any(abs(aspect / full - 1) < 0.02 for full in FULL_ASPECTS)
+    is_phones = not wide and focal_deg is not None and focal_deg <= NARROWEST_360_DEG
+    goes_around = not is_phones and any(abs(aspect / full - 1) < 0.02 for full in FULL_ASPECTS)
     if goes_around or wide or says:
         swept = wide and focal_deg is not None
         return 360.0, True, goes_around and not swept
