@@ -212,7 +212,10 @@ def _write_report(
     from ui.report import write_report
 
     scored, lineup = evaluation.scored, evaluation.lineup
-    ways = [Way(label(one.asked), one.standing.rank, one.error_m, one.heading_error_deg) for one in scored]
+    ways = [
+        Way(label(one.asked), one.standing.rank, one.error_m, one.heading_error_deg, one.reliability)
+        for one in scored
+    ]
     hardest = min(range(len(ways)), key=lambda number: scored[number].figures.values["recall@1"])
     plots = curves(ways, [view.lonlat for view in lineup.queries], len(lineup.gallery), hardest)
     worst = failures(evaluation, hardest, spec, root)
