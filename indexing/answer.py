@@ -48,7 +48,9 @@ class Answer:
 
     refined: the best hits moved off the tiles' grid; none where the imagery cannot be read, as unrefined
     says. ids, evidence: of all the tiles that were weighed, not only of the matches. likely: the ground that
-    holds the place with 90 %, if it is in the gallery; None without a calibration.
+    holds the place with 90 %, if it is in the gallery; None without a calibration. tolerance_deg: how far off
+    a known heading was taken to be. narrowed: to a region or source; "in the gallery" then means among the
+    tiles searched.
     """
 
     view: StreetView
@@ -58,6 +60,8 @@ class Answer:
     ids: Int64[np.ndarray, " n"]
     evidence: Evidence
     likely: Likely | None
+    tolerance_deg: float
+    narrowed: bool
     unrefined: str = ""
 
 
@@ -142,7 +146,10 @@ def answer(
         Match(hit, grid.tile(hit.tile_id), gallery.source(hit.tile_id), probable.get(hit.tile_id))
         for hit in fix.alternatives
     )
-    return Answer(views[best], fix, tuple(matches), refined, ids, evidence, likely, unrefined)
+    narrowed = region is not None or source is not None
+    return Answer(
+        views[best], fix, tuple(matches), refined, ids, evidence, likely, tolerance_deg, narrowed, unrefined
+    )
 
 
 def _embed(

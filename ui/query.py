@@ -59,9 +59,10 @@ def query(
 
     Heading and field of view are read from the file where it says them. Without a heading all are searched,
     and the fix says which way the camera looked; without a field of view the usual ones are tried. Of a
-    calibrated model the fix also says how probable it is that the place is in the gallery, and ± is the
-    circle that holds it with 90 %. A photo that cannot be read is said, the others are answered, and the exit
-    code is 2; --format json lists it under "failed". Stopped, it writes what it has answered.
+    calibrated model the fix also says how probable it is that the place is in the gallery (with --region or
+    --source: among the tiles searched), and ± is the circle that holds it with 90 %, or with what is said
+    beside it. A photo that cannot be read is said, the others are answered, and the exit code is 2; --format
+    json lists it under "failed". Stopped, it writes what it has answered.
 
     Example: geoloc query photo.jpg --gallery town.gallery --heading-deg 120 --heading-tolerance-deg 20
     """
