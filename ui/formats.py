@@ -12,6 +12,7 @@ from rich.text import Text
 
 from geoloc.places import LonLat, Tile
 from indexing.answer import Answer, Match
+from indexing.likely import Likely
 from indexing.region import cut_at_180
 from ui.cli import harmless
 
@@ -82,8 +83,8 @@ def caption(answer: Answer) -> str:
     """The fix in words: where, which way, how sure; below it what the photo was taken for."""
     fix = answer.fix
     where = f"best fix {fix.lonlat.lon:.6f}, {fix.lonlat.lat:.6f} ± {fix.radius_m:.0f} m"
-    if (share := held(answer)) != "90 %":
-        where += f" with {share}"
+    if answer.likely is not None:
+        where += f" with {held(answer.likely)}"
     if fix.heading_deg is not None:
         where += f", looking {round(fix.heading_deg) % 360}°"
     if fix.in_gallery is not None:
@@ -100,10 +101,9 @@ def taken_for(answer: Answer) -> str:
     return f"{heading}; field of view {view.hfov_deg:.0f}°{'' if view.hfov_known else ', guessed'}"
 
 
-def held(answer: Answer) -> str:
-    """With what probability the circle around the fix holds a place that is here, in words."""
-    likely = answer.likely
-    return "90 %" if likely is None or likely.holds >= 0.895 else f"at least {percent(likely.holds)}"
+def held(likely: Likely) -> str:
+    """What the circle around the fix holds of all that is here, in words."""
+    return "90 %" if likely.holds >= 0.895 else f"at least {percent(likely.holds)}"
 
 
 def searched(answer: Answer) -> str:

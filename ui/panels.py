@@ -136,7 +136,9 @@ def answer_figures(answer: Answer, reference: LonLat | None, reference_name: str
 
 
 def _within_note(answer: Answer) -> str:
-    return "grid and close rivals" if answer.likely is None else f"holds {held(answer)}, if it is here"
+    if answer.likely is None:
+        return "grid and close rivals"
+    return f"holds {held(answer.likely)}, if it is here"
 
 
 def match_row(

@@ -139,7 +139,8 @@ def test_a_circle_that_holds_less_than_90_percent_says_so(answered: Answer) -> N
         share: dataclasses.replace(answered, likely=Likely(shapely.Point(), share, 8.0))
         for share in (0.9, 0.62)
     }
-    assert " m, looking" in caption(holds[0.9])
+    assert " m with 90 %, looking" in caption(holds[0.9])
+    assert " m, looking" in caption(answered)
     assert " m with at least 62%, looking" in caption(holds[0.62])
 
 
