@@ -24,7 +24,7 @@ from indexing.likely import Likely, likely_ground
 from indexing.milvus import SCHEME, open_served
 from indexing.refine import lifted, refine
 
-TOLERANCE_DEG = 10.0
+TOLERANCE_DEG = 20.0
 DEPTH = 1000
 USUAL_HFOV_DEG = (55.0, 65.0, 75.0, 90.0)
 

@@ -47,7 +47,12 @@ def query(
         ),
     ] = None,
     heading_tolerance_deg: Annotated[
-        float, typer.Option(min=0, max=180, help="How far off a known heading may be; 0: not at all.")
+        float,
+        typer.Option(
+            min=0,
+            max=180,
+            help="How far off a known heading may be: a phone's compass is easily 20 off; 0: not at all.",
+        ),
     ] = TOLERANCE_DEG,
     hfov_deg: Annotated[
         float | None, typer.Option(help="Horizontal field of view; overrules the file's own.")
@@ -64,7 +69,7 @@ def query(
     beside it. A photo that cannot be read is said, the others are answered, and the exit code is 2; --format
     json lists it under "failed". Stopped, it writes what it has answered.
 
-    Example: geoloc query photo.jpg --gallery town.gallery --heading-deg 120 --heading-tolerance-deg 20
+    Example: geoloc query photo.jpg --gallery town.gallery --heading-deg 120 --heading-tolerance-deg 5
     """
     for name, value in (("--heading-deg", heading_deg), ("--hfov-deg", hfov_deg)):
         if value is not None and not math.isfinite(value):
