@@ -68,6 +68,19 @@ def position_figures(error_m: Float[np.ndarray, " q"]) -> Figures:
     return shares | Figures({"median_error_m": float(np.median(error_m))}, {})
 
 
+def near_figures(rank: Float[np.ndarray, " q"], gallery: int, listed: int) -> Figures:
+    """How often a tile within 25 m of the camera is among the k best.
+
+    rank: of the best such tile, from 0, infinite where none is listed. recall@1%: where so many are listed.
+    """
+    cuts = {f"recall@{k}<{NEAR_M[0]}m": k for k in KS if k > 1}
+    counts: dict[str, float | int] = {}
+    percent, cut = f"recall@1%<{NEAR_M[0]}m", one_percent(gallery)
+    if cut <= listed:
+        cuts[percent] = counts[f"{percent}_k"] = cut
+    return _means({name: rank < k for name, k in cuts.items()}) | Figures(counts, {})
+
+
 def _means(columns: dict[str, Bool[np.ndarray, " q"] | Float[np.ndarray, " q"]]) -> Figures:
     """The mean of every column, with the bootstrap's interval (Efron 1979) over the same resamples."""
     matrix = np.stack(list(columns.values()), axis=1).astype(np.float64)

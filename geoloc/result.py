@@ -59,6 +59,7 @@ def result(
             "resize_s": took.resize_s,
             "forward_s": took.forward_s,
         },
+        "reliability": [list(one.reliability) for one in evaluation.scored],
         **results[0],
         "results": results,
     }

@@ -10,7 +10,7 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from geoloc.azimuth import correlate_each, peak
-from geoloc.certainty import certainty_figures
+from geoloc.certainty import certainty
 from geoloc.embed import Change, Precision, Report, Throughput, best_device, embed_pairs, embed_views
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError
@@ -39,7 +39,7 @@ class Scored:
     """One way of asking, scored. standing: rows are those of the line-up's queries. error_m: from the camera
     to the centre of the best tile, where places are known. heading_error_deg: of the right tile's best
     turn, where headings were searched; not a number where the view's
-    own heading is not known.
+    own heading is not known. reliability: of the first hit's probability, by tenths, with a calibration.
     """
 
     asked: Asked
@@ -47,6 +47,7 @@ class Scored:
     standing: Standing
     error_m: Float[np.ndarray, " q"] | None
     heading_error_deg: Float[np.ndarray, " q"] | None
+    reliability: Sequence[tuple[int, float, float]] = ()
 
 
 @dataclass(frozen=True)
@@ -189,10 +190,12 @@ def score(
             figures |= Figures({"median_heading_error_deg": float(np.nanmedian(wrong_deg))}, {})
         if len(correct):
             figures |= Figures({"heading<5deg": float((correct <= TRUE_HEADING_DEG).mean())}, {})
-    if calibration is not None and _asks_street(lineup):
-        certainty = certainty_figures(calibration, spec, lineup, queries, gallery, asked.unknown_heading)
-        figures |= Figures({name: value for name, value in certainty.items() if np.isfinite(value)}, {})
-    return Scored(asked, figures, standing, error_m, wrong_deg)
+    scored = Scored(asked, figures, standing, error_m, wrong_deg)
+    if calibration is None or not _asks_street(lineup):
+        return scored
+    sure = certainty(calibration, spec, lineup, queries, gallery, asked.unknown_heading)
+    known = Figures({name: value for name, value in sure.figures.items() if np.isfinite(value)}, {})
+    return replace(scored, figures=figures | known, reliability=sure.reliability)
 
 
 def _asks_street(lineup: Lineup) -> bool:

@@ -24,7 +24,7 @@ from indexing.likely import Likely, likely_ground
 from indexing.milvus import SCHEME, open_served
 from indexing.refine import lifted, refine
 
-TOLERANCE_DEG = 10.0
+TOLERANCE_DEG = 20.0
 DEPTH = 1000
 USUAL_HFOV_DEG = (55.0, 65.0, 75.0, 90.0)
 SWEPT_HFOV_DEG = (120.0, 150.0, 180.0, 240.0, 300.0, 360.0)
@@ -50,7 +50,9 @@ class Answer:
 
     refined: the best hits moved off the tiles' grid; none where the imagery cannot be read, as unrefined
     says. ids, evidence: of all the tiles that were weighed, not only of the matches. likely: the ground that
-    holds the place with 90 %, if it is in the gallery; None without a calibration.
+    holds the place with 90 %, if it is in the gallery; None without a calibration. tolerance_deg: how far off
+    a known heading was taken to be. narrowed: to a region or source; "in the gallery" then means among the
+    tiles searched.
     """
 
     view: StreetView
@@ -60,6 +62,8 @@ class Answer:
     ids: Int64[np.ndarray, " n"]
     evidence: Evidence
     likely: Likely | None
+    tolerance_deg: float
+    narrowed: bool
     unrefined: str = ""
 
 
@@ -89,10 +93,73 @@ def answer(
     ImageError for a view of nothing but sky or ground, GalleryError where no tile is left.
     """
     heading_deg = None if view.heading_deg is None else view.heading_deg - gallery.north_deg
+    asked = _Asked(heading_deg, tolerance_deg, region, source)
+    seen = _moved(_best_width(view, gallery, encoder, asked, max(k, DEPTH)), gallery, encoder, asked)
+    hits, ids, refined = seen.hits, seen.ids, seen.refined
+    known, grid = gallery.calibration, gallery.manifest.grid
+    posterior = None if known is None else known.posterior(seen.evidence)
+    fix = locate(
+        Hits(hits.ids[:, :k], hits.scores[:, :k], hits.headings_deg[:, :k]),
+        grid.tile,
+        gallery.manifest.stride_m,
+        refined=refined,
+        map=None if posterior is None else ProbabilityMap(ids, gallery.lonlats(ids), posterior),
+    )
+    likely, probable = None, dict[int, float]()
+    if known and fix.map:
+        likely = likely_ground(grid, fix.map, refined, known.scatter(seen.evidence), region)
+        probable = dict(zip(ids.tolist(), fix.map.posterior.tiles.tolist(), strict=True))
+        fix = dataclasses.replace(fix, radius_m=likely.radius_m)
+    matches = (
+        Match(hit, grid.tile(hit.tile_id), gallery.source(hit.tile_id), probable.get(hit.tile_id))
+        for hit in fix.alternatives
+    )
+    return Answer(
+        view=seen.view,
+        fix=fix,
+        matches=tuple(matches),
+        refined=refined,
+        ids=ids,
+        evidence=seen.evidence,
+        likely=likely,
+        tolerance_deg=tolerance_deg,
+        narrowed=region is not None or source is not None,
+        unrefined=seen.unrefined,
+    )
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """How a gallery is searched. heading_deg: clockwise from the grid's north; None: every heading is."""
+
+    heading_deg: float | None
+    tolerance_deg: float
+    region: shapely.Geometry | None
+    source: str | None
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A street view as wide as it is taken to be, its embedding, and what the search says of it.
+
+    ids, evidence: of all tiles that are listed, best first, as refined moved them.
+    """
+
+    view: StreetView
+    query: Float32[np.ndarray, " d"]
+    hits: Hits
+    ids: Int64[np.ndarray, " n"]
+    evidence: Evidence
+    refined: tuple[Refined, ...] = ()
+    unrefined: str = ""
+
+
+def _best_width(view: StreetView, gallery: Gallery, encoder: TwinEncoder, asked: _Asked, depth: int) -> _Seen:
+    """The view at its field of view, or at the tried one whose best tile stands out most."""
     tried = SWEPT_HFOV_DEG if view.is_panorama else USUAL_HFOV_DEG
     widths = (view.hfov_deg,) if view.hfov_known else tried
     views = [dataclasses.replace(view, hfov_deg=width) for width in widths]
-    queries = _embed(views, heading_deg, encoder)
+    queries = _embed(views, asked.heading_deg, encoder)
     if not queries.any():
         low, high = encoder.spec.street_elevation_deg
         raise ImageError(
@@ -100,52 +167,41 @@ def answer(
             "looks; give a photo that shows the horizon."
         )
     hits = gallery.search(
-        queries, max(k, DEPTH), region=region, source=source, headings_deg=[heading_deg] * len(views),
-        tolerance_deg=tolerance_deg,
+        queries, depth, region=asked.region, source=asked.source,
+        headings_deg=[asked.heading_deg] * len(views), tolerance_deg=asked.tolerance_deg,
     )  # fmt: skip
     weighed = [
         gallery.evidence(
-            query,
-            ids,
-            scores,
-            region=region,
-            source=source,
-            heading_deg=heading_deg,
-            tolerance_deg=tolerance_deg,
+            query, ids, scores, region=asked.region, source=asked.source,
+            heading_deg=asked.heading_deg, tolerance_deg=asked.tolerance_deg,
         )
         for query, ids, scores in zip(queries, hits.ids, hits.scores, strict=True)
-    ]
+    ]  # fmt: skip
     best = max(range(len(views)), key=lambda row: weighed[row].standardised(weighed[row].scores)[0])
-    query, hits, evidence = queries[best], _row(hits, best), weighed[best]
-    ids = hits.ids[0][hits.ids[0] >= 0]
-    refined, unrefined = tuple[Refined, ...](), ""
-    known, grid = gallery.calibration, gallery.manifest.grid
+    ids = hits.ids[best][hits.ids[best] >= 0]
+    return _Seen(views[best], queries[best], _row(hits, best), ids, weighed[best])
+
+
+def _moved(seen: _Seen, gallery: Gallery, encoder: TwinEncoder, asked: _Asked) -> _Seen:
+    """The best hits moved off the tiles' grid, none out of the region, and all weighed again.
+
+    As it is where the imagery cannot be read.
+    """
     try:
-        refined = refine(gallery, encoder, query, hits, heading_deg=heading_deg, tolerance_deg=tolerance_deg)
-        refined = refined if region is None else tuple(_within(one, region) for one in refined)
-        ids, scores = lifted(grid, ids, hits.scores[0][: len(ids)], refined)
-        evidence = dataclasses.replace(
-            evidence, scores=scores.astype(np.float64), rival=gallery.rival(ids, scores)
-        )
+        refined = refine(
+            gallery, encoder, seen.query, seen.hits,
+            heading_deg=asked.heading_deg, tolerance_deg=asked.tolerance_deg,
+        )  # fmt: skip
     except ImageryError as error:
-        unrefined = str(error)
-    fix = locate(
-        Hits(hits.ids[:, :k], hits.scores[:, :k], hits.headings_deg[:, :k]),
-        grid.tile,
-        gallery.manifest.stride_m,
-        refined=refined,
-        map=None if known is None else ProbabilityMap(ids, gallery.lonlats(ids), known.posterior(evidence)),
+        return dataclasses.replace(seen, unrefined=str(error))
+    if asked.region is not None:
+        refined = tuple(_within(one, asked.region) for one in refined)
+    grid, scores = gallery.manifest.grid, seen.hits.scores[0][: len(seen.ids)]
+    ids, scores = lifted(grid, seen.ids, scores, refined)
+    evidence = dataclasses.replace(
+        seen.evidence, scores=scores.astype(np.float64), rival=gallery.rival(ids, scores)
     )
-    likely, probable = None, dict[int, float]()
-    if known and fix.map:
-        likely = likely_ground(grid, fix.map, refined, known.scatter(evidence), region)
-        probable = dict(zip(ids.tolist(), fix.map.posterior.tiles.tolist(), strict=True))
-        fix = dataclasses.replace(fix, radius_m=likely.radius_m)
-    matches = (
-        Match(hit, grid.tile(hit.tile_id), gallery.source(hit.tile_id), probable.get(hit.tile_id))
-        for hit in fix.alternatives
-    )
-    return Answer(views[best], fix, tuple(matches), refined, ids, evidence, likely, unrefined)
+    return dataclasses.replace(seen, ids=ids, evidence=evidence, refined=refined)
 
 
 def _embed(

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import shapely
+from jaxtyping import Bool
 
 from geoloc.calibrate import ELSEWHERE, Trial, auroc, calibration_error, reliability
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError
-from geoloc.figures import position_figures
-from geoloc.places import LonLat, turned_deg
-from geoloc.score import Asked
+from geoloc.figures import Figures, near_figures, position_figures
+from geoloc.places import LonLat, flat_m, turned_deg
+from geoloc.score import TRUE_HEADING_DEG, Asked
 from geoloc.street_view import StreetView, looking, narrowed, read_street_view
 from indexing.answer import Answer, answer
 from indexing.gallery import Gallery
@@ -24,7 +25,6 @@ from preprocessing.datasets.table import read_photos
 from preprocessing.towns.table import Row, town_rows
 
 NEAR_M = 25.0
-TRUE_HEADING_DEG = 5.0
 
 Report = Callable[[str, int, int], None]
 
@@ -46,7 +46,8 @@ class Result:
 
     heading_error_deg: None where the heading was given. nearby: the probability of what lies within 25 m
     of the fix. covered: whether the truth lies in the 90 % region; holds: the share of what lies in the
-    gallery that the region holds.
+    gallery that the region holds. rank: from 0, of the first tile whose centre lies within 25 m of the truth;
+    None where none of those listed does.
     """
 
     trial: Trial
@@ -57,6 +58,12 @@ class Result:
     nearby: float
     covered: bool
     holds: float
+    rank: int | None
+
+    @property
+    def found(self) -> bool:
+        """Whether the place is in the gallery, and the fix within 25 m of it."""
+        return self.trial.truth is not None and self.error_m < NEAR_M
 
 
 @dataclass(frozen=True)
@@ -167,7 +174,13 @@ def _try(case: Case, view: StreetView, gallery: Gallery, encoder: TwinEncoder, a
         and inside
         and bool(shapely.intersects_xy(likely.ground, case.lonlat.lon, case.lonlat.lat)),
         holds=float("nan") if likely is None else likely.holds,
+        rank=_rank(case, found, gallery),
     )
+
+
+def _rank(case: Case, found: Answer, gallery: Gallery) -> int | None:
+    near = np.flatnonzero(flat_m(gallery.lonlats(found.ids), case.lonlat) < NEAR_M)
+    return int(near[0]) if len(near) else None
 
 
 def _off_m(case: Case, truth_id: int, found: Answer, gallery: Gallery) -> float | None:
@@ -186,36 +199,44 @@ def figures_of(results: Sequence[Result]) -> dict[str, Any]:
     inside = [result for result in results if result.trial.truth is not None]
     if not inside:
         raise DataError("Not one street view was taken on the imagery; check their positions.")
-    error_m = np.array([result.error_m for result in inside])
-    right = np.array([result.trial.truth is not None and result.error_m < NEAR_M for result in results])
-    metres = position_figures(error_m)
+    recalls = position_figures(np.array([result.error_m for result in inside])) | _near(inside)
     figures: dict[str, Any] = {
         "n": len(inside),
         "outside": len(results) - len(inside),
-        **metres.values,
+        **recalls.values,
         "median_grid_error_m": float(np.median([result.grid_error_m for result in inside])),
     }
-    if (error_m < NEAR_M).any():
-        figures["median_error_found_m"] = float(np.median(error_m[error_m < NEAR_M]))
-    turns = np.array(
-        [r.heading_error_deg for r in inside if r.heading_error_deg is not None and r.error_m < NEAR_M]
-    )
+    found = [result for result in inside if result.found]
+    if found:
+        figures["median_error_found_m"] = float(np.median([result.error_m for result in found]))
+    turns = np.array([result.heading_error_deg for result in found if result.heading_error_deg is not None])
     if len(turns):
+        figures["median_heading_error_deg"] = float(np.median(turns))
         figures["heading<5deg"] = float((turns <= TRUE_HEADING_DEG).mean())
     nearby = np.array([result.nearby for result in results])
     if np.isfinite(nearby).all():
-        figures["calibration_error"] = calibration_error(nearby, right)
+        figures["calibration_error"] = calibration_error(nearby, _found(results))
         figures["coverage90"] = float(np.mean([result.covered for result in inside]))
         figures["region90_holds"] = float(np.mean([result.holds for result in inside]))
         known = np.array([result.trial.truth is not None for result in results])
         if known.any() and not known.all():
             figures["auroc_in_gallery"] = auroc(np.array([result.in_gallery for result in results]), known)
-    figures["intervals"] = {name: list(pair) for name, pair in metres.intervals.items()}
+    figures["intervals"] = {name: list(pair) for name, pair in recalls.intervals.items()}
     return figures
+
+
+def _near(inside: Sequence[Result]) -> Figures:
+    """Of the tiles as they are listed: how often one within 25 m is among the best."""
+    rank = np.array([math.inf if result.rank is None else result.rank for result in inside], np.float64)
+    evidence = inside[0].trial.evidence
+    return near_figures(rank, evidence.tiles, listed=len(evidence.scores))
+
+
+def _found(results: Sequence[Result]) -> Bool[np.ndarray, " n"]:
+    return np.array([result.found for result in results])
 
 
 def reliability_of(results: Sequence[Result]) -> list[tuple[int, float, float]]:
     """The reliability diagram's points for "within 25 m of the fix"."""
-    right = np.array([result.trial.truth is not None and result.error_m < NEAR_M for result in results])
     nearby = np.array([result.nearby for result in results])
-    return reliability(nearby, right) if np.isfinite(nearby).all() else []
+    return reliability(nearby, _found(results)) if np.isfinite(nearby).all() else []

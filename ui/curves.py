@@ -111,7 +111,8 @@ def _heading_errors(ways: Sequence[Way]) -> Figure:
 
 
 def _reliability(ways: Sequence[Way]) -> Figure:
-    figure, axes = _axes("Said and true: within 25 m of the fix", "probability said", "share that was")
+    said_of = "within 25 m of the fix" if ways[0].rank is None else "the first tile is the right one"
+    figure, axes = _axes(f"Said and true: {said_of}", "probability said", "share that was")
     axes.plot([0, 1], [0, 1], color=SOFT, linestyle=":", linewidth=1)
     for one, colour in zip(ways, _colours(ways), strict=True):
         if one.reliability:

@@ -19,7 +19,7 @@ from indexing.answer import answer, open_gallery
 from indexing.build import build_gallery
 from indexing.gallery import Gallery
 from indexing.verify import verify
-from ui.progress import progress
+from ui.progress import embedding, progress
 from ui.samples import DATA, MODEL, ORTHO, STREET_VIEWS, Sample, read_sample, read_samples, require_data
 
 CACHE = DATA.parent / ".geoloc"
@@ -58,14 +58,8 @@ def demo_gallery() -> Path:
         verify(path)
     except GalleryError:
         print(f"Building the demo's gallery in {path}", file=sys.stderr)
-        with progress("Embedding tiles") as advance:
-            build_gallery(
-                [ORTHO],
-                MODEL,
-                path,
-                stride_m=STRIDE_M,
-                progress=lambda step, done, total: advance(done, total) if step == "embed" else None,
-            )
+        with embedding() as report:
+            build_gallery([ORTHO], MODEL, path, stride_m=STRIDE_M, progress=report)
     return path
 
 

@@ -13,7 +13,7 @@ from geoloc.atomic import write_text
 from geoloc.embed import Precision, best_device, compute_dtype
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError
-from geoloc.model import load_encoder, trained_towns
+from geoloc.model import load_encoder
 from geoloc.pairs import PairTable
 from geoloc.posterior import Calibration, read_calibration
 from geoloc.recall import Ties
@@ -23,7 +23,7 @@ from geoloc.spec import EncoderSpec
 from preprocessing.audit import KINDS, Audit, accept, audit
 from preprocessing.datasets.open import open_pairs
 from ui.cells import Figures, cell, heading, interval, rows
-from ui.evaluate_map import MapSetting, evaluate_map
+from ui.evaluate_map import MapSetting, evaluate_map, root_of, say_unfair
 from ui.progress import progress, stages
 
 AUDIT = Path("geoloc-audit.csv")
@@ -126,8 +126,7 @@ def evaluate(
         table = open_pairs(data, split, labels)
         named_in = report / "audit.csv" if report is not None else audit_file
         table, seen = _audited(table, allowed, named_in, missing_list, always=report is not None)
-        if towns := sorted(table.seeds & trained_towns(model)):
-            print(f"The model was trained on the towns {towns}: this is no fair score.", file=sys.stderr)
+        say_unfair(model, table.seeds)
         evaluation = _evaluated(encoder, table, asked, dtype, ties, read_calibration(model))
         _say_narrow(evaluation, asked)
         found = {"data": data, "model": str(model)} | result(
@@ -136,7 +135,7 @@ def evaluate(
         )  # fmt: skip
         found |= {"listed_pairs": seen.listed, "missing_pairs": seen.dropped, "audit": seen.counts}
         if report is not None:
-            _write_report(report, found, evaluation, encoder.spec, Path(data.partition(":")[2]))
+            _write_report(report, found, evaluation, encoder.spec, root_of(data))
     if as_json:
         print(json.dumps(found))
     else:
@@ -206,16 +205,18 @@ def _say_narrow(evaluation: Evaluation, asked: list[Asked]) -> None:
 
 
 def _write_report(
-    folder: Path, found: Figures, evaluation: Evaluation, spec: EncoderSpec, data: Path
+    folder: Path, found: Figures, evaluation: Evaluation, spec: EncoderSpec, root: Path
 ) -> None:
     from ui.curves import Way, curves, label  # matplotlib takes its time
     from ui.failures import failures
     from ui.report import write_report
 
     scored, lineup = evaluation.scored, evaluation.lineup
-    ways = [Way(label(one.asked), one.standing.rank, one.error_m, one.heading_error_deg) for one in scored]
+    ways = [
+        Way(label(one.asked), one.standing.rank, one.error_m, one.heading_error_deg, one.reliability)
+        for one in scored
+    ]
     hardest = min(range(len(ways)), key=lambda number: scored[number].figures.values["recall@1"])
-    root = data if data.is_dir() else data.parent
     plots = curves(ways, [view.lonlat for view in lineup.queries], len(lineup.gallery), hardest)
     worst = failures(evaluation, hardest, spec, root)
     write_report(folder, found | outcomes(evaluation, root), plots, worst)

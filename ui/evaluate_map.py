@@ -54,8 +54,7 @@ def evaluate_map(
     Raises DataError for data that have no map, and what building and asking a gallery raise.
     """
     chosen = _cases(data, split, setting)
-    if seen := sorted(chosen.seeds & trained_towns(model)):
-        print(f"The model was trained on the towns {seen}: this is no fair score.", file=sys.stderr)
+    say_unfair(model, chosen.seeds)
     if report is not None:  # what cannot be written is better known before
         make_folder(report)
     with tempfile.TemporaryDirectory(prefix="geoloc-") as folder, stages() as progress:
@@ -68,10 +67,20 @@ def evaluate_map(
                 from ui.map_report import Answered, write_map_report  # matplotlib takes its time
 
                 answered = Answered(chosen.cases, asked, results)
-                root = Path(data.partition(":")[2])
-                root = root if root.is_dir() else root.parent
-                write_map_report(report, found, answered, gallery, encoder, root)
+                write_map_report(report, found, answered, gallery, encoder, root_of(data))
     return found
+
+
+def say_unfair(model: Path, towns: frozenset[int]) -> None:
+    """A line where the model was trained on some of the towns that it is scored on."""
+    if seen := sorted(towns & trained_towns(model)):
+        print(f"The model was trained on the towns {seen}: this is no fair score.", file=sys.stderr)
+
+
+def root_of(data: str) -> Path:
+    """The folder of the data KIND:PATH: of a table's file the one it lies in."""
+    path = Path(data.partition(":")[2])
+    return path if path.is_dir() else path.parent
 
 
 def _cases(data: str, split: str, setting: MapSetting) -> Cases:

@@ -7,6 +7,7 @@ from jaxtyping import UInt8
 
 from geoloc.lineup import Lineup, View
 from geoloc.recall import best_scores
+from geoloc.result import named_below
 from geoloc.score import Evaluation, Scored, directions_deg
 from geoloc.spec import EncoderSpec
 from geoloc.street_view import looking, read_rgb, read_street_view
@@ -44,12 +45,11 @@ def _shots(row: int, scores: np.ndarray, scored: Scored, lineup: Lineup, root: P
     streets = lineup.direction == "street->satellite"
     picture = _as_asked(query, scored, lineup, row) if streets else read_rgb(query.path)
     place = f"ranked {int(scored.standing.rank[row]) + 1:,} of {len(lineup.gallery):,}"
-    name = query.path.relative_to(root) if query.path.is_relative_to(root) else query.path
     own = Shot(
         read_rgb(lineup.gallery[truth].path), "satellite", "its own", f"score {scores[truth]:.3f}", "right"
     )
     return [
-        Shot(picture, "street", place, str(name)),
+        Shot(picture, "street", place, named_below(root, query.path)),
         own,
         *(
             Shot(

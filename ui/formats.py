@@ -12,6 +12,7 @@ from rich.text import Text
 
 from geoloc.places import LonLat, Tile
 from indexing.answer import Answer, Match
+from indexing.likely import Likely
 from indexing.region import cut_at_180
 from ui.cli import harmless
 
@@ -24,6 +25,7 @@ COLUMNS = (
 def to_json(gallery: str, answers: Sequence[Answer], failed: Mapping[str, str] | None = None) -> str:
     """One object: the gallery, and for each photo its hits, best first, and its fix with the 90 % region.
 
+    The probabilities of the hits, the fix's elsewhere (of all other tiles) and 1 - in_gallery sum to 1.
     failed: what was wrong with the photos that have no answer.
     """
     queries = [
@@ -78,20 +80,42 @@ def to_table(answer: Answer) -> Table:
 
 
 def caption(answer: Answer) -> str:
-    """The fix in words: where, which way, how sure."""
+    """The fix in words: where, which way, how sure; below it what the photo was taken for."""
     fix = answer.fix
-    heading = "" if fix.heading_deg is None else f", looking {round(fix.heading_deg) % 360}°"
-    where = f"best fix {fix.lonlat.lon:.6f}, {fix.lonlat.lat:.6f} ± {fix.radius_m:.0f} m{heading}"
-    if fix.in_gallery is None:
-        return where
-    return f"{where}; {certainty(fix.in_gallery)}"
+    where = f"best fix {fix.lonlat.lon:.6f}, {fix.lonlat.lat:.6f} ± {fix.radius_m:.0f} m"
+    if answer.likely is not None:
+        where += f" with {held(answer.likely)}"
+    if fix.heading_deg is not None:
+        where += f", looking {round(fix.heading_deg) % 360}°"
+    if fix.in_gallery is not None:
+        where += f"; {certainty(fix.in_gallery, searched(answer))}"
+    return f"{where}\n{taken_for(answer)}"
 
 
-def certainty(in_gallery: float) -> str:
-    """Whether the place is in the gallery, in words."""
+def taken_for(answer: Answer) -> str:
+    """Which heading and field of view were searched, and whether the field of view is a guess."""
+    view = answer.view
+    heading = "every heading searched"
+    if view.heading_deg is not None:
+        heading = f"heading {round(view.heading_deg) % 360}° ± {answer.tolerance_deg:g}° as stated"
+    return f"{heading}; field of view {view.hfov_deg:.0f}°{'' if view.hfov_known else ', guessed'}"
+
+
+def held(likely: Likely) -> str:
+    """What the circle around the fix holds of all that is here, in words."""
+    return "90 %" if likely.holds >= 0.895 else f"at least {percent(likely.holds)}"
+
+
+def searched(answer: Answer) -> str:
+    """Where the place is if it was there to be found, in words."""
+    return "among the tiles searched" if answer.narrowed else "in this gallery"
+
+
+def certainty(in_gallery: float, there: str) -> str:
+    """Whether the place is there, in words."""
     if in_gallery < 0.5:
-        return f"probably not in this gallery ({percent(1 - in_gallery)})"
-    return f"in this gallery with {percent(in_gallery)}"
+        return f"probably not {there} ({percent(1 - in_gallery)})"
+    return f"{there} with {percent(in_gallery)}"
 
 
 def percent(probability: float) -> str:
@@ -109,7 +133,7 @@ def _hit(match: Match) -> dict[str, Any]:
         "rank": place.rank,
         **_lonlat(place.lonlat),
         "score": round(place.score, 6),
-        "probability": _rounded(match.probability, 6),
+        "probability": _rounded(match.probability),
         "heading_deg": _heading(place.heading_deg),
         "tile_id": place.tile_id,
         "source": match.source,
@@ -117,16 +141,23 @@ def _hit(match: Match) -> dict[str, Any]:
 
 
 def _fix(answer: Answer) -> dict[str, Any]:
-    fix = answer.fix
+    fix, view, likely = answer.fix, answer.view, answer.likely
+    listed = sum(match.probability or 0.0 for match in answer.matches)
     return {
         **_lonlat(fix.lonlat),
         "radius_m": round(fix.radius_m, 2),
         "heading_deg": _heading(fix.heading_deg),
         "score": round(fix.score, 6),
         "tile_id": fix.tile_id,
-        "in_gallery": _rounded(fix.in_gallery, 4),
+        "in_gallery": _rounded(fix.in_gallery),
+        "narrowed": answer.narrowed,
+        "elsewhere": None if fix.in_gallery is None else _rounded(max(0.0, fix.in_gallery - listed)),
+        "region90_holds": None if likely is None else _rounded(likely.holds),
         "refined": bool(answer.refined),
-        "hfov_deg": round(answer.view.hfov_deg, 2),
+        "stated_heading_deg": _heading(view.heading_deg),
+        "heading_tolerance_deg": None if view.heading_deg is None else round(answer.tolerance_deg, 2),
+        "hfov_deg": round(view.hfov_deg, 2),
+        "hfov_known": view.hfov_known,
     }
 
 
@@ -176,5 +207,5 @@ def _heading(azimuth_deg: float | None) -> float | None:
     return None if azimuth_deg is None else round(azimuth_deg, 2) % 360
 
 
-def _rounded(value: float | None, digits: int = 2) -> float | None:
-    return None if value is None else round(value, digits)
+def _rounded(probability: float | None) -> float | None:
+    return None if probability is None else round(probability, 6)

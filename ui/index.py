@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,7 +13,7 @@ from geoloc.errors import GalleryError
 from geoloc.model import load_encoder
 from indexing.build import build_gallery, plan_build
 from indexing.compact import compact as compact_gallery
-from indexing.embed import Progress, embed_blocks
+from indexing.embed import embed_blocks
 from indexing.gallery import Gallery
 from indexing.grow import add_imagery
 from indexing.manifest import Manifest, live_folder, read_manifest
@@ -28,7 +27,7 @@ from indexing.versions import gc as clear_versions
 from indexing.versions import versions
 from preprocessing.sources import Overlap
 from ui.hosts import AllowHost
-from ui.progress import progress
+from ui.progress import embedding, progress
 
 index_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -101,7 +100,7 @@ def build(
     """
     if (engine == "ray") != (address is not None):
         raise GalleryError("--engine ray and --address belong together; give both or neither.")
-    with progress("Embedding tiles") as report:
+    with embedding() as report:
         folder = build_gallery(
             imagery,
             model,
@@ -112,7 +111,7 @@ def build(
             overlap=overlap,
             hosts=allow_host or (),
             engine=embed_blocks if address is None else partial(embed_blocks_on_ray, address=address),
-            progress=_embedding(report),
+            progress=report,
             note=_note,
         )
     _say(out, folder)
@@ -143,9 +142,9 @@ def replace(gallery: GalleryPath, imagery: Sources, allow_host: AllowHost = None
 
 
 def _grow(gallery: Path, imagery: list[str], hosts: list[str] | None, *, replace: bool) -> None:
-    with progress("Embedding tiles") as report:
+    with embedding() as report:
         folder = add_imagery(
-            gallery, imagery, replace=replace, hosts=hosts or (), progress=_embedding(report), note=_note
+            gallery, imagery, replace=replace, hosts=hosts or (), progress=report, note=_note
         )
     _say(gallery, folder)
 
@@ -190,10 +189,6 @@ def gc(gallery: GalleryPath, as_json: AsJson = False) -> None:
     print(f"{gallery}: {len(cleared.deleted)} old versions deleted, {cleared.bytes:,} bytes freed.")
     for version in cleared.in_use:
         print(f"{version} is in use and stays.")
-
-
-def _embedding(report: Callable[[int, int], None]) -> Progress:
-    return lambda step, done, total: report(done, total) if step == "embed" else None
 
 
 def _note(text: str) -> None:

@@ -133,7 +133,7 @@ def show(here: Shelf, sight: Sight | None) -> None:
     if sight.found.unrefined:
         st.warning(f"Places are centres of tiles: {sight.found.unrefined}")
     street, tile = st.columns([10, 4], gap="small")
-    if warning := panels.notice(sight.found.fix.in_gallery):
+    if warning := panels.notice(sight.found):
         street.html(warning)
     street.html(panels.street_figure(sight.found.view))
     street.html(panels.answer_figures(sight.found, sight.reference, sight.question.reference_name))

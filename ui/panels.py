@@ -13,7 +13,7 @@ from PIL import Image
 from geoloc.places import LonLat
 from geoloc.street_view import StreetView
 from indexing.answer import Answer, Match
-from ui.formats import percent
+from ui.formats import held, percent, searched
 from ui.layers import SCORE_RAMP, score_rgb
 from ui.strips import Strips
 
@@ -80,14 +80,14 @@ def strips_figure(match: Match, strips: Strips) -> str:
     )
 
 
-def notice(in_gallery: float | None) -> str:
-    """Said plainly where the place is probably not in the gallery; else empty."""
+def notice(answer: Answer) -> str:
+    """Said plainly where the place is probably not in what was searched; else empty."""
+    in_gallery = answer.fix.in_gallery
     if in_gallery is None or in_gallery >= 0.5:
         return ""
     return (
-        '<div class="notice"><b>Probably not in this gallery.</b> '
-        f"The probability that it shows this place at all is {percent(in_gallery)}; what follows is the best "
-        "guess if it does.</div>"
+        f'<div class="notice"><b>Probably not {searched(answer)}.</b> The probability that the place is '
+        f"there at all is {percent(in_gallery)}; what follows is the best guess if it is.</div>"
     )
 
 
@@ -124,7 +124,8 @@ def answer_figures(answer: Answer, reference: LonLat | None, reference_name: str
     if fix.in_gallery is None:
         cells.append(("Score", f"{fix.score:.3f}", "cosine similarity"))
     else:
-        cells.insert(2, ("In this gallery", percent(fix.in_gallery), "calibrated on synthetic towns"))
+        there = searched(answer).capitalize()
+        cells.insert(2, (there, percent(fix.in_gallery), "calibrated on synthetic towns"))
     if reference is not None:
         cells.append(("Error", distance_text(fix.lonlat.distance_m(reference)), f"from {reference_name}"))
     body = "".join(
@@ -135,7 +136,9 @@ def answer_figures(answer: Answer, reference: LonLat | None, reference_name: str
 
 
 def _within_note(answer: Answer) -> str:
-    return "grid and close rivals" if answer.fix.map is None else "holds 90 %, if it is here"
+    if answer.likely is None:
+        return "grid and close rivals"
+    return f"holds {held(answer.likely)}, if it is here"
 
 
 def match_row(

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from rich.console import Console
 from rich.live import Live
@@ -31,25 +32,29 @@ class RateColumn(ProgressColumn):
 
 @contextmanager
 def progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A function to call with what is done and what there is in all; it draws a bar while inside.
+    """A function to call with what is done and what there is in all; its bar is gone once done."""
+    with stages(transient=True) as show:
+        yield partial(show, label)
+
+
+@contextmanager
+def embedding() -> Iterator[Callable[[str, int, int], None]]:
+    """What a gallery's build or change reports to: one bar, for its tiles."""
+    with progress("Embedding tiles") as advance:
+        yield lambda step, done, total: advance(done, total) if step == "embed" else None
+
+
+@contextmanager
+def stages(*, transient: bool = False) -> Iterator[Callable[[str, int, int], None]]:
+    """A function to call with a step's name, what is done and what there is in all; a bar for each step.
 
     Where standard error is no terminal nothing is drawn.
     """
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn())
     with Progress(
-        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+        *columns, TimeRemainingColumn(), console=console, transient=transient, disable=not console.is_terminal
     ) as bar:
-        task = bar.add_task(label, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-@contextmanager
-def stages() -> Iterator[Callable[[str, int, int], None]]:
-    """A function to call with a step's name, what is done and what there is in all; a bar for each step."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
         tasks: dict[str, TaskID] = {}
 
         def show(step: str, done: int, total: int) -> None:

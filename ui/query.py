@@ -47,7 +47,12 @@ def query(
         ),
     ] = None,
     heading_tolerance_deg: Annotated[
-        float, typer.Option(min=0, max=180, help="How far off a known heading may be; 0: not at all.")
+        float,
+        typer.Option(
+            min=0,
+            max=180,
+            help="How far off a known heading may be: a phone's compass is easily 20 off; 0: not at all.",
+        ),
     ] = TOLERANCE_DEG,
     hfov_deg: Annotated[
         float | None,
@@ -63,11 +68,12 @@ def query(
     Heading and field of view are read from the file where it says them. Without a heading all are searched,
     and the fix says which way the camera looked; without a field of view the usual ones are tried, of a photo
     or of a part of a panorama, by the image's shape. Of a calibrated model the fix also says how probable it
-    is that the place is in the gallery, and ± is the circle that holds it with 90 %. A photo that cannot be
-    read is said, the others are answered, and the exit code is 2; --format json lists it under "failed".
-    Stopped, it writes what it has answered.
+    is that the place is in the gallery (with --region or --source: among the tiles searched), and ± is the
+    circle that holds it with 90 %, or with what is said beside it. A photo that cannot be read is said, the
+    others are answered, and the exit code is 2; --format json lists it under "failed". Stopped, it writes
+    what it has answered.
 
-    Example: geoloc query photo.jpg --gallery town.gallery --heading-deg 120 --heading-tolerance-deg 20
+    Example: geoloc query photo.jpg --gallery town.gallery --heading-deg 120 --heading-tolerance-deg 5
     """
     for name, value in (("--heading-deg", heading_deg), ("--hfov-deg", hfov_deg)):
         if value is not None and not math.isfinite(value):

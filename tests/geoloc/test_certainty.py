@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geoloc.certainty import certainty_figures
+from geoloc.certainty import certainty
 from geoloc.lineup import Lineup, Links, View
 from geoloc.places import LonLat
 from geoloc.posterior import Calibration
@@ -39,7 +39,10 @@ def test_sure_of_what_is_there_and_of_what_is_not(unknown: bool) -> None:
         (10.0, 0.0, 0.0, 0.0), NONE, ((-25.0, 0.0, 0.0, 0.0), (5.5, 0.0, 0.0, 0.0), NONE, NONE)
     )
     lineup = one_to_one(40, anywhere(60))
-    figures = certainty_figures(sharp, ring_spec(8, 16), lineup, gallery[:40], gallery, unknown)
+    found = certainty(sharp, ring_spec(8, 16), lineup, gallery[:40], gallery, unknown)
+    assert [n for n, _, _ in found.reliability] == [20, 20]
+    assert [right for _, _, right in found.reliability] == [0, 1]
+    figures = found.figures
     assert figures["auroc_in_gallery"] == 1
     assert figures["coverage90"] == 1
     assert 0.9 <= figures["region90_holds"] <= 1
@@ -50,7 +53,7 @@ def test_a_model_that_is_always_sure_is_found_out() -> None:
     gallery = unit(np.random.default_rng(0), 60, 8, 16)
     vain = Calibration((90.0, 0.0, 0.0, 0.0), NONE, ((90.0, 0.0, 0.0, 0.0), NONE, NONE, NONE))
     lineup = one_to_one(40, anywhere(60))
-    figures = certainty_figures(vain, ring_spec(8, 16), lineup, gallery[:40], gallery, False)
+    figures = certainty(vain, ring_spec(8, 16), lineup, gallery[:40], gallery, False).figures
     assert figures["calibration_error"] > 0.4
 
 
@@ -62,6 +65,6 @@ def test_tiles_that_overlap_are_taken_out_too() -> None:
     )
     spec = ring_spec(4, 8)
     places = [View(Path(str(row)), LonLat(10 + row % 30 / 1000, 50)) for row in range(60)]  # 72 m apart
-    blind = certainty_figures(sharp, spec, one_to_one(30, anywhere(60)), gallery, twins, False)
-    aware = certainty_figures(sharp, spec, one_to_one(30, places), gallery, twins, False)
+    blind = certainty(sharp, spec, one_to_one(30, anywhere(60)), gallery, twins, False).figures
+    aware = certainty(sharp, spec, one_to_one(30, places), gallery, twins, False).figures
     assert aware["auroc_in_gallery"] > 0.99 > blind["auroc_in_gallery"]

@@ -68,6 +68,7 @@ def test_answers_of_a_dense_gallery(towns, tiny_spec, tmp_path):
             center = gallery.tile(gallery.nearest(case.lonlat)).center
             assert center.distance_m(case.lonlat) <= 16 / np.sqrt(2) + 0.1
             assert result.trial.truth is not None
+            assert result.rank is not None, "of tiles 16 m apart one is within 25 m, and all are listed"
             assert 80 <= result.trial.evidence.seen_deg <= 100 + 45
             assert result.trial.evidence.tiles == len(gallery)
     assert seen[-1] == ("90 degrees, heading unknown", 6, 6)
@@ -110,27 +111,41 @@ def test_how_far_off_is_told_of_the_best_hit_around_a_place_not_of_the_nearest(
     assert result.trial.off_m == pytest.approx(12, abs=0.1)
 
 
-def made(error_m, truth, *, nearby=0.5, in_gallery=0.5, covered=False, turn=None):
+def made(error_m, truth, *, nearby=0.5, in_gallery=0.5, covered=False, turn=None, rank=0):
     evidence = Evidence(np.array([0.5]), 0.2, np.array([0.1, 0.2]), 10, 90.0, 360.0)
     holds = 0.9 + covered / 20
-    return Result(Trial(evidence, truth), error_m, error_m + 1, turn, in_gallery, nearby, covered, holds)
+    return Result(
+        Trial(evidence, truth), error_m, error_m + 1, turn, in_gallery, nearby, covered, holds, rank
+    )
 
 
 def test_figures_by_hand():
     results = [
         made(2.0, 0, nearby=0.9, in_gallery=0.9, covered=True, turn=1.0),
-        made(30.0, ELSEWHERE, nearby=0.1, in_gallery=0.6, turn=90.0),
-        made(4.0, 0, nearby=0.9, in_gallery=0.4, covered=True, turn=20.0),
-        made(1e5, None, nearby=0.1, in_gallery=0.5),
+        made(30.0, ELSEWHERE, nearby=0.1, in_gallery=0.6, turn=90.0, rank=None),
+        made(4.0, 0, nearby=0.9, in_gallery=0.4, covered=True, turn=20.0, rank=7),
+        made(1e5, None, nearby=0.1, in_gallery=0.5, rank=None),
     ]
+    assert [result.found for result in results] == [True, False, True, False]
     figures = figures_of(results)
     assert figures["recall@1<25m"] == pytest.approx(2 / 3)
     assert figures["recall@1<50m"] == 1
     assert figures["median_error_m"] == 4.0
     assert figures["median_error_found_m"] == 3.0
     assert figures["median_grid_error_m"] == 5.0
+    assert [figures[f"recall@{k}<25m"] for k in ("5", "10", "1%")] == pytest.approx([1 / 3, 2 / 3, 1 / 3])
+    assert figures["recall@1%<25m_k"] == 1
+    assert figures["intervals"]["recall@10<25m"] == [0, 1]
     assert figures["heading<5deg"] == 0.5
+    assert figures["median_heading_error_deg"] == 10.5
     assert figures["calibration_error"] == pytest.approx(0.1)
     assert figures["coverage90"] == pytest.approx(2 / 3)
     assert figures["region90_holds"] == pytest.approx(2.8 / 3)
     assert figures["auroc_in_gallery"] == pytest.approx(2 / 3)
+
+
+def test_recall_at_one_percent_wants_so_many_tiles_listed():
+    crowd = made(2.0, 0)
+    evidence = dataclasses.replace(crowd.trial.evidence, tiles=250)
+    figures = figures_of([dataclasses.replace(crowd, trial=Trial(evidence, 0))])
+    assert figures["recall@5<25m"] == 1 and "recall@1%<25m" not in figures

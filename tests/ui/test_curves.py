@@ -3,7 +3,7 @@
 import numpy as np
 
 from geoloc.places import LonLat
-from ui.curves import Way, _error_curve, _recall_curve, curves
+from ui.curves import Way, _error_curve, _recall_curve, _reliability, curves
 
 
 def test_the_error_curve_is_the_share_within() -> None:
@@ -25,3 +25,12 @@ def test_a_way_is_drawn_by_what_it_has() -> None:
     assert set(curves([Way("a", rank=np.array([0, 1]))], places, 2, 0)) == {"recall_curve"}
     way = Way("b", error_m=np.array([1.0, 2.0]), reliability=[(3, 0.4, 0.5)])
     assert set(curves([way], places, 2, 0)) == {"error_curve", "error_map", "reliability"}
+
+
+def test_the_reliability_diagram_says_of_what() -> None:
+    points = [(3, 0.2, 0.5), (4, 0.9, 1.0)]
+    pairs = _reliability([Way("a", rank=np.array([0, 1]), reliability=points)])
+    places = _reliability([Way("b", error_m=np.array([1.0, 2.0]), reliability=points)])
+    assert "the first tile" in pairs.axes[0].get_title("left")
+    assert "within 25 m" in places.axes[0].get_title("left")
+    assert pairs.axes[0].lines[1].get_xydata().tolist() == [[0.2, 0.5], [0.9, 1.0]]

@@ -58,9 +58,13 @@ def test_a_calibrated_model_is_scored_for_certainty(towns, model, capsys):
         (3.0, 0.0, 0.0, 0.0), NONE, ((-3.0, 0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0), NONE, NONE)
     )
     (model / "calibration.json").write_text(weights.to_json())
-    assert run("evaluate", "--data", f"towns:{towns}", "--model", str(model), "--json") in (0, None)
+    words = ("evaluate", "--data", f"towns:{towns}", "--model", str(model), "--report", str(model / "report"))
+    assert run(*words, "--json") in (0, None)
     found = json.loads(capsys.readouterr().out)
     assert 0 <= found["calibration_error"] <= 1 and 0 <= found["coverage90"] <= 1
+    (points,) = found["reliability"]
+    assert sum(n for n, _, _ in points) == found["n"] == 24
+    assert (model / "report/reliability.png").is_file()
 
 
 def test_calibrate_then_report_on_the_map(towns, model, capsys, tmp_path, monkeypatch):

@@ -11,9 +11,9 @@ import shapely
 from small_world import CRS, NORTH_M, SIDE_M, WEST_M
 
 from geoloc.places import WGS84, Tile
-from indexing.answer import Answer
+from indexing.answer import TOLERANCE_DEG, Answer
 from indexing.likely import Likely
-from ui.formats import percent, to_csv, to_geojson, to_json, to_table
+from ui.formats import caption, percent, to_csv, to_geojson, to_json, to_table
 
 HIT_KEYS = {"rank", "lon", "lat", "score", "probability", "heading_deg", "tile_id", "source"}
 
@@ -97,6 +97,7 @@ def test_certainty_and_region_are_said(answered: Answer) -> None:
     )
     said = json.loads(to_json("town", [unsure]))["queries"][0]["fix"]
     assert (said["in_gallery"], said["refined"], said["hfov_deg"]) == (0.25, False, 360)
+    assert (said["narrowed"], said["region90_holds"]) == (False, 0.9)
     assert shapely.from_geojson(json.dumps(said["region90"])).equals_exact(square, 1e-7, normalize=True)
     last = json.loads(to_geojson([unsure]))["features"][-1]
     assert last["properties"] == {"role": "region90", "photo": answered.view.source}
@@ -104,7 +105,56 @@ def test_certainty_and_region_are_said(answered: Answer) -> None:
     sure = dataclasses.replace(unsure, fix=dataclasses.replace(fix, in_gallery=0.874))
     assert "in this gallery with 87%" in str(to_table(sure).caption)
     plain = json.loads(to_json("town", [answered]))["queries"][0]["fix"]
-    assert plain["in_gallery"] is None and plain["region90"] is None
+    for name in ("in_gallery", "elsewhere", "region90", "region90_holds"):
+        assert plain[name] is None
+
+
+@pytest.mark.parametrize(("in_gallery", "said"), [(0.25, "probably not {} (75%)"), (0.874, "; {} with 87%")])
+def test_a_narrowed_search_speaks_of_the_tiles_searched(
+    answered: Answer, in_gallery: float, said: str
+) -> None:
+    unsure = dataclasses.replace(answered, fix=dataclasses.replace(answered.fix, in_gallery=in_gallery))
+    there = dataclasses.replace(unsure, narrowed=True)
+    assert said.format("in this gallery") in caption(unsure)
+    assert said.format("among the tiles searched") in caption(there) and "gallery" not in caption(there)
+    assert json.loads(to_json("town", [there]))["queries"][0]["fix"]["narrowed"]
+
+
+def test_probabilities_sum_to_one(answered: Answer) -> None:
+    matches = tuple(
+        dataclasses.replace(match, probability=share)
+        for match, share in zip(answered.matches, (0.3000004, 0.2, 0.1, 0.0123456, 0.0), strict=True)
+    )
+    fix = dataclasses.replace(answered.fix, in_gallery=0.7654321)
+    (query,) = json.loads(to_json("town", [dataclasses.replace(answered, matches=matches, fix=fix)]))[
+        "queries"
+    ]
+    hits = sum(hit["probability"] for hit in query["hits"])
+    assert hits + query["fix"]["elsewhere"] + 1 - query["fix"]["in_gallery"] == pytest.approx(1, abs=5e-6)
+    assert query["fix"]["elsewhere"] == pytest.approx(0.153086, abs=2e-6)
+
+
+def test_a_circle_that_holds_less_than_90_percent_says_so(answered: Answer) -> None:
+    holds = {
+        share: dataclasses.replace(answered, likely=Likely(shapely.Point(), share, 8.0))
+        for share in (0.9, 0.62)
+    }
+    assert " m with 90 %, looking" in caption(holds[0.9])
+    assert " m, looking" in caption(answered)
+    assert " m with at least 62%, looking" in caption(holds[0.62])
+
+
+def test_what_was_taken_as_known_is_said(answered: Answer) -> None:
+    fix = json.loads(to_json("town", [answered]))["queries"][0]["fix"]
+    assert (fix["stated_heading_deg"], fix["heading_tolerance_deg"]) == (120, TOLERANCE_DEG)
+    assert fix["hfov_known"] is True
+    assert caption(answered).endswith(f"\nheading 120° ± {TOLERANCE_DEG:g}° as stated; field of view 360°")
+    view = dataclasses.replace(answered.view, heading_deg=None, hfov_deg=65.0, hfov_known=False)
+    guessed = dataclasses.replace(answered, view=view)
+    fix = json.loads(to_geojson([guessed]))["features"][0]["properties"]
+    assert fix["stated_heading_deg"] is None and fix["heading_tolerance_deg"] is None
+    assert fix["hfov_known"] is False
+    assert caption(guessed).endswith("\nevery heading searched; field of view 65°, guessed")
 
 
 def test_csv_reads_back(answered: Answer) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shapely
 import streamlit as st
 from PIL import ExifTags, Image
 from small_world import PLACE, World, write_sample
@@ -17,6 +18,7 @@ from geoloc.places import LonLat
 from geoloc.street_view import StreetView, read_street_view
 from indexing.answer import Answer, answer, open_gallery
 from indexing.gallery import Gallery
+from indexing.likely import Likely
 from indexing.remove import remove_region
 from ui import panels
 from ui.controls import seen_through
@@ -277,6 +279,21 @@ def test_a_missing_gallery_is_one_sentence(tmp_path: Path) -> None:
     app = opened(tmp_path / "nowhere")
     assert not app.exception
     assert len(app.error) == 1
+
+
+def test_the_page_speaks_of_what_was_searched_and_of_what_the_circle_holds(world: World) -> None:
+    gallery, encoder = open_gallery(world.gallery)
+    with gallery:
+        found = answer(read_street_view(world.panorama), gallery, encoder, k=3)
+    likely = Likely(shapely.Point(), 0.62, 800.0)
+    found = dataclasses.replace(found, fix=dataclasses.replace(found.fix, in_gallery=0.3), likely=likely)
+    assert "Probably not in this gallery." in panels.notice(found)
+    figures = panels.answer_figures(found, None, "")
+    assert ">In this gallery<" in figures and "holds at least 62%, if it is here" in figures
+    narrowed = dataclasses.replace(found, narrowed=True, likely=dataclasses.replace(likely, holds=0.9))
+    assert "Probably not among the tiles searched." in panels.notice(narrowed)
+    figures = panels.answer_figures(narrowed, None, "")
+    assert ">Among the tiles searched<" in figures and "holds 90 %, if it is here" in figures
 
 
 def test_a_panorama_is_cropped_and_a_photo_reinterpreted(panorama: StreetView) -> None:

@@ -142,6 +142,7 @@ def test_region_keeps_hits_inside(world: World, capsys: pytest.CaptureFixture[st
     )
     assert code == 0
     (found,) = json.loads(out)["queries"]
+    assert found["fix"]["narrowed"]
     assert [hit["tile_id"] for hit in found["hits"]] == [hits[-1]["tile_id"]]
     for place in (*found["hits"], found["fix"]):
         assert abs(place["lon"] - lon) <= 1e-4 + 1e-8 and abs(place["lat"] - lat) <= 1e-4 + 1e-8
