@@ -18,11 +18,11 @@ from geoloc.encoder import TwinEncoder
 from geoloc.errors import ModelError
 from geoloc.lineup import View
 from geoloc.pairs import read_tile_image
+from geoloc.report import Report
 from geoloc.spec import EncoderSpec
 from geoloc.street_view import read_street_view
 from geoloc.tensors import street_tensor, tile_tensor
 
-Report = Callable[[int, int], None]
 Change = Callable[[int, Tensor], Tensor]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Side = Literal["street", "satellite"]

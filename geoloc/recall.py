@@ -1,6 +1,6 @@
 """Exact ranks in bounded memory."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from geoloc.azimuth import correlate, correlate_each, peak
 from geoloc.lineup import Lineup, Links
+from geoloc.report import Report
 
 Ties = Literal["against", "optimistic"]
 CHUNK = 256
@@ -44,7 +45,7 @@ def stand(
     ties: Ties = "against",
     rolls: int = 1,
     device: torch.device = CPU,
-    report: Callable[[int, int], None] = lambda *_: None,
+    report: Report = lambda *_: None,
 ) -> Standing:
     """Rank the right answers of a line-up by unit vectors; see `count_better` for ties, rolls and memory."""
     right, lenient, mild = lineup.right, lineup.right | lineup.also, lineup.right | lineup.semi
@@ -83,7 +84,7 @@ def count_better(
     ties: Ties = "against",
     rolls: int = 1,
     device: torch.device = CPU,
-    report: Callable[[int, int], None] = lambda *_: None,
+    report: Report = lambda *_: None,
 ) -> tuple[list[Int64[np.ndarray, "q _"]], Int64[np.ndarray, " q"]]:
     """For every rule, how many of the gallery score at least as high as each of a query's thresholds,
     the rule's links left out; and every query's best row.

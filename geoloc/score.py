@@ -11,7 +11,7 @@ from torch import Tensor
 
 from geoloc.azimuth import correlate_each, peak
 from geoloc.certainty import certainty
-from geoloc.embed import Change, Precision, Report, Throughput, best_device, embed_pairs, embed_views
+from geoloc.embed import Change, Precision, Throughput, best_device, embed_pairs, embed_views
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError
 from geoloc.figures import Figures, position_figures, rank_figures
@@ -20,6 +20,7 @@ from geoloc.pairs import PairTable
 from geoloc.places import WGS84, lonlat_rows, turned_deg
 from geoloc.posterior import Calibration
 from geoloc.recall import Standing, Ties, stand
+from geoloc.report import Report
 from geoloc.spec import EncoderSpec
 from geoloc.tensors import azimuths_deg
 

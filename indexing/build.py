@@ -18,10 +18,11 @@ from geoloc.embed import best_device, compute_dtype
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import GalleryError, ImageryError, ModelError
 from geoloc.model import WEIGHTS, load_encoder, read_spec
+from geoloc.report import StageReport
 from geoloc.spec import EncoderSpec
 from indexing.curve import along_curve
 from indexing.durable import disk_errors_named, only_builder, sha256_of
-from indexing.embed import Engine, Progress, committed, embed_blocks
+from indexing.embed import Engine, committed, embed_blocks
 from indexing.embeddings import Chunk
 from indexing.faiss_index import make_index, refuse_few
 from indexing.manifest import Manifest, StoredFile, StoredSegment
@@ -54,7 +55,7 @@ class Shelf:
     spec: EncoderSpec
     gallery: Path
     work: Path
-    progress: Progress
+    progress: StageReport
     note: Note
 
 
@@ -79,7 +80,7 @@ def build_gallery(
     index: str = "auto",
     encoder: TwinEncoder | None = None,
     engine: Engine = embed_blocks,
-    progress: Progress = lambda *_: None,
+    progress: StageReport = lambda *_: None,
     note: Note = lambda _: None,
 ) -> Path:
     """Build a gallery, publish it as the live version of `out`, and return that version's folder.
@@ -208,7 +209,7 @@ def work_of(plan: Plan, gallery: Path) -> Path:
 
 
 def embed(
-    plan: Plan, encoder: TwinEncoder, gallery: Path, progress: Progress, engine: Engine = embed_blocks
+    plan: Plan, encoder: TwinEncoder, gallery: Path, progress: StageReport, engine: Engine = embed_blocks
 ) -> Path:
     """Step 2 of a build: every tile with enough valid pixels to a folder of blocks, kept by its key."""
     work = work_of(plan, gallery)

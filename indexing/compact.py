@@ -13,11 +13,11 @@ import numpy as np
 from jaxtyping import Int64
 
 from geoloc.errors import GalleryError
+from geoloc.report import StageReport
 from geoloc.spec import EncoderSpec
 from indexing.build import Note, Shelf, store_segment
 from indexing.curve import row_order
 from indexing.durable import disk_errors_named, only_builder
-from indexing.embed import Progress
 from indexing.embeddings import CHUNK, Chunk, read_rows
 from indexing.manifest import (
     EMBEDDINGS,
@@ -40,7 +40,7 @@ _SCRATCH = ".changing"
 _AT_ONCE = 8 * CHUNK
 
 
-def compact(gallery: Path, *, progress: Progress = lambda *_: None, note: Note = lambda _: None) -> Path:
+def compact(gallery: Path, *, progress: StageReport = lambda *_: None, note: Note = lambda _: None) -> Path:
     """Make one segment of all, without what was removed; publish, and return the version's folder.
 
     Raises GalleryError for a segment that is damaged; the live version is not touched then.
@@ -69,7 +69,7 @@ def scratch(gallery: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def settle(gallery: Path, version: Path, progress: Progress, note: Note) -> Path:
+def settle(gallery: Path, version: Path, progress: StageReport, note: Note) -> Path:
     """Merge segments of a version just published where that is due: the folder of the live version then."""
     base = read_manifest(version)
     chosen = due(base.segments)

@@ -19,6 +19,7 @@ from geoloc.cores import cores
 from geoloc.embed import best_device, compute_dtype
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import GalleryError, ModelError
+from geoloc.report import StageReport
 from geoloc.spec import EncoderSpec
 from geoloc.tensors import ground_tensor, tile_tensor
 from indexing.durable import write_whole
@@ -28,10 +29,8 @@ from preprocessing.tiles import Block, Grid, Strip, cut_block
 CPU_BATCH, GPU_BATCH = 16, 256
 """Of tiles: larger ones leave a processor's caches, and the last bits of an embedding depend on it."""
 
-Progress = Callable[[str, int, int], None]
-"""Called with the step's name, and how many of how many tiles are done."""
 
-Engine = Callable[[Sequence[Block], Grid, Sequence[Imagery], TwinEncoder, Path, Progress], None]
+Engine = Callable[[Sequence[Block], Grid, Sequence[Imagery], TwinEncoder, Path, StageReport], None]
 """What does the work of `embed_blocks`, here or elsewhere."""
 
 
@@ -54,7 +53,7 @@ def embed_blocks(
     imagery: Sequence[Imagery],
     encoder: TwinEncoder,
     work: Path,
-    progress: Progress,
+    progress: StageReport,
 ) -> None:
     """Step 2 of a build: the tiles of every block that is not in `work` yet to a file there, whole or absent.
 

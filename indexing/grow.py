@@ -19,6 +19,7 @@ from geoloc.encoder import TwinEncoder
 from geoloc.errors import GalleryError, ImageryError
 from geoloc.model import load_encoder
 from geoloc.places import M_PER_DEG
+from geoloc.report import StageReport
 from indexing.build import (
     Note,
     Plan,
@@ -34,7 +35,6 @@ from indexing.build import (
 from indexing.compact import settle, without
 from indexing.curve import along_curve
 from indexing.durable import disk_errors_named, only_builder
-from indexing.embed import Progress
 from indexing.embeddings import read_ids
 from indexing.manifest import EMBEDDINGS, TABLE, Manifest, Source, live_folder, read_manifest
 from indexing.publish import publish
@@ -67,7 +67,7 @@ def add_imagery(
     replace: bool = False,
     hosts: Collection[str] = (),
     encoder: TwinEncoder | None = None,
-    progress: Progress = lambda *_: None,
+    progress: StageReport = lambda *_: None,
     note: Note = lambda _: None,
 ) -> Path:
     """Add imagery to a gallery, publish that as its live version, and return that version's folder.

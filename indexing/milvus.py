@@ -5,7 +5,7 @@ tiles. Its embeddings.h5 and index.faiss are not read, and may be missing where 
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from geoloc.errors import GalleryError
+from geoloc.report import Report
 from geoloc.spec import EncoderSpec
 from indexing.gallery import Gallery
 from indexing.manifest import TABLE, Manifest
@@ -30,7 +31,7 @@ _AT_ONCE = 1000
 _DEEPEST = 16_384
 
 
-def export_to_milvus(gallery: Gallery, uri: str, report: Callable[[int, int], None]) -> None:
+def export_to_milvus(gallery: Gallery, uri: str, report: Report) -> None:
     """Put the embeddings of a gallery's tiles into a collection of its version, listed once it is whole.
 
     What an unfinished export of the version left is dropped first, older versions of the gallery last.
@@ -49,7 +50,7 @@ def export_to_milvus(gallery: Gallery, uri: str, report: Callable[[int, int], No
     report(len(gallery), len(gallery))
 
 
-def _fill(client: Any, name: str, gallery: Gallery, report: Callable[[int, int], None]) -> None:
+def _fill(client: Any, name: str, gallery: Gallery, report: Report) -> None:
     from pymilvus import DataType
 
     if client.has_collection(name):

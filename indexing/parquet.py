@@ -1,7 +1,7 @@
 """A gallery as one GeoParquet file, for whatever else is to read it."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geoloc.atomic import atomic_path
+from geoloc.report import Report
 from indexing.gallery import Gallery
 from indexing.rows import mask_of
 from indexing.table import open_table
@@ -17,7 +18,7 @@ COLUMNS = ["id", "lon", "lat", "source", "geometry"]
 _AT_ONCE = 8192
 
 
-def export_to_parquet(gallery: Gallery, out: Path, report: Callable[[int, int], None]) -> None:
+def export_to_parquet(gallery: Gallery, out: Path, report: Report) -> None:
     """Write every tile as a row: id, lon, lat, source, geometry (the footprint) and its embedding, float16.
 
     Row group by row group, so that memory does not grow with the gallery; `out` is whole or as it was.

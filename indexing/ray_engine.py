@@ -13,8 +13,9 @@ import torch
 from geoloc.embed import best_device, compute_dtype
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import GalleryError, GeolocError
+from geoloc.report import StageReport
 from indexing.durable import write_whole
-from indexing.embed import Progress, chunk_path, embed_block, ready, single_threaded, to_npz
+from indexing.embed import chunk_path, embed_block, ready, single_threaded, to_npz
 from preprocessing.source import Imagery
 from preprocessing.tiles import Block, Grid
 
@@ -27,7 +28,7 @@ def embed_blocks_on_ray(
     imagery: Sequence[Imagery],
     encoder: TwinEncoder,
     work: Path,
-    progress: Progress,
+    progress: StageReport,
     *,
     address: str,
 ) -> None:

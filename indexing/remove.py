@@ -8,10 +8,10 @@ import shapely
 from jaxtyping import Bool
 
 from geoloc.errors import GalleryError
+from geoloc.report import StageReport
 from indexing.build import Note
 from indexing.compact import scratch, settle, without
 from indexing.durable import disk_errors_named, only_builder
-from indexing.embed import Progress
 from indexing.manifest import TABLE, Manifest, Source, check_file, live_folder, read_manifest
 from indexing.publish import publish
 from indexing.region import read_region
@@ -23,7 +23,7 @@ _AT_ONCE = 100_000
 
 
 def remove_region(
-    gallery: Path, region: Path, *, progress: Progress = lambda *_: None, note: Note = lambda _: None
+    gallery: Path, region: Path, *, progress: StageReport = lambda *_: None, note: Note = lambda _: None
 ) -> Path:
     """Remove the tiles whose centre lies in a GeoJSON region, publish, and return the version's folder.
 

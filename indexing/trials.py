@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError
 from geoloc.figures import Figures, near_figures, position_figures
 from geoloc.places import LonLat, flat_m, turned_deg
+from geoloc.report import StageReport
 from geoloc.score import TRUE_HEADING_DEG, Asked
 from geoloc.street_view import StreetView, looking, narrowed, read_street_view
 from indexing.answer import Answer, answer
@@ -25,8 +26,6 @@ from preprocessing.datasets.table import read_photos
 from preprocessing.towns.table import Row, town_rows
 
 NEAR_M = 25.0
-
-Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def _cases(root: Path, rows: Sequence[Row], towns: frozenset[int], inside: bool,
 
 
 def try_cases(
-    cases: Sequence[Case], gallery: Gallery, encoder: TwinEncoder, asked: Asked, report: Report
+    cases: Sequence[Case], gallery: Gallery, encoder: TwinEncoder, asked: Asked, report: StageReport
 ) -> list[Result]:
     """Answer every case the way a user's photo is answered, as `asked`.
 

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -14,6 +14,7 @@ from geoloc.atomic import write_text
 from geoloc.cores import cores
 from geoloc.errors import DataError, ImageError
 from geoloc.pairs import PairTable
+from geoloc.report import Report
 from geoloc.street_view import inspect_image
 
 WORDS = {
@@ -62,7 +63,7 @@ class Audit:
         write_text(path, text.getvalue())
 
 
-def audit(table: PairTable, report: Callable[[int, int], None] = lambda *_: None) -> tuple[PairTable, Audit]:
+def audit(table: PairTable, report: Report = lambda *_: None) -> tuple[PairTable, Audit]:
     """Look at every image of a table, and leave out the pairs that cannot be read.
 
     Found are files that are missing; that cannot be decoded to their last byte; that are not of the size

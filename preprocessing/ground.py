@@ -1,12 +1,13 @@
 """A sample of the ground of a region, as tiles that no street view belongs to."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float64, UInt8
 
 from geoloc.errors import ImageryError
 from geoloc.places import to_lonlat
+from geoloc.report import Report
 from preprocessing.source import Imagery
 from preprocessing.tiles import cut_block, make_grid, plan_blocks
 
@@ -19,7 +20,7 @@ def sample_ground(
     side_m: float,
     size_px: int,
     most: int,
-    report: Callable[[int, int], None] = lambda *_: None,
+    report: Report = lambda *_: None,
 ) -> tuple[UInt8[np.ndarray, "n s s 3"], Float64[np.ndarray, "n 2"]]:
     """At most so many tiles of side_m, drawn evenly every half of it, and the lonlat of their centres.
 

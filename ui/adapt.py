@@ -14,14 +14,14 @@ import typer
 from jaxtyping import Float64
 
 from geoloc.atomic import write_text
-from geoloc.embed import Report
 from geoloc.errors import DataError
 from geoloc.model import load_encoder, read_card, refuse_taken, save_encoder, trained_towns
 from geoloc.pairs import PairTable, joined
 from geoloc.posterior import CALIBRATION
+from geoloc.report import Report, StageReport
 from geoloc.spec import EncoderSpec
 from geoloc.street_view import read_street_view
-from geoloc.training.adapt import APART_M, Change, Region, Stage
+from geoloc.training.adapt import APART_M, Change, Region
 from geoloc.training.adapt import adapt as adapt_encoder
 from geoloc.training.card import adapted_card
 from geoloc.training.decoded import Decoded, decode_pairs, decode_photos, nothing_decoded
@@ -117,7 +117,7 @@ def _gather(
     imagery: Sequence[str],
     photos: Path | None,
     hosts: Collection[str],
-    report: Stage,
+    report: StageReport,
 ) -> Found:
     matched, lonlats = _read_pairs(table, spec, partial(report, "pairs read"))
     canvases, tiles, places, sources = [matched.canvases], [matched.tiles], [lonlats], []

@@ -19,6 +19,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from geoloc.report import Report, StageReport
+
 LOG_EVERY_S = 30.0
 
 
@@ -31,21 +33,21 @@ class RateColumn(ProgressColumn):
 
 
 @contextmanager
-def progress(label: str) -> Iterator[Callable[[int, int], None]]:
+def progress(label: str) -> Iterator[Report]:
     """A function to call with what is done and what there is in all; its bar is gone once done."""
     with stages(transient=True) as show:
         yield partial(show, label)
 
 
 @contextmanager
-def embedding() -> Iterator[Callable[[str, int, int], None]]:
+def embedding() -> Iterator[StageReport]:
     """What a gallery's build or change reports to: one bar, for its tiles."""
     with progress("Embedding tiles") as advance:
         yield lambda step, done, total: advance(done, total) if step == "embed" else None
 
 
 @contextmanager
-def stages(*, transient: bool = False) -> Iterator[Callable[[str, int, int], None]]:
+def stages(*, transient: bool = False) -> Iterator[StageReport]:
     """A function to call with a step's name, what is done and what there is in all; a bar for each step.
 
     Where standard error is no terminal nothing is drawn.

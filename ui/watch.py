@@ -7,8 +7,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from geoloc.errors import GeolocError
+from geoloc.report import StageReport
 from geoloc.training.ranks import writes
-from geoloc.training.run import Preparing, Progress, Report
+from geoloc.training.run import Progress, Report
 from geoloc.training.run_folder import CONFIG
 from ui.board import board
 from ui.learning import draw_learning
@@ -18,7 +19,7 @@ from ui.progress import status_line
 @contextmanager
 def watched(
     out: Path, epochs: int, things: str, tensorboard: bool = False
-) -> Iterator[tuple[Report, Preparing]]:
+) -> Iterator[tuple[Report, StageReport]]:
     """The functions that a run reports to; its curves are drawn after every epoch and on leaving.
 
     things: what it learns from, such as pairs. tensorboard: whether the log is kept for it too. Raises

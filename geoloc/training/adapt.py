@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from geoloc.embed import best_device
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError, ModelError
+from geoloc.report import StageReport
 from geoloc.spec import EncoderSpec
 from geoloc.training.augment import Augmentation, Queries, draw, vary_street, vary_tiles
 from geoloc.training.learner import freeze
@@ -39,7 +40,6 @@ NORTH = replace(WHOLE, turn_deg=0.0)
 SEEN = 0.5
 """The share of a canvas's azimuths that training shows, in the median."""
 
-Stage = Callable[[str, int, int], None]
 Norm = nn.modules.batchnorm._BatchNorm
 
 
@@ -79,7 +79,7 @@ class Change:
 
 
 def adapt(
-    encoder: TwinEncoder, region: Region, report: Stage = lambda *_: None
+    encoder: TwinEncoder, region: Region, report: StageReport = lambda *_: None
 ) -> tuple[TwinEncoder, Change]:
     """An adapted copy of an encoder, on the CPU; the same region gives the same weights there.
 
@@ -105,7 +105,7 @@ def adapt(
     return adapted.requires_grad_(True).cpu().eval(), change
 
 
-def _renormed(encoder: TwinEncoder, region: Region, rng: np.random.Generator, report: Stage) -> Change:
+def _renormed(encoder: TwinEncoder, region: Region, rng: np.random.Generator, report: StageReport) -> Change:
     """Count the norms' statistics again, and lean the old ones towards them."""
     trust = {
         norm: len(images) / (len(images) + FEWEST)
@@ -181,7 +181,7 @@ def _share(canvases: UInt8[np.ndarray, "b 4 t w"]) -> Float64[np.ndarray, " b"]:
 
 
 def _tuned(
-    encoder: TwinEncoder, region: Region, rng: np.random.Generator, change: Change, report: Stage
+    encoder: TwinEncoder, region: Region, rng: np.random.Generator, change: Change, report: StageReport
 ) -> Change:
     """Learn from the pairs, statistics of norms held."""
     freeze(encoder, -1)

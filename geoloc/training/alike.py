@@ -10,6 +10,7 @@ from torch import Tensor
 
 from geoloc.embed import device_of
 from geoloc.encoder import TwinEncoder
+from geoloc.report import Report
 from geoloc.training.negatives import Negatives
 
 WINDOW = 4
@@ -25,7 +26,7 @@ def alike(
     *,
     seed: int,
     dtype: torch.dtype = torch.float32,
-    report: Callable[[int, int], None] = lambda *_: None,
+    report: Report = lambda *_: None,
 ) -> Int64[np.ndarray, "n k"]:
     """The k pairs whose tiles answer each pair's street view best, of those that are its negatives.
 

@@ -18,6 +18,7 @@ from geoloc.batches import batches
 from geoloc.embed import CPU
 from geoloc.errors import DataError
 from geoloc.pairs import Pair, read_pair_street, read_pair_tile
+from geoloc.report import Report
 from geoloc.spec import EncoderSpec
 from geoloc.street_view import StreetView, read_street_view
 from geoloc.tensors import normalise, resized, street_canvas
@@ -56,7 +57,7 @@ def decode_pairs(
     *,
     headings: bool = False,
     workers: int = 0,
-    report: Callable[[int, int], None] = lambda *_: None,
+    report: Report = lambda *_: None,
 ) -> Decoded:
     """Decode every pair into two .npy files below `folder`, or take those that are there already.
 
@@ -83,7 +84,7 @@ def decode_pairs(
     return found
 
 
-def _decode(dataset: "_PairBytes", done: Path, workers: int, report: Callable[[int, int], None]) -> None:
+def _decode(dataset: "_PairBytes", done: Path, workers: int, report: Report) -> None:
     n, (canvas_shape, tile_shape) = len(dataset), dataset.shapes
     unfinished = done.with_name(done.name + PART)
     for left in (*done.parent.glob(f"*{PART}"), done):  # who decodes holds the folder
@@ -142,7 +143,7 @@ def nothing_decoded(spec: EncoderSpec, spare_m: float) -> Decoded:
 
 
 def decode_photos(
-    paths: Sequence[Path], spec: EncoderSpec, report: Callable[[int, int], None] = lambda *_: None
+    paths: Sequence[Path], spec: EncoderSpec, report: Report = lambda *_: None
 ) -> UInt8[np.ndarray, "n 4 t w"]:
     """Street views that no tile belongs to, as the canvases of `Decoded`. Raises ImageError."""
     tall = taller(spec)

@@ -16,6 +16,7 @@ from geoloc.embed import Side
 from geoloc.encoder import TwinEncoder
 from geoloc.errors import DataError
 from geoloc.model import save_encoder
+from geoloc.report import StageReport
 from geoloc.training.agreement import Agreement, representation
 from geoloc.training.card import pretrained_card
 from geoloc.training.checkpoint import CHECKPOINT, RunState, ended_epochs, save_state
@@ -25,7 +26,7 @@ from geoloc.training.learner import Learner
 from geoloc.training.pretrain_recipe import PretrainConfig
 from geoloc.training.pretrained import first_encoder, with_their_norm
 from geoloc.training.ranks import all_ranks
-from geoloc.training.run import Preparing, Report, Run
+from geoloc.training.run import Report, Run
 from geoloc.training.run_folder import (
     DECODED,
     IMAGES,
@@ -48,7 +49,7 @@ def pretrain(
     *,
     resume: bool = False,
     report: Report = lambda _: None,
-    preparing: Preparing = lambda *_: None,
+    preparing: StageReport = lambda *_: None,
 ) -> Path:
     """Train one view's encoder by SimCLR (Chen et al. 2020, section 2) and return a model folder, RUN/model.
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geoloc.pairs import PairTable
+from geoloc.report import StageReport
 from geoloc.training.pretrain_recipe import Recipe
 from geoloc.training.ranks import Ranks
 from geoloc.training.recipe import TrainConfig
@@ -24,7 +25,6 @@ class Progress:
 
 
 Report = Callable[[Progress], None]
-Preparing = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Run:
     folder: Path
     ranks: Ranks
     report: Report
-    preparing: Preparing
+    preparing: StageReport
     notes: Path
     data: Told
     before: frozenset[int]

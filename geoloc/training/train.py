@@ -9,6 +9,7 @@ import numpy as np
 from geoloc.atomic import make_folder
 from geoloc.errors import DataError, GeolocError
 from geoloc.pairs import PairTable
+from geoloc.report import StageReport
 from geoloc.training.augment import Varied, draw, vary
 from geoloc.training.batch_order import batch_order
 from geoloc.training.checkpoint import CHECKPOINT, save_state
@@ -22,7 +23,7 @@ from geoloc.training.objective import Objective
 from geoloc.training.pretrained import first_encoder, with_their_norm
 from geoloc.training.ranks import all_ranks
 from geoloc.training.recipe import TrainConfig
-from geoloc.training.run import PairRun, Preparing, Report
+from geoloc.training.run import PairRun, Report
 from geoloc.training.run_folder import (
     DECODED,
     PAIRS,
@@ -46,7 +47,7 @@ def train(
     resume: bool = False,
     keep_decoded: Path | None = None,
     report: Report = lambda _: None,
-    preparing: Preparing = lambda *_: None,
+    preparing: StageReport = lambda *_: None,
 ) -> Path:
     """Train twin encoders and return the folder of the best model, RUN/model.
 

@@ -16,6 +16,7 @@ from geoloc.cores import cores
 from geoloc.embed import Side
 from geoloc.lineup import View
 from geoloc.pairs import read_tile_image
+from geoloc.report import Report
 from geoloc.spec import EncoderSpec
 from geoloc.street_view import read_street_view
 from geoloc.tensors import resized
@@ -84,7 +85,7 @@ def stored(
     view: Side,
     spec: EncoderSpec,
     folder: Path,
-    report: Callable[[int, int], None] = lambda *_: None,
+    report: Report = lambda *_: None,
 ) -> UInt8[np.ndarray, "n ..."]:
     """All of them, memory-mapped from a file below `folder`, which is written unless it is there.
 
