@@ -192,15 +192,19 @@ def _tuned(
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = RATE * min(1.0, (step + 1) / WARM) * (1 + math.cos(math.pi * step / steps)) / 2
-        loss = _loss(encoder, region, next(order), rng)
+        rows = next(order)
+        loss = _loss(encoder, region, rows, rng)
+        if not loss.isfinite():
+            these = ", ".join(map(str, sorted(set(rows.tolist()))))
+            raise DataError(
+                f"The loss became {float(loss)} at step {step + 1}; look at these pairs, from 0: {these}."
+            )
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(values, MAX_GRAD_NORM)
         optimizer.step()
         losses.append(float(loss.detach()))
         report("pairs", step + 1, steps)
-    if not np.isfinite(losses).all():
-        raise DataError("The loss on these pairs is no number; check their images.")
     tenth = max(1, steps // 10)
     ends = float(np.mean(losses[:tenth])), float(np.mean(losses[-tenth:]))
     return replace(change, steps=steps, loss=ends)

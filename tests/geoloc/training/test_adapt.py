@@ -160,6 +160,17 @@ def test_narrow_views_share_a_canvas() -> None:
         assert set(np.unique(together[row, 0])) == {0, 1, 2, 3}
 
 
+def test_pairs_that_break_it_are_named(
+    tiny_encoder: TwinEncoder, decoded: Decoded, places: list[Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, and as the table has them."""
+    stages = list[str]()
+    monkeypatch.setattr("geoloc.training.adapt.heading_infonce", lambda *_: torch.tensor(torch.nan))
+    with pytest.raises(DataError, match=r"became nan at step 1; look at these pairs, from 0: 0, 1, 2\."):
+        adapt(tiny_encoder, region_of(decoded, places, 3), lambda stage, *_: stages.append(stage))
+    assert "pairs" not in stages
+
+
 def test_what_cannot_be_adapted_is_refused(
     tiny_encoder: TwinEncoder, tiny_spec: EncoderSpec, decoded: Decoded, places: list[Pair]
 ) -> None:
