@@ -55,7 +55,7 @@ def train(
     while it goes on the decoded pairs; keep_decoded holds them in its stead, and for other runs on the same
     pairs. Best is by recall@1 over the validation pairs, asked as is trained (`asked_as_trained`: by default
     cut to 90 degrees at unknown heading), counted every validate_every epochs; the later of equals. With
-    `resume`, goes on from the last checkpoint; on the CPU the weights are then those of an unbroken run.
+    `resume`, goes on from the last checkpoint; on a CPU, with as many threads, to an unbroken run's weights.
     Under torchrun every process takes its share of every batch and the first alone writes and reports; the
     weights are those of one process, to rounding. Raises DataError for a RUN that exists, that another
     process trains in, or that another config or other pairs made, where loss or gradient are no numbers any
