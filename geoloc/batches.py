@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from geoloc.cores import cores
-from geoloc.errors import GeolocError
+from geoloc.errors import GeolocError, first_line
 from geoloc.pairs import Pair, read_pair_street, read_pair_tile
 from geoloc.spec import EncoderSpec
 from geoloc.tensors import street_tensor, tile_tensor
@@ -43,8 +43,10 @@ def batches(
     except GeolocError as cause:  # a worker's error arrives with its traceback in the message
         *_, last = str(cause).strip().splitlines()
         raise type(cause)(last.removeprefix(f"{type(cause).__module__}.{type(cause).__name__}: ")) from None
-    except RuntimeError as cause:  # torch's word for a worker that was killed
+    except RuntimeError as cause:
+        if "DataLoader worker" not in str(cause):  # what torch says of one that was killed
+            raise
         raise GeolocError(
             f"A process that decodes images was ended from outside, most likely for want of memory or of "
-            f"/dev/shm ({cause}); free some, or decode in this process with --set workers=0."
+            f"/dev/shm ({first_line(cause)}); free some, or decode in this process with --set workers=0."
         ) from cause

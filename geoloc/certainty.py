@@ -1,6 +1,6 @@
 """How well a calibrated model knows what it knows, on a table of pairs."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,26 +54,6 @@ def certainty(
     centre lies within a footprint of it: its place is then not in the gallery, and every first hit
     wrong. At most 2,000 queries are asked, spread evenly.
     """
-    judged = list(_judge(calibration, spec, lineup, queries, gallery, unknown_heading))
-    confidence, right = np.array([one.confidence for one in judged]), np.array([one.right for one in judged])
-    in_gallery, here = np.array([one.in_gallery for one in judged]), np.array([one.here for one in judged])
-    figures = {
-        "calibration_error": calibration_error(confidence, right),
-        "coverage90": float(np.mean([one.covered for one in judged if one.here])),
-        "region90_holds": float(np.mean([one.holds for one in judged if one.here])),
-        "auroc_in_gallery": auroc(in_gallery, here),
-    }
-    return Certainty(figures, reliability(confidence, right))
-
-
-def _judge(
-    calibration: Calibration,
-    spec: EncoderSpec,
-    lineup: Lineup,
-    queries: Float32[np.ndarray, "q d"],
-    gallery: Float32[np.ndarray, "g d"],
-    unknown_heading: bool,
-) -> Iterator[_Judged]:
     step = max(1, -(-len(queries) // QUERIES))
     queries, asking = queries[::step], lineup.queries[::step]
     splits = np.searchsorted(lineup.right.query, np.arange(1, len(lineup.queries)))
@@ -81,6 +61,7 @@ def _judge(
     tiles = lonlat_rows(view.lonlat for view in lineup.gallery)
     seen = (queries.reshape(len(queries), spec.azimuth_bins, -1) != 0).any(axis=2).sum(axis=1)
     gain = np.sqrt(spec.azimuth_bins / np.maximum(seen, 1))
+    judged = list[_Judged]()
     for rows, scores in best_scores(queries, gallery, spec.azimuth_bins if unknown_heading else 1):
         for query, row in zip(range(*rows.indices(len(queries))), scores * gain[rows, None], strict=True):
             here = query % 2 == 0
@@ -94,14 +75,29 @@ def _judge(
             order = ids[np.argsort(-row[ids], kind="stable")][:LISTED]
             seen_deg = 360 * float(seen[query]) / spec.azimuth_bins
             posterior = calibration.posterior(_evidence(row, ids, order, seen_deg, unknown_heading))
-            yield _Judged(
-                here=here,
-                confidence=float(posterior.tiles[0]),
-                right=here and bool(order[0] in right[query]),
-                in_gallery=posterior.in_gallery,
-                covered=bool(np.isin(right[query], order[posterior.region()]).any()),
-                holds=posterior.region_holds,
+            judged.append(
+                _Judged(
+                    here=here,
+                    confidence=float(posterior.tiles[0]),
+                    right=here and bool(order[0] in right[query]),
+                    in_gallery=posterior.in_gallery,
+                    covered=bool(np.isin(right[query], order[posterior.region()]).any()),
+                    holds=posterior.region_holds,
+                )
             )
+    return _summed(judged)
+
+
+def _summed(judged: Sequence[_Judged]) -> Certainty:
+    confidence, right = np.array([one.confidence for one in judged]), np.array([one.right for one in judged])
+    in_gallery, here = np.array([one.in_gallery for one in judged]), np.array([one.here for one in judged])
+    figures = {
+        "calibration_error": calibration_error(confidence, right),
+        "coverage90": float(np.mean([one.covered for one in judged if one.here])),
+        "region90_holds": float(np.mean([one.holds for one in judged if one.here])),
+        "auroc_in_gallery": auroc(in_gallery, here),
+    }
+    return Certainty(figures, reliability(confidence, right))
 
 
 def _evidence(

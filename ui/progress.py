@@ -35,7 +35,7 @@ class RateColumn(ProgressColumn):
 @contextmanager
 def progress(label: str) -> Iterator[Report]:
     """A function to call with what is done and what there is in all; its bar is gone once done."""
-    with stages(transient=True) as show:
+    with stages(label, transient=True) as show:
         yield partial(show, label)
 
 
@@ -47,17 +47,17 @@ def embedding() -> Iterator[StageReport]:
 
 
 @contextmanager
-def stages(*, transient: bool = False) -> Iterator[StageReport]:
+def stages(*begun: str, transient: bool = False) -> Iterator[StageReport]:
     """A function to call with a step's name, what is done and what there is in all; a bar for each step.
 
-    Where standard error is no terminal nothing is drawn.
+    begun: steps whose bars are there from the start. Where standard error is no terminal nothing is drawn.
     """
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn())
     with Progress(
         *columns, TimeRemainingColumn(), console=console, transient=transient, disable=not console.is_terminal
     ) as bar:
-        tasks: dict[str, TaskID] = {}
+        tasks: dict[str, TaskID] = {step: bar.add_task(step, total=None) for step in begun}
 
         def show(step: str, done: int, total: int) -> None:
             if step not in tasks:

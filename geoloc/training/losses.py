@@ -71,9 +71,9 @@ class _InParts(torch.autograd.Function):
         tiles[0] = -torch.inf
         for some in rows:
             here, there = part(some, *given)
-            for row in range(5):
-                queries[row, some] = here[row]
-                tiles[row] = torch.logaddexp(tiles[0], there[0]) if row == 0 else tiles[row] + there[row]
+            queries[:, some] = torch.stack(here)
+            tiles[0] = torch.logaddexp(tiles[0], there[0])
+            tiles[1:] += torch.stack(there[1:])
         with torch.enable_grad():
             loss = _both_ways(queries.requires_grad_(), tiles.requires_grad_(), smoothing)
             ctx.pulls = torch.autograd.grad(loss, (queries, tiles))

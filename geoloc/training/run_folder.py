@@ -23,13 +23,14 @@ from geoloc.cores import cores
 from geoloc.errors import DataError
 from geoloc.model import trained_towns
 from geoloc.pairs import PairTable
+from geoloc.training.checkpoint import CHECKPOINT
 from geoloc.training.config import over
 from geoloc.training.pretrain_recipe import Recipe
 
 CONFIG, ENVIRONMENT, LOG, FAILED = "config.json", "environment.jsonl", "log.jsonl", "failed_batch.json"
 OF_NO_WEIGHT = {"workers", "save_every_s", "log_every"}
 PAIRS, IMAGES, DECODED = "pairs.json", "images.json", "decoded"
-WRITTEN = (ENVIRONMENT, LOG, FAILED, PAIRS, IMAGES, DECODED, "checkpoint.safetensors", "model", "curves.png")
+WRITTEN = (ENVIRONMENT, LOG, FAILED, PAIRS, IMAGES, DECODED, CHECKPOINT, "model", "curves.png")
 BEFORE = "trained on before"
 PACKAGES = ("geoloc-crossview", "torch", "torchvision", "timm", "numpy", "safetensors", "pillow")
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,7 +107,7 @@ def refuse_other_data(path: Path, found: Told) -> None:
 
     What an older version began, which did not note the seeds, goes on; what it noted is compared.
     """
-    before = _read(path) if path.exists() else found
+    before = _noted(path) if path.exists() else found
     for use, described in found.items():
         noted = before.get(use, {"seeds": None})
         if "seeds" in noted and any(described.get(name) != value for name, value in noted.items()):
@@ -124,8 +125,13 @@ def seeds_before(config: Recipe, noted: Path | None) -> frozenset[int]:
     """Of the synthetic towns that the model it starts from was trained on, as its file or that model says."""
     if config.start_from is None:
         return frozenset()
-    known = _read(noted) if noted and noted.exists() else {}
-    return frozenset(known[BEFORE]["seeds"]) if BEFORE in known else trained_towns(config.start_from)
+    known = _noted(noted) if noted and noted.exists() else {}
+    if BEFORE not in known:
+        return trained_towns(config.start_from)
+    seeds = known[BEFORE].get("seeds")
+    if not isinstance(seeds, list) or any(type(seed) is not int for seed in seeds):
+        raise DataError(f"{noted} does not say by their seeds which towns came before; choose another --out.")
+    return frozenset(seeds)
 
 
 def described(table: PairTable) -> dict[str, Any]:
@@ -229,6 +235,13 @@ def _read(path: Path) -> dict[str, Any]:
     if found is None:
         raise DataError(f"{path} is no run's settings; choose another --out.")
     return found
+
+
+def _noted(path: Path) -> Told:
+    told = _read(path)
+    if not all(isinstance(described, dict) for described in told.values()):
+        raise DataError(f"{path} does not say what a run learnt from; choose another --out.")
+    return told
 
 
 def _version(name: str) -> str:

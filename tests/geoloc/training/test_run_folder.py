@@ -15,7 +15,16 @@ from since import SINCE
 from geoloc.errors import DataError, GeolocError
 from geoloc.training.augment import Augmentation
 from geoloc.training.recipe import TrainConfig
-from geoloc.training.run_folder import claim, cut_log, environment, git_revision, log, read_log
+from geoloc.training.run_folder import (
+    claim,
+    cut_log,
+    environment,
+    git_revision,
+    log,
+    read_log,
+    refuse_other_data,
+    seeds_before,
+)
 
 CPU = torch.device("cpu")
 
@@ -92,3 +101,17 @@ def test_a_full_disk_under_the_log_is_named(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(Path, "open", opened)
     with pytest.raises(GeolocError, match="disk is full"):
         log(tmp_path, {"step": 1})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"trained on before": 3}', '{"trained on before": {"seeds": "all"}}', "[1]", '{"trained on": 1}'],
+)
+def test_notes_that_say_nothing_are_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "pairs.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match="choose another --out"):
+        seeds_before(TrainConfig(start_from=tmp_path), path)
+    if text == '{"trained on": 1}':
+        with pytest.raises(DataError, match="choose another --out"):
+            refuse_other_data(path, {"trained on": {"seeds": []}})
