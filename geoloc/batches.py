@@ -1,6 +1,9 @@
 """Pairs to batches of tensors, read ahead by worker processes."""
 
+import signal
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from jaxtyping import Float32
 from torch import Tensor
@@ -28,6 +31,19 @@ class PairDataset(Dataset[tuple[Tensor, Tensor]]):
         return street_tensor(read_pair_street(pair), spec), tile_tensor(tile, spec)
 
 
+@contextmanager
+def _ctrl_c_kept_here() -> Iterator[None]:
+    """Processes begun inside do not hear of Ctrl-C, or each would print where it was: this one does."""
+    if threading.current_thread() is not threading.main_thread():  # which cannot set signals
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def batches(
     dataset: Dataset[tuple[Tensor, Tensor]], order: Sequence[Sequence[int]], workers: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -39,7 +55,9 @@ def batches(
         multiprocessing_context="spawn" if workers else None,
     )
     try:
-        yield from loader
+        with _ctrl_c_kept_here():
+            coming = iter(loader)
+        yield from coming
     except GeolocError as cause:  # a worker's error arrives with its traceback in the message
         *_, last = str(cause).strip().splitlines()
         raise type(cause)(last.removeprefix(f"{type(cause).__module__}.{type(cause).__name__}: ")) from None

@@ -223,6 +223,23 @@ def test_a_decoder_that_is_killed_is_named() -> None:
         list(batches(Deadly(), [range(2), range(2, 4)], 1))
 
 
+class Told(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Its images say what the process that decodes them does when Ctrl-C is pressed."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+        return torch.tensor([ignored]), torch.zeros(1)
+
+
+def test_ctrl_c_is_heard_by_the_first_process_alone() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    ((ignored, _),) = batches(Told(), [range(2)], 1)
+    assert ignored.all() and signal.getsignal(signal.SIGINT) == before
+
+
 def test_of_two_at_once_one_decodes(
     few: list[Pair], tiny_spec: EncoderSpec, tmp_path: Path, reads: list[Pair]
 ) -> None:
